@@ -1,0 +1,91 @@
+// store-svc as its callers see it.
+#ifndef POSTERN_SERVICES_CLIENTS_STORE_CLIENT_H_
+#define POSTERN_SERVICES_CLIENTS_STORE_CLIENT_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "proto/postern/store/v1/delivery.pb.h"
+#include "services/clients/body_stream.h"
+#include "services/clients/done.h"
+#include "services/platform/call_context.h"
+
+namespace grpc {
+class Channel;
+}  // namespace grpc
+
+namespace postern::clients {
+
+// Thread-safe.
+class DeliveryClient {
+ public:
+  virtual ~DeliveryClient() = default;
+  // Body at most platform::kMaxChunkOctets. Repeats on UNAVAILABLE while the deadline allows: the
+  // delivery_id makes it safe.
+  virtual void Deliver(const platform::CallContext& call, store::v1::DeliverRequest request,
+                       Done<store::v1::DeliverResponse> done) = 0;
+  // For larger ones; not repeated.
+  virtual std::unique_ptr<BodyStream<store::v1::DeliverResponse>> DeliverStream(
+      const platform::CallContext& call, store::v1::DeliveryHeader header) = 0;
+  virtual void CheckQuota(const platform::CallContext& call, store::v1::CheckQuotaRequest request,
+                          Done<store::v1::CheckQuotaResponse> done) = 0;
+};
+
+struct MaildropEntry {
+  uint64_t uid;
+  uint64_t octets;
+};
+
+// What Open listed.
+struct MaildropListing {
+  uint32_t uid_validity = 0;
+  // Ascending by uid.
+  std::vector<MaildropEntry> entries;
+};
+
+// A message on its way to the client. One Read at a time; destroying it cancels.
+class MessageReader {
+ public:
+  virtual ~MessageReader() = default;
+  // The next piece; nullopt at the end.
+  virtual void Read(Done<std::optional<std::string>> done) = 0;
+};
+
+// An open maildrop: holds the lease and, when the stream breaks (a rolling update), takes it up
+// again with its fence while it can. One operation at a time. Destroying it lets go of the lease
+// without deleting.
+class Maildrop {
+ public:
+  virtual ~Maildrop() = default;
+  // nullopt: the whole message; else the header and this many lines of the body (TOP).
+  virtual std::unique_ptr<MessageReader> Retrieve(const platform::CallContext& call, uint64_t uid,
+                                                  std::optional<uint32_t> body_lines) = 0;
+  // Deletes in one transaction, then frees the lease. With no uids it only frees.
+  virtual void Commit(const platform::CallContext& call, std::vector<uint64_t> deleted_uids,
+                      DoneStatus done) = 0;
+};
+
+struct OpenedMaildrop {
+  std::unique_ptr<Maildrop> maildrop;
+  MaildropListing listing;
+};
+
+// Thread-safe.
+class MaildropClient {
+ public:
+  virtual ~MaildropClient() = default;
+  // ABORTED: another session has it. UNAUTHENTICATED: the token is not good. The call's deadline is
+  // for the opening alone.
+  virtual void Open(const platform::CallContext& call, std::string token, std::string session_nonce,
+                    Done<OpenedMaildrop> done) = 0;
+};
+
+std::unique_ptr<DeliveryClient> MakeDeliveryClient(std::shared_ptr<grpc::Channel> channel);
+std::unique_ptr<MaildropClient> MakeMaildropClient(std::shared_ptr<grpc::Channel> channel);
+
+}  // namespace postern::clients
+
+#endif  // POSTERN_SERVICES_CLIENTS_STORE_CLIENT_H_

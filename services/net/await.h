@@ -1,0 +1,44 @@
+// A client's callback (services/clients/done.h) as an awaitable: the one bridge between gRPC's
+// threads and the loops.
+#ifndef POSTERN_SERVICES_NET_AWAIT_H_
+#define POSTERN_SERVICES_NET_AWAIT_H_
+
+#include <memory>
+#include <utility>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "boost/asio/associated_executor.hpp"
+#include "boost/asio/async_result.hpp"
+#include "boost/asio/awaitable.hpp"
+#include "boost/asio/post.hpp"
+#include "boost/asio/use_awaitable.hpp"
+
+namespace postern::net {
+
+// co_await Await<Result>([&](absl::AnyInvocable<void(Result)> done) { client->Call(...,
+// std::move(done)); }) Result is absl::Status or absl::StatusOr<T>. `start` runs at once on the
+// loop; `done` may be called from any thread; the coroutine goes on on its own loop.
+template <typename Result, typename Start>
+boost::asio::awaitable<Result> Await(Start start) {
+  co_return co_await boost::asio::async_initiate<const boost::asio::use_awaitable_t<>,
+                                                 void(Result)>(
+      [](auto handler, Start begin) {
+        auto executor = boost::asio::get_associated_executor(handler);
+        // Holds the loop's run() while the call is out.
+        auto work = boost::asio::prefer(executor, boost::asio::execution::outstanding_work.tracked);
+        begin(absl::AnyInvocable<void(Result)>(
+            [handler = std::move(handler), work = std::move(work)](Result result) mutable {
+              boost::asio::post(
+                  work, [handler = std::move(handler), result = std::move(result)]() mutable {
+                    std::move(handler)(std::move(result));
+                  });
+            }));
+      },
+      boost::asio::use_awaitable, std::move(start));
+}
+
+}  // namespace postern::net
+
+#endif  // POSTERN_SERVICES_NET_AWAIT_H_

@@ -1,0 +1,31 @@
+// The header section of a message (RFC 5322), read as it streams by, and what we need of it.
+#ifndef POSTERN_SERVICES_PROTOCOL_MAIL_HEADER_H_
+#define POSTERN_SERVICES_PROTOCOL_MAIL_HEADER_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace postern::mail {
+
+struct HeaderField {
+  absl::string_view name;
+  // After the colon, folding CRLFs included, without the final CRLF.
+  absl::string_view value;
+};
+
+// Fields of the header section at the start of `message` (up to the empty line or the end). Views
+// into it. Never fails: the section ends at the first line that is no field (as RFC 5322 readers do
+// in practice).
+std::vector<HeaderField> ParseHeader(absl::string_view message);
+
+// Every mailbox address (addr-spec) in the value of From, Sender, Reply-To...: names, comments,
+// quoted strings, groups and folding are understood. INVALID_ARGUMENT when it can't be read with
+// certainty: never a guess.
+absl::StatusOr<std::vector<std::string>> ParseAddressList(absl::string_view value);
+
+}  // namespace postern::mail
+
+#endif  // POSTERN_SERVICES_PROTOCOL_MAIL_HEADER_H_

@@ -1,0 +1,108 @@
+// The client's side of one SMTP transaction (RFC 5321), sans I/O: greeting, EHLO (HELO when
+// refused), STARTTLS when offered, MAIL, RCPT, DATA, QUIT; pipelined when the server offers it.
+#ifndef POSTERN_SERVICES_PROTOCOL_SMTP_CLIENT_SESSION_H_
+#define POSTERN_SERVICES_PROTOCOL_SMTP_CLIENT_SESSION_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+
+namespace postern::smtp {
+
+struct ClientOptions {
+  // Our name in EHLO.
+  std::string hostname;
+  // Use STARTTLS when the server offers it.
+  bool starttls = true;
+};
+
+struct ClientTransaction {
+  // Empty: <>.
+  std::string sender;
+  std::vector<std::string> recipients;
+  uint64_t octets = 0;
+  // The body has octets above 127 / the envelope or header needs SMTPUTF8.
+  bool eight_bit = false;
+  bool smtputf8 = false;
+};
+
+// One answer of the server (or of ours for it), flattened into one line.
+struct ServerAnswer {
+  int code = 0;  // 0: no answer (connection lost, time-out, protocol error)
+  std::string enhanced;
+  std::string text;
+  // The command it answers: "CONNECT", "EHLO", "STARTTLS", "MAIL FROM", "RCPT TO", "DATA", "end of
+  // DATA".
+  std::string command;
+
+  bool accepted() const { return code >= 200 && code < 300; }
+  // 5xx, or what can't work with this server (8BITMIME, SMTPUTF8 or SIZE it lacks).
+  bool permanent() const { return code >= 500; }
+};
+
+namespace client_action {
+// Send `octets`, then Resume(Sent).
+struct Write {
+  std::string octets;
+};
+struct Read {};
+// The handshake; Resume(TlsEstablished), or Resume(Lost) when it fails.
+struct StartTls {};
+// The server wants the body: Resume(Body) with pieces, then Resume(BodyEnd).
+struct SendBody {};
+// Everything is known: `answers` in the order of the recipients. Close the connection.
+struct Finished {
+  std::vector<ServerAnswer> answers;
+  bool tls = false;
+};
+}  // namespace client_action
+
+using ClientAction =
+    std::variant<client_action::Write, client_action::Read, client_action::StartTls,
+                 client_action::SendBody, client_action::Finished>;
+
+namespace client_event {
+struct Sent {};
+// To Read. The octets are consumed or copied before Resume returns.
+struct Received {
+  absl::string_view octets;
+};
+struct TlsEstablished {};
+// To SendBody: the next piece, CRLF line ends, not dot-stuffed; answered by Write.
+struct Body {
+  absl::string_view octets;
+};
+struct BodyEnd {};
+// To anything: the connection broke or a deadline passed. `why` is for the answer's text. Finished
+// follows.
+struct Lost {
+  std::string why;
+};
+}  // namespace client_event
+
+using ClientEvent =
+    std::variant<client_event::Sent, client_event::Received, client_event::TlsEstablished,
+                 client_event::Body, client_event::BodyEnd, client_event::Lost>;
+
+class ClientSession {
+ public:
+  ClientSession(const ClientOptions& options, ClientTransaction transaction);
+  ~ClientSession();
+  ClientSession(const ClientSession&) = delete;
+  ClientSession& operator=(const ClientSession&) = delete;
+
+  ClientAction Start();
+  ClientAction Resume(ClientEvent event);
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace postern::smtp
+
+#endif  // POSTERN_SERVICES_PROTOCOL_SMTP_CLIENT_SESSION_H_
