@@ -1,0 +1,215 @@
+#!/usr/bin/python3
+"""Postern against Debian's Postfix and Dovecot: the same load, the same disk, in one run. See docs/BENCHMARK.md.
+
+Every message that was accepted is fetched afterwards and compared; a lost, repeated or altered one fails the run.
+"""
+import argparse
+import json
+import os
+import pathlib
+import poplib
+import secrets
+import shutil
+import smtplib
+import ssl
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import measure
+from postern_platform import Postern
+from postfix_dovecot import PostfixDovecot
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LOAD = ROOT / "bazel-bin/tests/bench/load"
+
+# (key, what the table says, better is: "more" or "less")
+ROWS = [
+    ("smtp_new", "SMTP accepts/s, new connection each", "more"),
+    ("smtp_kept", "SMTP accepts/s, kept connections", "more"),
+    ("smtp_new_tls", "SMTP accepts/s, new connection + STARTTLS", "more"),
+    ("smtp_kept_tls", "SMTP accepts/s, kept + STARTTLS", "more"),
+    ("pop3s_login", "POP3S login + STAT + QUIT/s (1)", "more"),
+    ("pop3s_login_argon2id", "POP3S login + STAT + QUIT/s (2)", "more"),
+    ("pop3s_retr", "POP3S RETR/s", "more"),
+    ("end_to_end_p50_ms", "send to fetched, p50 ms", "less"),
+    ("end_to_end_p99_ms", "send to fetched, p99 ms", "less"),
+    ("cpu_per_1000", "CPU s per 1000 messages accepted and delivered", "less"),
+    ("flushes_per_message", "disk flushes per message", "less"),
+    ("rpcs_per_message", "RPCs per message", "less"),
+]
+NOTES = """\
+(1) Dovecot with SSHA512, since it computes the password hash at every login; Postern always stores argon2id.
+(2) both with argon2id."""
+
+
+class Run:
+    """One system's measurements; a list of values per key."""
+
+    def __init__(self, system, options, folder, users, argon2id_users):
+        self.system = system
+        self.options = options
+        self.folder = folder
+        self.values = {}
+        self.accepted = folder / "accepted"
+        self.users = self._write_users("users", users)
+        self.argon2id_users = self._write_users("argon2id-users", argon2id_users)
+        self.everybody = self._write_users("everybody", users + argon2id_users)
+        self.account = users[0]
+        self.accepted.touch()
+
+    def _write_users(self, name, users):
+        path = self.folder / name
+        path.write_text("".join(f"{address} {password}\n" for address, password in users))
+        return path
+
+    def load(self, *arguments):
+        done = subprocess.run([LOAD, *[str(a) for a in arguments]], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise SystemExit(f"{self.system.name}: load {arguments[0]} failed: {done.stdout}{done.stderr}")
+        return json.loads(done.stdout)
+
+    def note(self, key, value):
+        self.values.setdefault(key, []).append(value)
+
+    def smtp(self, key, number, messages, *flags):
+        o = self.options
+        arguments = ["smtp", "--port", self.system.smtp_port, "--connections", o.connections, "--octets", o.octets,
+                     "--users", self.users, "--accepted", self.accepted]
+        cpu, flushes, rpcs = (measure.cpu_seconds(self.system.roots()), measure.flushes(self.folder),
+                              self.system.rpcs())
+        result = self.load(*arguments, "--messages", messages, "--tag", f"{key}-{number}", *flags)
+        self.system.settle()
+        self.note(key, result["per_second"])
+        if key == "smtp_new":
+            self.note("cpu_per_1000", (measure.cpu_seconds(self.system.roots()) - cpu) / messages * 1000)
+            if flushes is not None:
+                self.note("flushes_per_message", (measure.flushes(self.folder) - flushes) / messages)
+            if rpcs is not None:
+                self.note("rpcs_per_message", (self.system.rpcs() - rpcs) / messages)
+
+    def pop3(self, key, command, users, sessions):
+        result = self.load(command, "--port", self.system.pop3s_port, "--connections", self.options.connections,
+                           "--sessions", sessions, "--users", users)
+        self.note(key, result["per_second"])
+
+    def end_to_end(self, number, count):
+        """From connecting to send until a fetch has the message; one at a time, polling as fast as logins go."""
+        context = ssl._create_unverified_context()
+        address, password = self.account
+        latencies = []
+        for i in range(count):
+            text = f"Subject: latency {number}-{i}\r\n\r\nlatency\r\n"
+            begin = time.monotonic()
+            with smtplib.SMTP("127.0.0.1", self.system.smtp_port, timeout=60) as client:
+                client.sendmail("load@sender.test", [address], text)
+            found = False
+            while not found:
+                if time.monotonic() - begin > 60:
+                    raise SystemExit(f"{self.system.name}: a message did not arrive in 60 s")
+                box = poplib.POP3_SSL("127.0.0.1", self.system.pop3s_port, context=context, timeout=60)
+                box.user(address)
+                box.pass_(password)
+                last = box.stat()[0]
+                if last > 0:
+                    lines = b"\r\n".join(box.retr(last)[1])
+                    found = f"Subject: latency {number}-{i}\r\n".encode() in lines + b"\r\n"
+                    if found:
+                        latencies.append((time.monotonic() - begin) * 1000)
+                        box.dele(last)
+                box.quit()
+        latencies.sort()
+        self.note("end_to_end_p50_ms", latencies[len(latencies) // 2])
+        self.note("end_to_end_p99_ms", latencies[int(0.99 * (len(latencies) - 1))])
+
+    def round(self, number):
+        o = self.options
+        self.end_to_end(number, o.latency_samples)
+        self.smtp("smtp_new", number, o.messages)
+        self.smtp("smtp_kept", number, o.messages, "--kept")
+        self.smtp("smtp_new_tls", number, o.messages, "--starttls")
+        self.smtp("smtp_kept_tls", number, o.messages, "--kept", "--starttls")
+        self.pop3("pop3s_login", "login", self.users, o.sessions)
+        self.pop3("pop3s_login_argon2id", "login", self.argon2id_users, o.argon2id_sessions)
+        self.pop3("pop3s_retr", "retr", self.users, o.sessions // 10)
+        self.load("fetch", "--port", self.system.pop3s_port, "--users", self.everybody, "--accepted", self.accepted)
+        self.accepted.write_text("")
+
+
+def table(runs):
+    names = [run.system.name for run in runs]
+    lines = [f"{'':50}" + "".join(f"{name:>20}" for name in names) + (f"{'ratio':>9}" if len(runs) == 2 else "")]
+    for key, text, better in ROWS:
+        medians = [statistics.median(run.values[key]) if run.values.get(key) else None for run in runs]
+        if all(m is None for m in medians):
+            continue
+        line = f"{text:50}" + "".join(f"{'-' if m is None else format(m, '.2f'):>20}" for m in medians)
+        if len(runs) == 2 and all(medians):
+            ratio = medians[0] / medians[1] if better == "more" else medians[1] / medians[0]
+            line += f"{ratio:8.2f}x"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each system is measured, in turn")
+    parser.add_argument("--messages", type=int, default=2000, help="messages of each SMTP measurement")
+    parser.add_argument("--octets", type=int, default=4096, help="a message's size")
+    parser.add_argument("--connections", type=int, default=20)
+    parser.add_argument("--sessions", type=int, default=500, help="POP3S sessions of each measurement")
+    parser.add_argument("--argon2id-sessions", type=int, default=60)
+    parser.add_argument("--latency-samples", type=int, default=20)
+    parser.add_argument("--only", choices=["postern", "reference"], help="measure one system alone")
+    parser.add_argument("--data", help="where both keep their data (default: a new folder under the temporary one)")
+    options = parser.parse_args()
+
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="postern-bench-", dir=options.data))
+    password = secrets.token_urlsafe(12)
+    users = [(f"load{i}@example.test", password) for i in range(options.connections)]
+    argon2id_users = [(f"slow{i}@example.test", password) for i in range(options.connections)]
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
+                    str(key), "-out", str(certificate), "-days", "2", "-subj", "/CN=localhost"], check=True,
+                   capture_output=True)
+    folder.chmod(0o755)
+    runs = []
+    try:
+        systems = []
+        if options.only != "reference":
+            systems.append(Postern(ROOT, folder / "postern", users + argon2id_users))
+        if options.only != "postern":
+            systems.append(PostfixDovecot(folder / "reference", [(*u, "SSHA512") for u in users] +
+                                          [(*u, "ARGON2ID") for u in argon2id_users], certificate, key))
+        for system in systems:
+            system.__enter__()
+            own = folder / f"run-{len(runs)}"
+            own.mkdir()
+            runs.append(Run(system, options, own, users, argon2id_users))
+        for number in range(options.rounds):
+            for run in runs:
+                print(f"round {number + 1} of {options.rounds}: {run.system.name}", file=sys.stderr)
+                run.round(number)
+        memory = {run.system.name: measure.peak_memory(run.system.roots()) for run in runs}
+    finally:
+        for run in runs:
+            run.system.__exit__()
+        shutil.rmtree(folder)
+    if options.json:
+        print(json.dumps({"options": vars(options), "cores": os.cpu_count(), "peak_memory_kib": memory,
+                          "values": {run.system.name: run.values for run in runs},
+                          "medians": {run.system.name: {k: statistics.median(v) for k, v in run.values.items()}
+                                      for run in runs}}, indent=2))
+        return
+    print(table(runs))
+    print(NOTES)
+    for name, peaks in memory.items():
+        print(f"peak memory of {name}: " + ", ".join(f"{p} {kib // 1024} MiB" for p, kib in sorted(peaks.items())))
+    print("every accepted message was fetched once and was equal")
+
+
+if __name__ == "__main__":
+    main()

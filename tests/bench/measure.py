@@ -1,0 +1,82 @@
+"""What the system under test costs: CPU, memory, flushes, RPCs. All read from /proc, /sys and /metrics."""
+import os
+import pathlib
+import re
+import urllib.request
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def _stat(pid):
+    text = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    fields = text[text.rindex(")") + 2:].split()
+    return int(fields[1]), sum(int(f) for f in fields[11:15])
+
+
+def tree(roots):
+    """Pids of these processes and all that descend from them."""
+    children = {}
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent, _ = _stat(entry.name)
+            except (OSError, ValueError):
+                continue
+            children.setdefault(parent, []).append(int(entry.name))
+    found, todo = set(), list(roots)
+    while todo:
+        pid = todo.pop()
+        if pid not in found:
+            found.add(pid)
+            todo.extend(children.get(pid, []))
+    return found
+
+
+def cpu_seconds(roots):
+    """User and system time of the trees, that of children which ended and were waited for included."""
+    total = 0
+    for pid in tree(roots):
+        try:
+            total += _stat(pid)[1]
+        except (OSError, ValueError):
+            continue
+    return total / TICKS
+
+
+def peak_memory(roots):
+    """{process name: largest peak resident size in KiB}."""
+    peaks = {}
+    for pid in tree(roots):
+        try:
+            status = pathlib.Path(f"/proc/{pid}/status").read_text()
+            arguments = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        match = re.search(r"VmHWM:\s+(\d+) kB", status)
+        if not match:
+            continue
+        name = os.path.basename(arguments[0].decode(errors="replace")).split(":")[0] or "?"
+        peaks[name] = max(peaks.get(name, 0), int(match.group(1)))
+    return peaks
+
+
+def flushes(folder):
+    """Flush requests that the folder's disk has completed (Documentation/block/stat.rst); None where it is not told."""
+    device = os.stat(folder).st_dev
+    stat = pathlib.Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat")
+    try:
+        return int(stat.read_text().split()[15])
+    except (OSError, IndexError):
+        return None
+
+
+def metric_sum(urls, name):
+    """The sum of a counter over all labels and processes."""
+    total = 0.0
+    for url in urls:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            for line in answer.read().decode().splitlines():
+                match = re.match(rf"{re.escape(name)}(\{{[^}}]*\}})? (\S+)$", line)
+                if match:
+                    total += float(match.group(2))
+    return total

@@ -1,0 +1,44 @@
+"""Postern as `./dev up` starts it, under the bench's folder."""
+import json
+import subprocess
+
+import measure
+
+
+class Postern:
+    """One platform; a context manager. `users` is a list of (address, password)."""
+
+    name = "Postern"
+
+    def __init__(self, root, data, users):
+        self.dev = str(root / "dev")
+        self.ctl = str(root / "bazel-bin/ctl/posternctl")
+        self.data = str(data)
+        self.users = users
+        self.status = None
+        self.smtp_port = self.pop3s_port = 0
+
+    def __enter__(self):
+        subprocess.run([self.dev, "up", "--detach", "--data", self.data, "--ports", "auto"], check=True,
+                       capture_output=True, text=True)
+        self.status = json.loads(subprocess.run([self.dev, "status", "--json", "--data", self.data], check=True,
+                                                capture_output=True, text=True).stdout)
+        self.smtp_port = self.status["listeners"]["mx"]["port"]
+        self.pop3s_port = self.status["listeners"]["pop3s"]["port"]
+        for address, password in self.users:
+            subprocess.run([self.ctl, "--config", f"{self.data}/config/posternctl.yaml", "account", "add", address,
+                            "--password-stdin"], input=password + "\n", check=True, capture_output=True, text=True)
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run([self.dev, "down", "--data", self.data], check=False, capture_output=True)
+
+    def roots(self):
+        return [service["pid"] for service in self.status["services"].values()]
+
+    def settle(self):
+        """250 means that it is in the maildrop: there is nothing to wait for."""
+
+    def rpcs(self):
+        urls = [f"{self.status['services'][name]['http']}/metrics" for name in ("auth-svc", "store-svc", "relay-svc")]
+        return measure.metric_sum(urls, "postern_rpc_server_handled_total")

@@ -1,0 +1,195 @@
+"""Debian's Postfix and Dovecot as temporary instances under one folder: what Postern is measured against.
+
+As shipped where a setting exists, on loopback, on free ports, with the bench's P-256 certificate and Dovecot's
+authentication cache on. Postfix delivers with virtual(8) into Maildirs that Dovecot reads.
+"""
+import grp
+import os
+import pathlib
+import pwd
+import shutil
+import socket
+import subprocess
+import time
+
+MASTER_CF = """\
+127.0.0.1:{port}  inet  n  -  n  -  -    smtpd
+pickup    unix  n  -  n  60    1    pickup
+cleanup   unix  n  -  n  -     0    cleanup
+qmgr      unix  n  -  n  300   1    qmgr
+tlsmgr    unix  -  -  n  1000? 1    tlsmgr
+rewrite   unix  -  -  n  -     -    trivial-rewrite
+bounce    unix  -  -  n  -     0    bounce
+defer     unix  -  -  n  -     0    bounce
+trace     unix  -  -  n  -     0    bounce
+verify    unix  -  -  n  -     1    verify
+flush     unix  n  -  n  1000? 0    flush
+proxymap  unix  -  -  n  -     -    proxymap
+proxywrite unix -  -  n  -     1    proxymap
+smtp      unix  -  -  n  -     -    smtp
+relay     unix  -  -  n  -     -    smtp
+error     unix  -  -  n  -     -    error
+retry     unix  -  -  n  -     -    error
+discard   unix  -  -  n  -     -    discard
+local     unix  -  n  n  -     -    local
+virtual   unix  -  n  n  -     -    virtual
+lmtp      unix  -  -  n  -     -    lmtp
+anvil     unix  -  -  n  -     1    anvil
+scache    unix  -  -  n  -     1    scache
+postlog   unix-dgram n -  n  -  1    postlogd
+"""
+
+# What is not as shipped: paths, names, the virtual domain, and the limit of 50 new connections at once per client, since
+# the load comes from one address.
+MAIN_CF = """\
+compatibility_level = 3.6
+queue_directory = {root}/spool
+data_directory = {root}/postfix-data
+command_directory = /usr/sbin
+daemon_directory = /usr/lib/postfix/sbin
+mail_owner = postfix
+setgid_group = postdrop
+maillog_file = {root}/log/postfix.log
+maillog_file_prefixes = {root}
+myhostname = mail.example.test
+mydestination =
+inet_protocols = ipv4
+mynetworks = 127.0.0.2/32
+alias_maps =
+virtual_mailbox_domains = example.test
+virtual_mailbox_base = {root}/mail
+virtual_mailbox_maps = texthash:{root}/postfix/mailboxes
+virtual_minimum_uid = 1
+virtual_uid_maps = static:{uid}
+virtual_gid_maps = static:{gid}
+smtpd_tls_security_level = may
+smtpd_tls_chain_files = {key}, {certificate}
+smtpd_client_connection_count_limit = 0
+"""
+
+DOVECOT_CONF = """\
+base_dir = {root}/dovecot-run
+state_dir = {root}/dovecot-state
+log_path = {root}/log/dovecot.log
+protocols = pop3
+listen = 127.0.0.1
+ssl = required
+ssl_cert = <{certificate}
+ssl_key = <{key}
+mail_location = maildir:{root}/mail/%n
+first_valid_uid = 1
+auth_mechanisms = plain
+auth_cache_size = 10M
+disable_plaintext_auth = yes
+default_login_user = {login_user}
+default_internal_user = {internal_user}
+default_internal_group = {internal_group}
+passdb {{
+  driver = passwd-file
+  args = {root}/dovecot/users
+}}
+userdb {{
+  driver = static
+  args = uid={uid} gid={gid} home={root}/mail/%n
+}}
+service pop3-login {{
+  inet_listener pop3 {{
+    port = 0
+  }}
+  inet_listener pop3s {{
+    port = {port}
+    ssl = yes
+  }}
+}}
+service stats {{
+  client_limit = 1000
+}}
+"""
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for_port(port, seconds=30):
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1):
+                return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"nothing answers on port {port}") from None
+            time.sleep(0.05)
+
+
+class PostfixDovecot:
+    """One instance; a context manager. `users` is a list of (address, password, scheme as doveadm-pw(1) names it)."""
+
+    name = "Postfix + Dovecot"
+
+    def __init__(self, root, users, certificate, key):
+        self.root = pathlib.Path(root)
+        self.users = users
+        self.certificate = certificate
+        self.key = key
+        self.smtp_port = free_port()
+        self.pop3s_port = free_port()
+
+    def __enter__(self):
+        owner = pwd.getpwnam("postfix")
+        values = {
+            "root": self.root, "uid": owner.pw_uid, "gid": owner.pw_gid, "certificate": self.certificate, "key": self.key,
+            "login_user": "dovenull", "internal_user": "dovecot",
+            "internal_group": grp.getgrgid(pwd.getpwnam("dovecot").pw_gid).gr_name,
+        }
+        for folder in ("postfix", "spool", "postfix-data", "log", "mail", "dovecot", "dovecot-run", "dovecot-state"):
+            (self.root / folder).mkdir(parents=True)
+        for folder in ("postfix-data", "mail"):
+            os.chown(self.root / folder, owner.pw_uid, owner.pw_gid)
+        # mkdtemp's 0700 would keep the daemons out, which drop their privileges.
+        self.root.chmod(0o755)
+        for name in ("main.cf", "master.cf"):
+            text = MAIN_CF if name == "main.cf" else MASTER_CF
+            (self.root / "postfix" / name).write_text(text.format(port=self.smtp_port, **values))
+        (self.root / "postfix" / "mailboxes").write_text(
+            "".join(f"{address} {address.split('@')[0]}/\n" for address, _, _ in self.users))
+        if os.path.exists("/etc/postfix/dynamicmaps.cf"):
+            shutil.copy("/etc/postfix/dynamicmaps.cf", self.root / "postfix")
+        lines = []
+        for address, password, scheme in self.users:
+            hashed = subprocess.run(["doveadm", "pw", "-s", scheme, "-p", password], check=True, capture_output=True,
+                                    text=True).stdout.strip()
+            lines.append(f"{address}:{hashed}\n")
+        (self.root / "dovecot" / "users").write_text("".join(lines))
+        (self.root / "dovecot" / "users").chmod(0o644)
+        (self.root / "dovecot" / "dovecot.conf").write_text(DOVECOT_CONF.format(port=self.pop3s_port, **values))
+        subprocess.run(["postfix", "-c", str(self.root / "postfix"), "start"], check=True, capture_output=True, text=True)
+        self.postfix_pid = int((self.root / "spool/pid/master.pid").read_text())
+        self.dovecot = subprocess.Popen(["dovecot", "-F", "-c", str(self.root / "dovecot/dovecot.conf")])
+        wait_for_port(self.smtp_port)
+        wait_for_port(self.pop3s_port)
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run(["postfix", "-c", str(self.root / "postfix"), "stop"], capture_output=True, check=False)
+        self.dovecot.terminate()
+        self.dovecot.wait(30)
+
+    def roots(self):
+        """The processes whose trees are this system, by pid."""
+        return [self.postfix_pid, self.dovecot.pid]
+
+    def settle(self):
+        """Returns when everything accepted is in a maildrop."""
+        deadline = time.monotonic() + 300
+        queues = [self.root / "spool" / q for q in ("incoming", "active", "deferred", "maildrop")]
+        while any(p.is_file() for q in queues for p in q.rglob("*")):
+            if time.monotonic() > deadline:
+                raise RuntimeError("Postfix did not empty its queue")
+            time.sleep(0.1)
+
+    def rpcs(self):
+        return None
