@@ -1,0 +1,218 @@
+"""The command line: up, status, down, logs, ctl."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+from ctl.up import accounts, banner, ca, configs, layout, lock, logs, ports, state, supervisor
+from ctl.up.failure import Failure
+
+# The detached supervisor tells its parent, over a pipe, what a person would see; this line ends it.
+_READY_LINE = "ready"
+_DOWN_SECONDS = 180.0
+_DOWN_POLL_SECONDS = 0.05
+
+
+class _Voice:
+    """Says what happens: on standard output, and to whoever waits for a detached start."""
+
+    def __init__(self, pipe: int | None):
+        self._pipe = pipe
+
+    def say(self, text: str) -> None:
+        stamp = time.strftime("%H:%M:%S")
+        print(f"{stamp} {text}", flush=True)
+        self._tell(f"{stamp} {text}")
+
+    def ready(self) -> None:
+        self._tell(_READY_LINE)
+        if self._pipe is not None:
+            os.close(self._pipe)
+            self._pipe = None
+
+    def fail(self, text: str) -> None:
+        """The failure itself is printed by main; here it is told to the parent alone."""
+        self._tell(f"postern: {text}")
+
+    def _tell(self, text: str) -> None:
+        if self._pipe is None:
+            return
+        try:
+            os.write(self._pipe, text.encode("utf-8") + b"\n")
+        except BrokenPipeError:
+            self._pipe = None
+
+
+def _choose_ports(data: layout.DataDir, options: argparse.Namespace) -> configs.Ports:
+    free = ports.FreePorts()
+    explicit = {listener.name: getattr(options, f"{listener.name}_port")
+                for listener in layout.LISTENERS}
+    explicit = {name: port for name, port in explicit.items() if port is not None}
+    return configs.Ports(
+        listeners=ports.choose_listener_ports(data, options.ports, explicit, free),
+        rpc={s.name: free.take() for s in layout.SERVICES if s.serves_rpc},
+        http={s.name: free.take() for s in layout.SERVICES})
+
+
+def _supervise(data: layout.DataDir, options: argparse.Namespace) -> int:
+    voice = _Voice(options.pipe)
+    try:
+        return _run(data, options, voice)
+    except Failure as failure:
+        voice.fail(str(failure))
+        raise
+
+
+def _run(data: layout.DataDir, options: argparse.Namespace, voice: _Voice) -> int:
+    data.create()
+    held = lock.Lock(data)
+    chosen = _choose_ports(data, options)
+    if ca.ensure(data):
+        voice.say(f"made a development CA: {data.ca_certificate}")
+    written = configs.write(data, chosen)
+    platform = supervisor.Supervisor(data, chosen, configs.grace_seconds(written), voice.say)
+    try:
+        if platform.start():
+            accounts.ensure(data)
+            voice.ready()
+            if options.pipe is None:
+                print(banner.text(state.status(data), detached=False), flush=True)
+            platform.run()
+        voice.say("stopping: running work may finish; once more Ctrl-C cuts it off")
+    finally:
+        platform.stop()
+    del held
+    return 0
+
+
+def _detach(data: layout.DataDir, arguments: list[str]) -> int:
+    """Starts the supervisor in a session of its own and shows its progress until all are ready."""
+    data.create()
+    reader, writer = os.pipe()
+    log = logs.open_for_append(data.log(logs.SUPERVISOR))
+    child = subprocess.Popen(
+        [sys.executable, "-m", "ctl.up"] + arguments + ["--pipe", str(writer)],
+        stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+        pass_fds=[writer])
+    os.close(writer)
+    os.close(log)
+    try:
+        with os.fdopen(reader, encoding="utf-8") as lines:
+            for line in lines:
+                if line == _READY_LINE + "\n":
+                    print(banner.text(state.status(data), detached=True), flush=True)
+                    return 0
+                print(line, end="", flush=True)
+    except KeyboardInterrupt:
+        child.send_signal(signal.SIGTERM)
+    return child.wait() or 1
+
+
+def _up(options: argparse.Namespace, arguments: list[str]) -> int:
+    data = layout.DataDir(options.data)
+    if not options.detach:
+        return _supervise(data, options)
+    return _detach(data, [argument for argument in arguments if argument != "--detach"])
+
+
+def _status(options: argparse.Namespace) -> int:
+    current = state.status(layout.DataDir(options.data))
+    print(json.dumps(current, indent=2) if options.json else state.text(current))
+    return 0 if state.is_ready(current) else 1
+
+
+def _down(options: argparse.Namespace) -> int:
+    data = layout.DataDir(options.data)
+    pid = lock.holder(data)
+    if pid is None:
+        print(f"nothing runs in {data.root}")
+        return 0
+    deadline = time.monotonic() + _DOWN_SECONDS
+    asked = False
+    while pid is not None:
+        if time.monotonic() > deadline:
+            raise Failure(f"the supervisor (pid {pid}) has not stopped in {_DOWN_SECONDS:g} s")
+        if pid and not asked:
+            os.kill(pid, signal.SIGTERM)
+            asked = True
+        time.sleep(_DOWN_POLL_SECONDS)
+        pid = lock.holder(data)
+    print("stopped")
+    return 0
+
+
+def _logs(options: argparse.Namespace) -> int:
+    return logs.show(layout.DataDir(options.data), options.service, options.lines, options.follow)
+
+
+def _ctl(options: argparse.Namespace) -> int:
+    data = layout.DataDir(options.data)
+    if lock.holder(data) is None:
+        raise Failure(f"nothing runs in {data.root}: ./dev up")
+    command = accounts.posternctl_command(data) + options.arguments
+    os.execv(command[0], command)
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 1 <= port <= 65535:
+        raise argparse.ArgumentTypeError("expected a port, 1 to 65535")
+    return port
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="./dev", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def add(name: str, help_text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=help_text, description=help_text,
+                                      allow_abbrev=False)
+        command.add_argument("--data", type=pathlib.Path, default=layout.ROOT / ".postern",
+                             metavar="DIR", help="where the platform lives (default: .postern)")
+        return command
+
+    up = add("up", "Starts the whole platform on this machine and keeps it running.")
+    up.add_argument("--detach", action="store_true", help="return when all is ready")
+    up.add_argument("--ports", choices=("auto", "default"),
+                    help="auto: take free ports and keep them in DIR; default: forget those")
+    for listener in layout.LISTENERS:
+        up.add_argument(f"--{listener.name}-port", type=_port, metavar="PORT",
+                        dest=f"{listener.name}_port",
+                        help=f"the {listener.name} listener's (default: {listener.default_port})")
+    up.add_argument("--pipe", type=int, help=argparse.SUPPRESS)
+
+    status = add("status", "Shows listeners, accounts and processes; exit code 1 unless all are "
+                 "ready.")
+    status.add_argument("--json", action="store_true", help="one JSON object, for scripts")
+    add("down", "Drains and stops what `up` started.")
+    show = add("logs", "Shows the services' logs, or one service's.")
+    show.add_argument("service", nargs="?")
+    show.add_argument("-n", "--lines", type=int, default=100, help="how many (default: 100)")
+    show.add_argument("-f", "--follow", action="store_true", help="and what comes after")
+    ctl = add("ctl", "Runs posternctl against the running platform.")
+    ctl.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...",
+                     help="posternctl's own; `./dev ctl -- --help` explains them")
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "up":
+            return _up(options, arguments)
+        return {"status": _status, "down": _down, "logs": _logs, "ctl": _ctl}[options.command](
+            options)
+    except Failure as failure:
+        print(f"postern: {failure}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

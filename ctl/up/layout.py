@@ -1,0 +1,110 @@
+"""What the platform is made of, and where its parts lie in a data directory."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+DOMAIN = "example.test"
+MAIL_HOST = "mail.example.test"
+USERS = ("alice", "bob")
+HOST = "127.0.0.1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Service:
+    """One process. `name` is also its identity in its certificate."""
+
+    name: str
+    program: str
+    # It listens for gRPC: its certificate serves too, and others have to know its port.
+    serves_rpc: bool
+
+    @property
+    def binary(self) -> pathlib.Path:
+        return ROOT / "bazel-bin" / self.program / self.program
+
+
+# In the order they are started; they are stopped in the opposite one, so that whoever takes in
+# mail goes first and whoever commits it goes last.
+SERVICES = (
+    Service("auth-svc", "auth-svc", serves_rpc=True),
+    Service("store-svc", "store-svc", serves_rpc=True),
+    Service("relay-svc", "relay-svc", serves_rpc=True),
+    Service("gateway-pop3", "gateway-pop3", serves_rpc=False),
+    Service("gateway-smtp-submission", "gateway-smtp", serves_rpc=False),
+    Service("gateway-smtp-mx", "gateway-smtp", serves_rpc=False),
+)
+
+POSTERNCTL = ROOT / "bazel-bin" / "ctl" / "posternctl"
+# Who gets a certificate for gRPC.
+IDENTITIES = tuple(service.name for service in SERVICES) + ("posternctl",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Listener:
+    """One port that mail clients or other mail servers connect to."""
+
+    name: str
+    service: str
+    default_port: int
+    # none, starttls or implicit
+    tls: str
+
+
+LISTENERS = (
+    Listener("mx", "gateway-smtp-mx", 2525, "starttls"),
+    Listener("submission", "gateway-smtp-submission", 5870, "starttls"),
+    Listener("submissions", "gateway-smtp-submission", 4650, "implicit"),
+    Listener("pop3", "gateway-pop3", 1100, "starttls"),
+    Listener("pop3s", "gateway-pop3", 9950, "implicit"),
+)
+
+
+class DataDir:
+    """Paths inside one platform's data directory."""
+
+    def __init__(self, root: pathlib.Path):
+        self.root = root.absolute()
+        self.lock = self.root / "lock"
+        self.state = self.root / "state.json"
+        self.ports = self.root / "ports.json"
+        self.overlay = self.root / "overlay.json"
+        self.certificates = self.root / "certificates"
+        self.ca_certificate = self.certificates / "ca.crt"
+        self.ca_key = self.certificates / "ca.key"
+        self.keys = self.root / "keys"
+        self.token_signing_key = self.keys / "token-signing.pem"
+        self.token_verification_keys = self.keys / "token-verification.pem"
+        self.config = self.root / "config"
+        self.logs = self.root / "logs"
+        self.passwords = self.root / "passwords"
+
+    def create(self) -> None:
+        """Makes the directory; mail and keys in it are nobody else's business, hence 0700."""
+        for path in (self.root, self.certificates, self.keys, self.config, self.logs,
+                     self.passwords):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for service in SERVICES:
+            if service.serves_rpc:
+                self.database_dir(service.name).mkdir(mode=0o700, exist_ok=True)
+
+    def certificate(self, name: str) -> pathlib.Path:
+        return self.certificates / f"{name}.crt"
+
+    def key(self, name: str) -> pathlib.Path:
+        return self.certificates / f"{name}.key"
+
+    def config_file(self, service: str) -> pathlib.Path:
+        return self.config / f"{service}.yaml"
+
+    def database_dir(self, service: str) -> pathlib.Path:
+        return self.root / service
+
+    def log(self, name: str) -> pathlib.Path:
+        return self.logs / f"{name}.log"
+
+    def password_file(self, user: str) -> pathlib.Path:
+        return self.passwords / f"{user}.txt"
