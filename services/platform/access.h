@@ -27,6 +27,9 @@ struct AccessRule {
 
 absl::Span<const AccessRule> AccessRules();
 
+// Every identity a certificate may carry; any other is nobody's.
+absl::Span<const absl::string_view> KnownIdentities();
+
 // `caller` is the identity in the certificate; "" is nobody. An unknown service is nobody's.
 bool MayCall(absl::string_view caller, absl::string_view grpc_service);
 
