@@ -1,0 +1,217 @@
+#include "services/clients/auth_client.h"
+
+#include <memory>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "grpcpp/channel.h"
+#include "grpcpp/client_context.h"
+#include "grpcpp/support/client_callback.h"
+#include "proto/postern/auth/v1/authentication.grpc.pb.h"
+#include "proto/postern/auth/v1/directory.grpc.pb.h"
+#include "services/clients/retry.h"
+#include "services/clients/unary_call.h"
+#include "services/platform/rpc.h"
+
+namespace postern::clients {
+
+namespace {
+
+using auth::v1::AuthenticateRequest;
+using auth::v1::AuthenticateResponse;
+using auth::v1::AuthenticationService;
+using auth::v1::DirectoryService;
+
+// Kept by the handle and by itself until OnDone. The hold lets Step start operations from outside a
+// reaction; it goes when the exchange has had its last answer.
+class ExchangeCall : public grpc::ClientBidiReactor<AuthenticateRequest, AuthenticateResponse> {
+ public:
+  ExchangeCall(std::shared_ptr<AuthenticationService::Stub> stub, const platform::CallContext& call)
+      : stub_(std::move(stub)) {
+    platform::WriteCallContext(WithDeadline(call), &context_);
+    // The first step leaves together with the call's metadata.
+    context_.set_initial_metadata_corked(true);
+  }
+
+  void Step(const std::shared_ptr<ExchangeCall>& self, AuthenticateRequest request,
+            Done<AuthenticateResponse> done) {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (!ended_ && !answered_) {
+        done_ = std::move(done);
+        // A broken call says why in OnDone.
+        if (broken_) return;
+        request_ = std::move(request);
+        if (!started_) {
+          started_ = true;
+          self_ = self;
+          stub_->async()->Authenticate(&context_, this);
+          AddHold();
+          StartWrite(&request_);
+          StartRead(&response_);
+          StartCall();
+          return;
+        }
+        StartWrite(&request_);
+        StartRead(&response_);
+        return;
+      }
+    }
+    done(Failure());
+  }
+
+  // Whoever had the last answer lets the service end the call; else it is cancelled.
+  void Abandon() {
+    absl::MutexLock lock(&mutex_);
+    if (answered_ || ended_ || !started_) return;
+    context_.TryCancel();
+    broken_ = true;
+    ReleaseHold();
+  }
+
+  void OnReadDone(bool ok) override {
+    Done<AuthenticateResponse> done;
+    AuthenticateResponse response;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (answered_ && ok) context_.TryCancel();  // Nothing may follow the last answer.
+      if (!ok || broken_ || answered_) {
+        broken_ = true;
+        ReleaseHold();
+        return;
+      }
+      done = std::move(done_);
+      done_ = nullptr;
+      response = std::move(response_);
+      response_.Clear();
+      if (response.step_case() != AuthenticateResponse::kChallenge) {
+        answered_ = true;
+        // Sees the end of the call.
+        StartRead(&response_);
+      }
+    }
+    if (done) done(std::move(response));
+  }
+
+  void OnWriteDone(bool ok) override {
+    if (ok) return;
+    absl::MutexLock lock(&mutex_);
+    broken_ = true;
+    ReleaseHold();
+  }
+
+  void OnDone(const grpc::Status& status) override {
+    Done<AuthenticateResponse> done;
+    {
+      absl::MutexLock lock(&mutex_);
+      ended_ = true;
+      status_ = platform::FromGrpc(status);
+      done = std::move(done_);
+    }
+    if (done) done(Failure());
+    // Last: this may delete the call.
+    const std::shared_ptr<ExchangeCall> self = std::move(self_);
+  }
+
+ private:
+  void ReleaseHold() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!held_) return;
+    held_ = false;
+    RemoveHold();
+  }
+
+  absl::Status Failure() const {
+    return status_.ok() ? absl::InternalError("the exchange is over") : status_;
+  }
+
+  const std::shared_ptr<AuthenticationService::Stub> stub_;
+  grpc::ClientContext context_;
+  AuthenticateRequest request_;
+  AuthenticateResponse response_;
+  std::shared_ptr<ExchangeCall> self_;
+
+  absl::Mutex mutex_;
+  bool started_ ABSL_GUARDED_BY(mutex_) = false;
+  bool held_ ABSL_GUARDED_BY(mutex_) = true;
+  bool answered_ ABSL_GUARDED_BY(mutex_) = false;
+  bool broken_ ABSL_GUARDED_BY(mutex_) = false;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+  Done<AuthenticateResponse> done_ ABSL_GUARDED_BY(mutex_);
+  // Written once, before `ended_`.
+  absl::Status status_;
+};
+
+class GrpcSaslExchange : public SaslExchange {
+ public:
+  explicit GrpcSaslExchange(std::shared_ptr<ExchangeCall> call) : call_(std::move(call)) {}
+  ~GrpcSaslExchange() override { call_->Abandon(); }
+
+  void Step(AuthenticateRequest request, Done<AuthenticateResponse> done) override {
+    call_->Step(call_, std::move(request), std::move(done));
+  }
+
+ private:
+  const std::shared_ptr<ExchangeCall> call_;
+};
+
+class GrpcAuthenticationClient : public AuthenticationClient {
+ public:
+  explicit GrpcAuthenticationClient(const std::shared_ptr<grpc::Channel>& channel)
+      : stub_(AuthenticationService::NewStub(channel)) {}
+
+  std::unique_ptr<SaslExchange> Authenticate(const platform::CallContext& call) override {
+    return std::make_unique<GrpcSaslExchange>(std::make_shared<ExchangeCall>(stub_, call));
+  }
+
+ private:
+  const std::shared_ptr<AuthenticationService::Stub> stub_;
+};
+
+class GrpcDirectoryClient : public DirectoryClient {
+ public:
+  explicit GrpcDirectoryClient(const std::shared_ptr<grpc::Channel>& channel)
+      : stub_(DirectoryService::NewStub(channel)) {}
+
+  void ResolveRecipient(const platform::CallContext& call,
+                        auth::v1::ResolveRecipientRequest request,
+                        Done<auth::v1::ResolveRecipientResponse> done) override {
+    static const auto& metrics =
+        *new MethodMetrics("postern.auth.v1.DirectoryService/ResolveRecipient");
+    RunUnaryCall(
+        metrics, OnUnavailable::kRepeat, call, std::move(request),
+        [stub = stub_](auto* context, auto* to, auto* answer, auto on_done) {
+          stub->async()->ResolveRecipient(context, to, answer, std::move(on_done));
+        },
+        std::move(done));
+  }
+
+  void CheckSenderIdentity(const platform::CallContext& call,
+                           auth::v1::CheckSenderIdentityRequest request,
+                           Done<auth::v1::CheckSenderIdentityResponse> done) override {
+    static const auto& metrics =
+        *new MethodMetrics("postern.auth.v1.DirectoryService/CheckSenderIdentity");
+    RunUnaryCall(
+        metrics, OnUnavailable::kRepeat, call, std::move(request),
+        [stub = stub_](auto* context, auto* to, auto* answer, auto on_done) {
+          stub->async()->CheckSenderIdentity(context, to, answer, std::move(on_done));
+        },
+        std::move(done));
+  }
+
+ private:
+  const std::shared_ptr<DirectoryService::Stub> stub_;
+};
+
+}  // namespace
+
+std::unique_ptr<AuthenticationClient> MakeAuthenticationClient(
+    std::shared_ptr<grpc::Channel> channel) {
+  return std::make_unique<GrpcAuthenticationClient>(channel);
+}
+
+std::unique_ptr<DirectoryClient> MakeDirectoryClient(std::shared_ptr<grpc::Channel> channel) {
+  return std::make_unique<GrpcDirectoryClient>(channel);
+}
+
+}  // namespace postern::clients

@@ -1,0 +1,195 @@
+// BodyStream over a client-streaming call of gRPC's: header, chunks, half-close, one answer.
+#ifndef POSTERN_SERVICES_CLIENTS_BODY_UPLOAD_H_
+#define POSTERN_SERVICES_CLIENTS_BODY_UPLOAD_H_
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "grpcpp/client_context.h"
+#include "grpcpp/support/client_callback.h"
+#include "services/clients/body_stream.h"
+#include "services/clients/retry.h"
+#include "services/platform/call_context.h"
+#include "services/platform/rpc.h"
+
+namespace postern::clients {
+
+// The call itself. Kept by the handle and by itself until OnDone. `Request` has the parts `header`
+// and `chunk`. The hold (see grpc::ClientWriteReactor::AddHold) lets Write and Finish start
+// operations from outside a reaction; it is removed when nothing more will be written.
+template <typename Request, typename Response>
+class UploadCall : public grpc::ClientWriteReactor<Request> {
+ public:
+  UploadCall() = default;
+
+  // `begin` is stub->async()->XxxStream.
+  template <typename Begin>
+  void Start(std::shared_ptr<UploadCall> self, const platform::CallContext& call, Request header,
+             Begin begin) {
+    self_ = std::move(self);
+    message_ = std::move(header);
+    platform::WriteCallContext(WithDeadline(call), &context_);
+    // The header leaves together with the call's metadata.
+    context_.set_initial_metadata_corked(true);
+    begin(&context_, &response_, this);
+    this->AddHold();
+    writing_ = true;
+    this->StartWrite(&message_);
+    this->StartCall();
+  }
+
+  void Write(std::string chunk, DoneStatus done) {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (!ended_ && !broken_) {
+        write_done_ = std::move(done);
+        if (writing_) {  // The header is still on its way.
+          waiting_chunk_ = std::move(chunk);
+          has_waiting_chunk_ = true;
+        } else {
+          StartChunk(std::move(chunk));
+        }
+        return;
+      }
+      if (!ended_) {
+        write_done_ = std::move(done);
+        return;
+      }
+    }
+    done(Failure());
+  }
+
+  void Finish(Done<Response> done) {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (!ended_) {
+        finish_done_ = std::move(done);
+        finishing_ = true;
+        if (!writing_ && !broken_) EndWriting();
+        return;
+      }
+    }
+    done(Failure());
+  }
+
+  void Abandon() {
+    context_.TryCancel();
+    absl::MutexLock lock(&mutex_);
+    if (ended_ || broken_) return;
+    broken_ = true;
+    if (!writing_) ReleaseHold();
+  }
+
+  void OnWriteDone(bool ok) override {
+    DoneStatus done;
+    {
+      absl::MutexLock lock(&mutex_);
+      writing_ = false;
+      if (!ok || broken_) {
+        // OnDone brings the reason, to whoever waits by then.
+        broken_ = true;
+        ReleaseHold();
+        return;
+      }
+      if (has_waiting_chunk_) {
+        has_waiting_chunk_ = false;
+        StartChunk(std::move(waiting_chunk_));
+        return;
+      }
+      if (finishing_) EndWriting();
+      done = std::move(write_done_);
+      write_done_ = nullptr;
+    }
+    if (done) done(absl::OkStatus());
+  }
+
+  void OnDone(const grpc::Status& status) override {
+    DoneStatus write_done;
+    Done<Response> finish_done;
+    {
+      absl::MutexLock lock(&mutex_);
+      ended_ = true;
+      status_ = platform::FromGrpc(status);
+      write_done = std::move(write_done_);
+      finish_done = std::move(finish_done_);
+    }
+    if (write_done) write_done(Failure());
+    if (finish_done) {
+      if (status.ok()) {
+        finish_done(std::move(response_));
+      } else {
+        finish_done(status_);
+      }
+    }
+    // Last: this may delete the call.
+    const std::shared_ptr<UploadCall> self = std::move(self_);
+  }
+
+ private:
+  void StartChunk(std::string chunk) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    writing_ = true;
+    message_.set_chunk(std::move(chunk));
+    this->StartWrite(&message_);
+  }
+
+  void EndWriting() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    this->StartWritesDone();
+    ReleaseHold();
+  }
+
+  void ReleaseHold() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!held_) return;
+    held_ = false;
+    this->RemoveHold();
+  }
+
+  // After the end: why nothing more can be written.
+  absl::Status Failure() const {
+    return status_.ok() ? absl::InternalError("the service answered before the body's end")
+                        : status_;
+  }
+
+  grpc::ClientContext context_;
+  Response response_;
+  Request message_;
+  std::shared_ptr<UploadCall> self_;
+
+  absl::Mutex mutex_;
+  bool held_ ABSL_GUARDED_BY(mutex_) = true;
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool finishing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool broken_ ABSL_GUARDED_BY(mutex_) = false;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+  bool has_waiting_chunk_ ABSL_GUARDED_BY(mutex_) = false;
+  std::string waiting_chunk_ ABSL_GUARDED_BY(mutex_);
+  DoneStatus write_done_ ABSL_GUARDED_BY(mutex_);
+  Done<Response> finish_done_ ABSL_GUARDED_BY(mutex_);
+  // Written once, before `ended_`.
+  absl::Status status_;
+};
+
+template <typename Request, typename Response>
+class BodyUpload : public BodyStream<Response> {
+ public:
+  template <typename Begin>
+  BodyUpload(const platform::CallContext& call, Request header, Begin begin)
+      : call_(std::make_shared<UploadCall<Request, Response>>()) {
+    call_->Start(call_, call, std::move(header), std::move(begin));
+  }
+  ~BodyUpload() override { call_->Abandon(); }
+
+  void Write(std::string chunk, DoneStatus done) override {
+    call_->Write(std::move(chunk), std::move(done));
+  }
+  void Finish(Done<Response> done) override { call_->Finish(std::move(done)); }
+
+ private:
+  const std::shared_ptr<UploadCall<Request, Response>> call_;
+};
+
+}  // namespace postern::clients
+
+#endif  // POSTERN_SERVICES_CLIENTS_BODY_UPLOAD_H_

@@ -1,0 +1,367 @@
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "grpcpp/channel.h"
+#include "grpcpp/client_context.h"
+#include "grpcpp/support/client_callback.h"
+#include "proto/postern/store/v1/maildrop.grpc.pb.h"
+#include "services/clients/maildrop_lease.h"
+#include "services/clients/retry.h"
+#include "services/clients/store_client.h"
+#include "services/clients/unary_call.h"
+#include "services/platform/rpc.h"
+
+namespace postern::clients {
+
+namespace {
+
+using store::v1::CommitRequest;
+using store::v1::CommitResponse;
+using store::v1::MaildropService;
+using store::v1::RetrieveRequest;
+using store::v1::RetrieveResponse;
+
+// One Retrieve call. Kept by its reader and by itself until OnDone. Reads one piece ahead, so that
+// the network to the store and the one to the client work at the same time; never more than that.
+class RetrieveCall : public grpc::ClientReadReactor<RetrieveResponse> {
+ public:
+  void Start(const std::shared_ptr<RetrieveCall>& self, MaildropService::Stub* stub,
+             const platform::CallContext& call, RetrieveRequest request) {
+    self_ = self;
+    request_ = std::move(request);
+    platform::WriteCallContext(call, &context_);
+    stub->async()->Retrieve(&context_, &request_, this);
+    // Read starts operations from outside a reaction.
+    AddHold();
+    StartRead(&response_);
+    StartCall();
+  }
+
+  void Read(Done<std::optional<std::string>> done) {
+    absl::StatusOr<std::optional<std::string>> answer;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (ready_.has_value()) {
+        answer = std::exchange(ready_, std::nullopt);
+        if (held_) StartRead(&response_);
+      } else if (ended_) {
+        answer = End();
+      } else {
+        done_ = std::move(done);
+        return;
+      }
+    }
+    done(std::move(answer));
+  }
+
+  void Cancel() {
+    context_.TryCancel();
+    absl::MutexLock lock(&mutex_);
+    ReleaseHold();
+  }
+
+  void OnReadDone(bool ok) override {
+    Done<std::optional<std::string>> done;
+    std::string piece;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (!ok || !held_) {
+        ReleaseHold();
+        return;
+      }
+      piece = std::move(*response_.mutable_chunk());
+      response_.Clear();
+      if (!piece.empty() && !done_) {
+        ready_ = std::move(piece);
+        return;
+      }
+      StartRead(&response_);
+      if (piece.empty()) return;
+      done = std::move(done_);
+      done_ = nullptr;
+    }
+    done(std::optional<std::string>(std::move(piece)));
+  }
+
+  void OnDone(const grpc::Status& status) override {
+    Done<std::optional<std::string>> done;
+    {
+      absl::MutexLock lock(&mutex_);
+      ended_ = true;
+      status_ = platform::FromGrpc(status);
+      done = std::move(done_);
+      done_ = nullptr;
+    }
+    if (done) done(End());
+    // Last: this may delete the call.
+    const std::shared_ptr<RetrieveCall> self = std::move(self_);
+  }
+
+ private:
+  absl::StatusOr<std::optional<std::string>> End() const {
+    if (status_.ok()) return std::optional<std::string>();
+    return status_;
+  }
+
+  void ReleaseHold() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!held_) return;
+    held_ = false;
+    RemoveHold();
+  }
+
+  grpc::ClientContext context_;
+  RetrieveRequest request_;
+  RetrieveResponse response_;
+  std::shared_ptr<RetrieveCall> self_;
+
+  absl::Mutex mutex_;
+  bool held_ ABSL_GUARDED_BY(mutex_) = true;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+  std::optional<std::string> ready_ ABSL_GUARDED_BY(mutex_);
+  Done<std::optional<std::string>> done_ ABSL_GUARDED_BY(mutex_);
+  // Written once, before `ended_`.
+  absl::Status status_;
+};
+
+// A message being fetched: Retrieve calls until one gives a first piece, then that one to its end.
+class Retrieval : public std::enable_shared_from_this<Retrieval> {
+ public:
+  Retrieval(std::shared_ptr<MaildropLease> lease, platform::CallContext call,
+            RetrieveRequest request)
+      : lease_(std::move(lease)),
+        call_context_(WithDeadline(std::move(call))),
+        request_(std::move(request)) {}
+
+  void Read(Done<std::optional<std::string>> done) {
+    std::shared_ptr<RetrieveCall> call;
+    {
+      absl::MutexLock lock(&mutex_);
+      call = begun_ ? call_ : nullptr;
+      if (call == nullptr) done_ = std::move(done);
+    }
+    if (call != nullptr) {
+      call->Read(std::move(done));
+    } else {
+      Attempt();
+    }
+  }
+
+  void Abandon() {
+    absl::MutexLock lock(&mutex_);
+    abandoned_ = true;
+    if (call_ != nullptr) call_->Cancel();
+  }
+
+ private:
+  void Attempt() {
+    lease_->WhenHeld([self = shared_from_this()](absl::StatusOr<uint64_t> fence) {
+      if (fence.ok()) {
+        self->Start(*fence);
+      } else {
+        self->Answer(fence.status());
+      }
+    });
+  }
+
+  void Start(uint64_t fence) {
+    auto call = std::make_shared<RetrieveCall>();
+    RetrieveRequest request = request_;
+    request.set_fence(fence);
+    bool abandoned;
+    {
+      absl::MutexLock lock(&mutex_);
+      abandoned = abandoned_;
+      if (!abandoned) {
+        // Started here, so that Abandon sees a call that it can cancel.
+        call->Start(call, lease_->stub().get(), call_context_, std::move(request));
+        call_ = call;
+      }
+    }
+    if (abandoned) {
+      Answer(absl::CancelledError("nobody waits for the message"));
+      return;
+    }
+    call->Read([self = shared_from_this()](absl::StatusOr<std::optional<std::string>> piece) {
+      self->First(std::move(piece));
+    });
+  }
+
+  void First(absl::StatusOr<std::optional<std::string>> piece) {
+    if (IsBrokenHop(piece.status())) {
+      const absl::Duration delay = RetryDelay(++repetitions_);
+      if (WorthRetrying(delay, call_context_.deadline)) {
+        RunAfter(delay, [self = shared_from_this()] { self->Attempt(); });
+        return;
+      }
+    }
+    Answer(std::move(piece));
+  }
+
+  void Answer(absl::StatusOr<std::optional<std::string>> piece) {
+    Done<std::optional<std::string>> done;
+    {
+      absl::MutexLock lock(&mutex_);
+      begun_ = piece.ok();
+      done = std::move(done_);
+      done_ = nullptr;
+    }
+    done(std::move(piece));
+  }
+
+  const std::shared_ptr<MaildropLease> lease_;
+  const platform::CallContext call_context_;
+  const RetrieveRequest request_;
+  // Attempts follow one another.
+  int repetitions_ = 0;
+
+  absl::Mutex mutex_;
+  bool abandoned_ ABSL_GUARDED_BY(mutex_) = false;
+  // The first piece has come: what breaks now is the end.
+  bool begun_ ABSL_GUARDED_BY(mutex_) = false;
+  std::shared_ptr<RetrieveCall> call_ ABSL_GUARDED_BY(mutex_);
+  Done<std::optional<std::string>> done_ ABSL_GUARDED_BY(mutex_);
+};
+
+class GrpcMessageReader : public MessageReader {
+ public:
+  explicit GrpcMessageReader(std::shared_ptr<Retrieval> retrieval)
+      : retrieval_(std::move(retrieval)) {}
+  ~GrpcMessageReader() override { retrieval_->Abandon(); }
+
+  void Read(Done<std::optional<std::string>> done) override { retrieval_->Read(std::move(done)); }
+
+ private:
+  const std::shared_ptr<Retrieval> retrieval_;
+};
+
+// A Commit until it is answered. Repeated with the fence of the day: after a break the lease may
+// have another one, and the store refuses a stale one without deleting. Deleting twice is the same
+// as once, since uids never repeat.
+class Committal : public std::enable_shared_from_this<Committal> {
+ public:
+  Committal(std::shared_ptr<MaildropLease> lease, platform::CallContext call,
+            const std::vector<uint64_t>& uids, DoneStatus done)
+      : lease_(std::move(lease)),
+        call_context_(WithDeadline(std::move(call))),
+        done_(std::move(done)) {
+    request_.set_token(lease_->holder().token);
+    request_.set_session_nonce(lease_->holder().session_nonce);
+    request_.mutable_deleted_uids()->Assign(uids.begin(), uids.end());
+  }
+
+  void Attempt() {
+    lease_->WhenHeld([self = shared_from_this()](absl::StatusOr<uint64_t> fence) {
+      if (fence.ok()) {
+        self->Send(*fence);
+      } else {
+        self->done_(fence.status());
+      }
+    });
+  }
+
+ private:
+  void Send(uint64_t fence) {
+    static const auto& metrics = *new MethodMetrics("postern.store.v1.MaildropService/Commit");
+    request_.set_fence(fence);
+    RunUnaryCall<CommitRequest, CommitResponse>(
+        metrics, OnUnavailable::kFail, call_context_, request_,
+        [stub = lease_->stub()](auto* context, auto* to, auto* answer, auto on_done) {
+          stub->async()->Commit(context, to, answer, std::move(on_done));
+        },
+        [self = shared_from_this()](absl::StatusOr<CommitResponse> response) {
+          self->Answered(response.status());
+        });
+  }
+
+  void Answered(const absl::Status& status) {
+    if (IsBrokenHop(status)) {
+      const absl::Duration delay = RetryDelay(++repetitions_);
+      if (WorthRetrying(delay, call_context_.deadline)) {
+        RunAfter(delay, [self = shared_from_this()] { self->Attempt(); });
+        return;
+      }
+    }
+    if (!status.ok()) {
+      done_(status);
+      return;
+    }
+    // The next session of this user must find the maildrop free when QUIT has its answer.
+    lease_->Release(call_context_.deadline,
+                    [self = shared_from_this()] { self->done_(absl::OkStatus()); });
+  }
+
+  const std::shared_ptr<MaildropLease> lease_;
+  const platform::CallContext call_context_;
+  CommitRequest request_;
+  DoneStatus done_;
+  int repetitions_ = 0;
+};
+
+class GrpcMaildrop : public Maildrop {
+ public:
+  explicit GrpcMaildrop(std::shared_ptr<MaildropLease> lease) : lease_(std::move(lease)) {}
+  ~GrpcMaildrop() override { lease_->Release(absl::InfiniteFuture(), nullptr); }
+
+  std::unique_ptr<MessageReader> Retrieve(const platform::CallContext& call, uint64_t uid,
+                                          std::optional<uint32_t> body_lines) override {
+    RetrieveRequest request;
+    request.set_token(lease_->holder().token);
+    request.set_session_nonce(lease_->holder().session_nonce);
+    request.set_uid(uid);
+    if (body_lines.has_value()) request.set_body_lines(*body_lines);
+    return std::make_unique<GrpcMessageReader>(
+        std::make_shared<Retrieval>(lease_, call, std::move(request)));
+  }
+
+  void Commit(const platform::CallContext& call, std::vector<uint64_t> deleted_uids,
+              DoneStatus done) override {
+    if (deleted_uids.empty()) {
+      lease_->Release(
+          WithDeadline(call).deadline,
+          [lease = lease_, done = std::move(done)]() mutable { done(absl::OkStatus()); });
+      return;
+    }
+    std::make_shared<Committal>(lease_, call, deleted_uids, std::move(done))->Attempt();
+  }
+
+ private:
+  const std::shared_ptr<MaildropLease> lease_;
+};
+
+class GrpcMaildropClient : public MaildropClient {
+ public:
+  explicit GrpcMaildropClient(const std::shared_ptr<grpc::Channel>& channel)
+      : stub_(MaildropService::NewStub(channel)) {}
+
+  void Open(const platform::CallContext& call, std::string token, std::string session_nonce,
+            Done<OpenedMaildrop> done) override {
+    auto lease = std::make_shared<MaildropLease>(
+        stub_, MaildropLease::Holder{call.trace, std::move(token), std::move(session_nonce)});
+    MaildropLease* opening = lease.get();
+    opening->Open(WithDeadline(call).deadline, [lease = std::move(lease), done = std::move(done)](
+                                                   absl::StatusOr<MaildropListing>
+                                                       listing) mutable {
+      if (!listing.ok()) {
+        done(listing.status());
+        return;
+      }
+      done(OpenedMaildrop{std::make_unique<GrpcMaildrop>(std::move(lease)), *std::move(listing)});
+    });
+  }
+
+ private:
+  const std::shared_ptr<MaildropService::Stub> stub_;
+};
+
+}  // namespace
+
+std::unique_ptr<MaildropClient> MakeMaildropClient(std::shared_ptr<grpc::Channel> channel) {
+  return std::make_unique<GrpcMaildropClient>(channel);
+}
+
+}  // namespace postern::clients

@@ -1,0 +1,76 @@
+// The lease on a maildrop: the Open stream whose life it is, taken up again when the stream breaks.
+#ifndef POSTERN_SERVICES_CLIENTS_MAILDROP_LEASE_H_
+#define POSTERN_SERVICES_CLIENTS_MAILDROP_LEASE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "proto/postern/store/v1/maildrop.grpc.pb.h"
+#include "services/clients/done.h"
+#include "services/clients/store_client.h"
+#include "services/platform/call_context.h"
+
+namespace postern::clients {
+
+class LeaseStream;
+
+// Thread-safe; always held by shared_ptr. Open → held ⇄ resuming → lost or released. The store
+// keeps the lease of a broken stream for 10 s, so a break is answered at once, not when the client
+// sends its next command: it may think for longer than that.
+class MaildropLease : public std::enable_shared_from_this<MaildropLease> {
+ public:
+  using Stub = store::v1::MaildropService::Stub;
+
+  // Who has the lease: goes into every request that builds on it.
+  struct Holder {
+    platform::TraceContext trace;
+    std::string token;
+    std::string session_nonce;
+  };
+
+  MaildropLease(std::shared_ptr<Stub> stub, Holder holder)
+      : stub_(std::move(stub)), holder_(std::move(holder)) {}
+
+  // Once, before anything else. Returns the listing.
+  void Open(absl::Time deadline, Done<MaildropListing> done);
+  // The fence as soon as the lease is held: at once, or after at most 10 s of trying to take it up
+  // again; or why it is lost.
+  void WhenHeld(Done<uint64_t> done);
+  // Lets go; nothing is deleted by it. `done` runs when the store has confirmed, or at `deadline`
+  // (then the store frees it by itself).
+  void Release(absl::Time deadline, absl::AnyInvocable<void()> done);
+
+  const std::shared_ptr<Stub>& stub() const { return stub_; }
+  const Holder& holder() const { return holder_; }
+
+ private:
+  enum class State { kOpening, kHeld, kResuming, kLost, kReleased };
+
+  void StartStream(uint64_t resume_fence, absl::Time deadline, Done<MaildropListing> done);
+  void Ended(const absl::Status& status);
+  void Resume();
+  void Resumed(const absl::Status& status);
+
+  const std::shared_ptr<Stub> stub_;
+  const Holder holder_;
+
+  absl::Mutex mutex_;
+  State state_ ABSL_GUARDED_BY(mutex_) = State::kOpening;
+  std::shared_ptr<LeaseStream> stream_ ABSL_GUARDED_BY(mutex_);
+  uint64_t fence_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::Time resume_until_ ABSL_GUARDED_BY(mutex_);
+  int resume_attempts_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Why it is lost.
+  absl::Status lost_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Done<uint64_t>> waiting_ ABSL_GUARDED_BY(mutex_);
+  absl::AnyInvocable<void()> released_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace postern::clients
+
+#endif  // POSTERN_SERVICES_CLIENTS_MAILDROP_LEASE_H_

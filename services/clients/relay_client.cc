@@ -1,0 +1,159 @@
+#include "services/clients/relay_client.h"
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "grpcpp/channel.h"
+#include "grpcpp/client_context.h"
+#include "proto/postern/relay/v1/policy.grpc.pb.h"
+#include "proto/postern/relay/v1/submission.grpc.pb.h"
+#include "services/clients/body_upload.h"
+#include "services/clients/policy_memory.h"
+#include "services/clients/unary_call.h"
+#include "services/platform/metrics.h"
+
+namespace postern::clients {
+
+namespace {
+
+using relay::v1::CheckConnectionRequest;
+using relay::v1::CheckConnectionResponse;
+using relay::v1::CheckRecipientRequest;
+using relay::v1::CheckRecipientResponse;
+using relay::v1::CheckSenderRequest;
+using relay::v1::CheckSenderResponse;
+using relay::v1::EnqueueHeader;
+using relay::v1::EnqueueRequest;
+using relay::v1::EnqueueResponse;
+using relay::v1::EnqueueStreamRequest;
+using relay::v1::PolicyService;
+using relay::v1::SubmissionService;
+
+platform::Counter& Remembered(absl::string_view question) {
+  return platform::GetCounter("postern_policy_remembered_total",
+                              "Questions answered from memory, without an RPC.",
+                              {{"question", std::string(question)}});
+}
+
+class GrpcPolicyClient : public PolicyClient {
+ public:
+  explicit GrpcPolicyClient(const std::shared_ptr<grpc::Channel>& channel)
+      : stub_(PolicyService::NewStub(channel)) {}
+
+  void CheckConnection(const platform::CallContext& call, CheckConnectionRequest request,
+                       Done<CheckConnectionResponse> done) override {
+    static const auto& metrics =
+        *new MethodMetrics("postern.relay.v1.PolicyService/CheckConnection");
+    static platform::Counter& remembered = Remembered("connection");
+    std::string network = NetworkOf(request.client_address());
+    if (const auto known = memory_->FindConnection(network, std::chrono::steady_clock::now())) {
+      remembered.Add();
+      done(*known);
+      return;
+    }
+    RunUnaryCall<CheckConnectionRequest, CheckConnectionResponse>(
+        metrics, OnUnavailable::kRepeat, call, std::move(request),
+        [stub = stub_](auto* context, auto* to, auto* answer, auto on_done) {
+          stub->async()->CheckConnection(context, to, answer, std::move(on_done));
+        },
+        [memory = memory_, network = std::move(network),
+         done = std::move(done)](absl::StatusOr<CheckConnectionResponse> response) mutable {
+          if (response.ok()) {
+            memory->KeepConnection(network, *response, std::chrono::steady_clock::now());
+          }
+          done(std::move(response));
+        });
+  }
+
+  void CheckSender(const platform::CallContext& call, CheckSenderRequest request,
+                   Done<CheckSenderResponse> done) override {
+    static const auto& metrics = *new MethodMetrics("postern.relay.v1.PolicyService/CheckSender");
+    RunUnaryCall(
+        metrics, OnUnavailable::kRepeat, call, std::move(request),
+        [stub = stub_](auto* context, auto* to, auto* answer, auto on_done) {
+          stub->async()->CheckSender(context, to, answer, std::move(on_done));
+        },
+        std::move(done));
+  }
+
+  void CheckRecipient(const platform::CallContext& call, CheckRecipientRequest request,
+                      Done<CheckRecipientResponse> done) override {
+    static const auto& metrics =
+        *new MethodMetrics("postern.relay.v1.PolicyService/CheckRecipient");
+    static platform::Counter& remembered = Remembered("recipient");
+    const auto start = [stub = stub_](auto* context, auto* to, auto* answer, auto on_done) {
+      stub->async()->CheckRecipient(context, to, answer, std::move(on_done));
+    };
+    // What a token may do is asked each time.
+    if (!request.token().empty()) {
+      RunUnaryCall(metrics, OnUnavailable::kRepeat, call, std::move(request), start,
+                   std::move(done));
+      return;
+    }
+    if (const auto known =
+            memory_->FindRecipient(request.recipient(), std::chrono::steady_clock::now())) {
+      remembered.Add();
+      done(*known);
+      return;
+    }
+    std::string recipient = request.recipient();
+    RunUnaryCall<CheckRecipientRequest, CheckRecipientResponse>(
+        metrics, OnUnavailable::kRepeat, call, std::move(request), start,
+        [memory = memory_, recipient = std::move(recipient),
+         done = std::move(done)](absl::StatusOr<CheckRecipientResponse> response) mutable {
+          if (response.ok()) {
+            memory->KeepRecipient(recipient, *response, std::chrono::steady_clock::now());
+          }
+          done(std::move(response));
+        });
+  }
+
+ private:
+  const std::shared_ptr<PolicyService::Stub> stub_;
+  // Shared with the calls, which may outlive the client.
+  const std::shared_ptr<PolicyMemory> memory_ = std::make_shared<PolicyMemory>();
+};
+
+class GrpcSubmissionClient : public SubmissionClient {
+ public:
+  explicit GrpcSubmissionClient(const std::shared_ptr<grpc::Channel>& channel)
+      : stub_(SubmissionService::NewStub(channel)) {}
+
+  void Enqueue(const platform::CallContext& call, EnqueueRequest request,
+               Done<EnqueueResponse> done) override {
+    static const auto& metrics = *new MethodMetrics("postern.relay.v1.SubmissionService/Enqueue");
+    RunUnaryCall(
+        metrics, OnUnavailable::kRepeat, call, std::move(request),
+        [stub = stub_](auto* context, auto* to, auto* answer, auto on_done) {
+          stub->async()->Enqueue(context, to, answer, std::move(on_done));
+        },
+        std::move(done));
+  }
+
+  std::unique_ptr<BodyStream<EnqueueResponse>> EnqueueStream(const platform::CallContext& call,
+                                                             EnqueueHeader header) override {
+    EnqueueStreamRequest first;
+    *first.mutable_header() = std::move(header);
+    return std::make_unique<BodyUpload<EnqueueStreamRequest, EnqueueResponse>>(
+        call, std::move(first), [stub = stub_](auto* context, auto* answer, auto* reactor) {
+          stub->async()->EnqueueStream(context, answer, reactor);
+        });
+  }
+
+ private:
+  const std::shared_ptr<SubmissionService::Stub> stub_;
+};
+
+}  // namespace
+
+std::unique_ptr<PolicyClient> MakePolicyClient(std::shared_ptr<grpc::Channel> channel) {
+  return std::make_unique<GrpcPolicyClient>(channel);
+}
+
+std::unique_ptr<SubmissionClient> MakeSubmissionClient(std::shared_ptr<grpc::Channel> channel) {
+  return std::make_unique<GrpcSubmissionClient>(channel);
+}
+
+}  // namespace postern::clients

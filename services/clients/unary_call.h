@@ -1,0 +1,117 @@
+// A unary call over gRPC's callback API: one object from start to answer, the request moved in and
+// serialized from where it lies.
+#ifndef POSTERN_SERVICES_CLIENTS_UNARY_CALL_H_
+#define POSTERN_SERVICES_CLIENTS_UNARY_CALL_H_
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "grpcpp/client_context.h"
+#include "grpcpp/support/status.h"
+#include "services/clients/done.h"
+#include "services/clients/retry.h"
+#include "services/platform/call_context.h"
+#include "services/platform/metrics.h"
+#include "services/platform/rpc.h"
+
+namespace postern::clients {
+
+// What is measured of one method. Lives for ever, as metrics do.
+struct MethodMetrics {
+  // `method` reads "postern.store.v1.DeliveryService/Deliver".
+  explicit MethodMetrics(absl::string_view method)
+      : seconds(platform::GetLatencyHistogram("postern_client_call_seconds",
+                                              "From the first attempt of a call to its answer.",
+                                              {{"method", std::string(method)}})),
+        failures(platform::GetCounter("postern_client_call_failures_total",
+                                      "Calls that ended with an error, after all attempts.",
+                                      {{"method", std::string(method)}})),
+        repetitions(platform::GetCounter("postern_client_call_repetitions_total",
+                                         "Attempts after the first, because of UNAVAILABLE.",
+                                         {{"method", std::string(method)}})) {}
+
+  platform::Histogram& seconds;
+  platform::Counter& failures;
+  platform::Counter& repetitions;
+};
+
+enum class OnUnavailable { kRepeat, kFail };
+
+// Owns itself: deleted before `done` runs. Start is called as start(context, request, response,
+// on_done) for each attempt and keeps the stub alive.
+template <typename Request, typename Response, typename Start>
+class UnaryCall {
+ public:
+  static void Run(const MethodMetrics& metrics, OnUnavailable on_unavailable,
+                  const platform::CallContext& call, Request request, Start start,
+                  Done<Response> done) {
+    auto* self = new UnaryCall(metrics, on_unavailable, call, std::move(request), std::move(start),
+                               std::move(done));
+    self->Attempt();
+  }
+
+ private:
+  UnaryCall(const MethodMetrics& metrics, OnUnavailable on_unavailable,
+            const platform::CallContext& call, Request request, Start start, Done<Response> done)
+      : metrics_(metrics),
+        on_unavailable_(on_unavailable),
+        call_(WithDeadline(call)),
+        request_(std::move(request)),
+        start_(std::move(start)),
+        done_(std::move(done)),
+        begun_(absl::Now()) {}
+
+  void Attempt() {
+    context_.emplace();
+    platform::WriteCallContext(call_, &*context_);
+    start_(&*context_, &request_, &response_,
+           [this](const grpc::Status& status) { OnAnswer(status); });
+  }
+
+  void OnAnswer(const grpc::Status& status) {
+    if (status.error_code() == grpc::StatusCode::UNAVAILABLE &&
+        on_unavailable_ == OnUnavailable::kRepeat) {
+      const absl::Duration delay = RetryDelay(++repetitions_);
+      if (WorthRetrying(delay, call_.deadline)) {
+        metrics_.repetitions.Add();
+        RunAfter(delay, [this] { Attempt(); });
+        return;
+      }
+    }
+    metrics_.seconds.Observe(absl::ToDoubleSeconds(absl::Now() - begun_));
+    if (!status.ok()) metrics_.failures.Add();
+    absl::StatusOr<Response> result = status.ok()
+                                          ? absl::StatusOr<Response>(std::move(response_))
+                                          : absl::StatusOr<Response>(platform::FromGrpc(status));
+    Done<Response> done = std::move(done_);
+    delete this;
+    done(std::move(result));
+  }
+
+  const MethodMetrics& metrics_;
+  const OnUnavailable on_unavailable_;
+  const platform::CallContext call_;
+  const Request request_;
+  Start start_;
+  Done<Response> done_;
+  const absl::Time begun_;
+  int repetitions_ = 0;
+  Response response_;
+  std::optional<grpc::ClientContext> context_;
+};
+
+template <typename Request, typename Response, typename Start>
+void RunUnaryCall(const MethodMetrics& metrics, OnUnavailable on_unavailable,
+                  const platform::CallContext& call, Request request, Start start,
+                  Done<Response> done) {
+  UnaryCall<Request, Response, Start>::Run(metrics, on_unavailable, call, std::move(request),
+                                           std::move(start), std::move(done));
+}
+
+}  // namespace postern::clients
+
+#endif  // POSTERN_SERVICES_CLIENTS_UNARY_CALL_H_
