@@ -15,9 +15,13 @@ struct Reply {
   // Without CR or LF; at most 400 octets.
   std::string text;
 
-  // "550 5.1.1 No such user here\r\n"
+  // "550 5.1.1 No such user here\r\n". One line whatever the text holds: octets that a reply can't
+  // carry (RFC 5321 4.2: textstring) become '?', and what is over 400 octets is cut.
   std::string ToWire() const;
 };
+
+// ToWire at the end of `out`.
+void AppendReply(std::string& out, int code, absl::string_view enhanced, absl::string_view text);
 
 }  // namespace postern::smtp
 

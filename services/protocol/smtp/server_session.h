@@ -40,13 +40,14 @@ struct ServerOptions {
 };
 
 struct Recipient {
-  // As the client wrote it, without angle brackets and source route; local part unquoted only where
-  // that changes nothing.
+  // Without angle brackets and source route; the local part as the client wrote it, quoted only
+  // where it must be, the domain in lower case. "postmaster" (in any case of letters) may come
+  // without a domain.
   std::string address;
 };
 
 struct Envelope {
-  // Empty for the null sender <>.
+  // Empty for the null sender <>; else as Recipient::address.
   std::string sender;
   std::vector<Recipient> recipients;
   // SIZE= of MAIL; 0 when absent.
@@ -86,7 +87,8 @@ struct CheckRecipient {
 };
 // DATA: a message for envelope() begins. Accepted (354 goes out) or Refused.
 struct BeginMessage {};
-// Octets of the message, dot-unstuffed, CRLF line ends; valid until the next Resume(Done).
+// Octets of the message, dot-unstuffed, CRLF line ends; all that the last Received held of them in
+// one piece. In the session's memory, valid until the next Resume(Done).
 struct Body {
   absl::string_view octets;
 };

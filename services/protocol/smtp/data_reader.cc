@@ -1,0 +1,105 @@
+#include "services/protocol/smtp/data_reader.h"
+
+#include <cstring>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+
+namespace postern::smtp {
+namespace {
+
+constexpr uint32_t kMaxLineOctets = 998;
+constexpr uint8_t kMaxReceivedFields = 100;
+constexpr absl::string_view kReceived = "received:";
+
+const char* Find(const char* begin, const char* end, char c) {
+  return static_cast<const char*>(memchr(begin, c, end - begin));
+}
+
+}  // namespace
+
+// A part of one line, CR and LF excluded (but a bare LF may be in it).
+void DataReader::ScanLinePart(const char* begin, const char* end) {
+  if (begin == end) return;
+  if (Find(begin, end, '\n') != nullptr) Note(Defect::kBareLf);
+  if (in_header_ && line_octets_ == matched_ && matched_ < kReceived.size()) {
+    for (const char* p = begin; p < end && matched_ < kReceived.size(); ++p) {
+      if (absl::ascii_tolower(static_cast<unsigned char>(*p)) != kReceived[matched_]) break;
+      ++matched_;
+    }
+    if (matched_ == kReceived.size() && ++received_fields_ >= kMaxReceivedFields) {
+      Note(Defect::kLoop);
+      in_header_ = false;
+    }
+  }
+  const size_t size = end - begin;
+  // The sum can't overflow: once over the limit it is left there.
+  if (size > kMaxLineOctets || line_octets_ + size > kMaxLineOctets) {
+    line_octets_ = kMaxLineOctets + 1;
+    Note(Defect::kLongLine);
+  } else {
+    line_octets_ += static_cast<uint32_t>(size);
+  }
+}
+
+DataReader::Result DataReader::Decode(absl::Span<char> input) {
+  char* const begin = input.data();
+  const char* const end = begin + input.size();
+  const char* p = begin;
+  // What is kept is moved down over the dots that are not: [begin, out) is done, [run, p) follows.
+  char* out = begin;
+  const char* run = begin;
+  const auto keep_run = [&] {
+    if (out != run) memmove(out, run, p - run);
+    out += p - run;
+  };
+
+  Result result;
+  while (p < end) {
+    if (at_line_start_) {
+      if (*p == '.') {
+        // RFC 5321 4.5.2: a line of one dot is the end, else its first dot goes.
+        if (end - p < 2 || (p[1] == '\r' && end - p < 3)) break;
+        if (p[1] == '\r' && p[2] == '\n') {
+          keep_run();
+          p += 3;
+          run = p;
+          result.end = true;
+          break;
+        }
+        keep_run();
+        run = ++p;
+      }
+      at_line_start_ = false;
+      line_octets_ = 0;
+      matched_ = 0;
+    }
+    const char* const cr = Find(p, end, '\r');
+    ScanLinePart(p, cr != nullptr ? cr : end);
+    p = cr != nullptr ? cr : end;
+    if (end - p < 2) break;  // All is read, or the LF is still to come.
+    if (p[1] == '\n') {
+      p += 2;
+      at_line_start_ = true;
+      if (line_octets_ == 0) in_header_ = false;
+    } else {
+      Note(Defect::kBareCr);
+      ++p;
+      line_octets_ = line_octets_ < kMaxLineOctets ? line_octets_ + 1 : line_octets_;
+    }
+  }
+  if (run != p) keep_run();
+
+  result.consumed = p - begin;
+  const size_t size = out - begin;
+  octets_ += size;
+  if (octets_ > max_octets_) Note(Defect::kTooLarge);
+  if (defect_ == Defect::kNone && size != 0 && memchr(begin, '\0', size) != nullptr) {
+    Note(Defect::kNul);
+  }
+  if (defect_ == Defect::kNone) result.text = absl::string_view(begin, size);
+  return result;
+}
+
+}  // namespace postern::smtp

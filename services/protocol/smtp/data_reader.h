@@ -1,0 +1,71 @@
+// What follows DATA's 354: octets to a message without dot-stuffing, up to its end.
+#ifndef POSTERN_SERVICES_PROTOCOL_SMTP_DATA_READER_H_
+#define POSTERN_SERVICES_PROTOCOL_SMTP_DATA_READER_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+
+namespace postern::smtp {
+
+// One message. Only CRLF ends a line and only CRLF "." CRLF the message (RFC 5321 2.3.8, 4.1.1.4);
+// a message that another server could split elsewhere has a defect, and is read to its true end all
+// the same, so that none of it is ever taken for a command.
+class DataReader {
+ public:
+  enum class Defect : uint8_t {
+    kNone,
+    kBareCr,
+    kBareLf,
+    // RFC 2045 2.7 and 2.8: neither BODY=7BIT nor 8BITMIME holds a NUL. Servers that drop NULs
+    // would see a line end or a lone dot where we don't.
+    kNul,
+    // Over 998 octets and CRLF (RFC 5321 4.5.3.1.6).
+    kLongLine,
+    kTooLarge,
+    // 100 Received fields (RFC 5321 6.3).
+    kLoop,
+  };
+
+  struct Result {
+    // Octets of the input that are done with. Up to two (CR, ".", "." CR) may remain: what they
+    // mean depends on what follows; give them again with it.
+    size_t consumed = 0;
+    // Octets of the message, within the input, which is changed to hold them in one piece. Empty
+    // once there is a defect.
+    absl::string_view text;
+    bool end = false;
+  };
+
+  explicit DataReader(uint64_t max_octets) : max_octets_(max_octets) {}
+
+  // Decodes in place. Not after `end`.
+  Result Decode(absl::Span<char> input);
+
+  // The first one found.
+  Defect defect() const { return defect_; }
+  // Of the message so far, that after a defect included.
+  uint64_t octets() const { return octets_; }
+
+ private:
+  void Note(Defect defect) {
+    if (defect_ == Defect::kNone) defect_ = defect;
+  }
+  void ScanLinePart(const char* begin, const char* end);
+
+  const uint64_t max_octets_;
+  uint64_t octets_ = 0;
+  uint32_t line_octets_ = 0;
+  Defect defect_ = Defect::kNone;
+  bool at_line_start_ = true;
+  bool in_header_ = true;
+  // Octets of "received:" that this line began with.
+  uint8_t matched_ = 0;
+  uint8_t received_fields_ = 0;
+};
+
+}  // namespace postern::smtp
+
+#endif  // POSTERN_SERVICES_PROTOCOL_SMTP_DATA_READER_H_
