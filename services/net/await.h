@@ -3,6 +3,7 @@
 #ifndef POSTERN_SERVICES_NET_AWAIT_H_
 #define POSTERN_SERVICES_NET_AWAIT_H_
 
+#include <chrono>
 #include <memory>
 #include <utility>
 
@@ -12,14 +13,20 @@
 #include "boost/asio/associated_executor.hpp"
 #include "boost/asio/async_result.hpp"
 #include "boost/asio/awaitable.hpp"
+#include "boost/asio/execution/outstanding_work.hpp"
 #include "boost/asio/post.hpp"
+#include "boost/asio/prefer.hpp"
+#include "boost/asio/steady_timer.hpp"
+#include "boost/asio/this_coro.hpp"
 #include "boost/asio/use_awaitable.hpp"
 
 namespace postern::net {
 
-// co_await Await<Result>([&](absl::AnyInvocable<void(Result)> done) { client->Call(...,
-// std::move(done)); }) Result is absl::Status or absl::StatusOr<T>. `start` runs at once on the
-// loop; `done` may be called from any thread; the coroutine goes on on its own loop.
+//   co_await Await<Result>(
+//       [&](absl::AnyInvocable<void(Result)> done) { client->Call(..., std::move(done)); })
+//
+// Result is absl::Status or absl::StatusOr<T>. `start` runs at once on the loop; `done` may be
+// called from any thread, once; the coroutine goes on on its own loop.
 template <typename Result, typename Start>
 boost::asio::awaitable<Result> Await(Start start) {
   co_return co_await boost::asio::async_initiate<const boost::asio::use_awaitable_t<>,
@@ -37,6 +44,22 @@ boost::asio::awaitable<Result> Await(Start start) {
             }));
       },
       boost::asio::use_awaitable, std::move(start));
+}
+
+// The same with an end: at `deadline`, `give_up` runs on the loop; it must make `done` be called
+// (destroying a stream does).
+template <typename Result, typename Start, typename GiveUp>
+boost::asio::awaitable<Result> AwaitUntil(std::chrono::steady_clock::time_point deadline,
+                                          Start start, GiveUp give_up) {
+  // The timer's handler may be on its way when the answer comes.
+  const auto over = std::make_shared<bool>(false);
+  boost::asio::steady_timer timer(co_await boost::asio::this_coro::executor, deadline);
+  timer.async_wait([over, give_up = std::move(give_up)](boost::system::error_code error) mutable {
+    if (!error && !*over) give_up();
+  });
+  Result result = co_await Await<Result>(std::move(start));
+  *over = true;
+  co_return result;
 }
 
 }  // namespace postern::net

@@ -13,7 +13,6 @@
 #include "absl/types/span.h"
 #include "boost/asio/awaitable.hpp"
 #include "boost/asio/ip/tcp.hpp"
-#include "boost/asio/steady_timer.hpp"
 
 typedef struct ssl_st SSL;
 
@@ -23,34 +22,47 @@ class TlsProfile;
 
 using Deadline = std::chrono::steady_clock::time_point;
 
-// Lives on one io_context's thread. An idle one holds no buffer: WaitReadable first, then Read into
-// a buffer borrowed from the thread. Errors: DEADLINE_EXCEEDED; CANCELLED after Interrupt;
-// UNAVAILABLE when the peer or the network broke it; OUT_OF_RANGE at a clean end of the stream.
+// This thread's read buffer (64 KiB), for all its connections: what is in it must be consumed or
+// copied before the next suspension.
+absl::Span<char> ThreadReadBuffer();
+
+// Lives on one io_context's thread. An idle one holds no buffer: ReadSome (or WaitReadable, then
+// Read) into a buffer borrowed from the thread, which is touched only after the last suspension.
+// Errors: DEADLINE_EXCEEDED; CANCELLED after Interrupt; UNAVAILABLE when the peer or the network
+// broke it; OUT_OF_RANGE at a clean end of the stream.
 class Connection {
  public:
   explicit Connection(boost::asio::ip::tcp::socket socket);
+  // With the peer's address known from accept.
+  Connection(boost::asio::ip::tcp::socket socket, const boost::asio::ip::address& peer);
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
   // Returns when Read would have something (or an error) to give.
   boost::asio::awaitable<absl::Status> WaitReadable(Deadline deadline);
-  // At least one octet. Never waits when WaitReadable just returned OK, except for the rest of a
-  // TLS record.
+  // At least one octet. Never waits when WaitReadable just returned OK.
   boost::asio::awaitable<absl::StatusOr<size_t>> Read(absl::Span<char> buffer, Deadline deadline);
+  // WaitReadable and Read in one, with fewer system calls when more is at hand. CANCELLED as
+  // WaitReadable's.
+  boost::asio::awaitable<absl::StatusOr<size_t>> ReadSome(absl::Span<char> buffer,
+                                                          Deadline deadline);
   // All of it.
   boost::asio::awaitable<absl::Status> Write(absl::string_view octets, Deadline deadline);
-  // Server's handshake.
+  // Server's handshake. CANCELLED as WaitReadable's.
   boost::asio::awaitable<absl::Status> StartTls(std::shared_ptr<const TlsProfile> profile,
                                                 Deadline deadline);
   // Sends close_notify when it can without waiting, then closes. The rest of the output is flushed
-  // by the kernel; input that was not read does not reset the connection.
+  // by the kernel; input that was not read does not reset the connection: it is read and dropped,
+  // for at most 2 s and 1 MiB, after this object is gone.
   void Close();
 
-  // Makes the pending and every later WaitReadable return CANCELLED until ClearInterrupt (drain).
-  // Same thread.
+  // Makes the pending and every later WaitReadable, ReadSome and StartTls return CANCELLED until
+  // ClearInterrupt (drain). Same thread.
   void Interrupt();
   void ClearInterrupt();
+  // Cuts it off: everything pending and later fails with UNAVAILABLE. Same thread.
+  void Abort();
 
   bool secure() const;
   // "TLSv1.3 TLS_AES_256_GCM_SHA384"; empty without TLS.
@@ -59,10 +71,31 @@ class Connection {
   std::string peer_address() const;
 
  private:
+  class Watchdog;
+  enum class Want { kRead, kWrite };
+  enum class State { kOpen, kAborted, kClosed };
+
+  // One wait for readiness. An interruptible one ends with CANCELLED at Interrupt.
+  boost::asio::awaitable<absl::Status> WaitReady(Want want, Deadline deadline, bool interruptible);
+  // Without waiting. UNKNOWN (never seen outside) means that `*want` must come first. With `peek`
+  // nothing is consumed, and one octet is enough of a buffer.
+  absl::StatusOr<size_t> TryRead(absl::Span<char> buffer, bool peek, Want* want);
+  absl::StatusOr<size_t> TryWrite(absl::string_view octets, Want* want);
+  absl::Status TlsFailure(int result, Want* want);
+  absl::Status Usable(bool interruptible, Deadline deadline) const;
+
   boost::asio::ip::tcp::socket socket_;
-  boost::asio::steady_timer timer_;
+  boost::asio::ip::address peer_;
+  std::shared_ptr<Watchdog> watchdog_;
   SSL* ssl_ = nullptr;
+  State state_ = State::kOpen;
   bool interrupted_ = false;
+  // A wait is pending that Interrupt may end.
+  bool interruptible_wait_ = false;
+  // The watchdog ended the pending wait.
+  bool timed_out_ = false;
+  // The last read left more behind, as far as we know: try before waiting.
+  bool more_likely_ = false;
 };
 
 }  // namespace postern::net

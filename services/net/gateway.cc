@@ -1,0 +1,576 @@
+#include "services/net/gateway.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <exception>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/random/random.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+#include "boost/asio/as_tuple.hpp"
+#include "boost/asio/co_spawn.hpp"
+#include "boost/asio/deferred.hpp"
+#include "boost/asio/executor_work_guard.hpp"
+#include "boost/asio/io_context.hpp"
+#include "boost/asio/ip/tcp.hpp"
+#include "boost/asio/ip/v6_only.hpp"
+#include "boost/asio/post.hpp"
+#include "boost/asio/steady_timer.hpp"
+#include "services/platform/log.h"
+#include "services/platform/metrics.h"
+
+namespace postern::net {
+namespace {
+
+namespace asio = boost::asio;
+using asio::ip::tcp;
+using platform::Log;
+using platform::LogLevel;
+
+// Implicit TLS: an idle peer may not hold a session for the idle timeout before it has said
+// anything.
+constexpr std::chrono::seconds kHandshakeTimeout(30);
+// No descriptors or memory left: until others have closed.
+constexpr std::chrono::milliseconds kAcceptPause(100);
+constexpr int kAcceptBatch = 32;
+// After the cut: for the sessions to see it.
+constexpr absl::Duration kCutTimeout = absl::Seconds(2);
+
+// Connections by client. An IPv6 client has its /64 for itself, so that counts as one.
+class ClientTable {
+ public:
+  using Key = std::array<unsigned char, 16>;
+
+  static Key KeyOf(const asio::ip::address& address) {
+    Key key{};
+    if (address.is_v4()) {
+      const auto octets = address.to_v4().to_bytes();
+      std::copy(octets.begin(), octets.end(), key.begin());
+      key[15] = 4;
+    } else if (address.to_v6().is_v4_mapped()) {
+      return KeyOf(asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6()));
+    } else {
+      const auto octets = address.to_v6().to_bytes();
+      std::copy(octets.begin(), octets.begin() + 8, key.begin());
+      key[15] = 6;
+    }
+    return key;
+  }
+
+  bool Add(const Key& key, int limit) {
+    Shard& shard = ShardOf(key);
+    absl::MutexLock lock(&shard.mutex);
+    int& count = shard.counts[key];
+    if (count >= limit) return false;
+    ++count;
+    return true;
+  }
+  void Remove(const Key& key) {
+    Shard& shard = ShardOf(key);
+    absl::MutexLock lock(&shard.mutex);
+    const auto found = shard.counts.find(key);
+    if (--found->second == 0) shard.counts.erase(found);
+  }
+
+ private:
+  struct Shard {
+    absl::Mutex mutex;
+    // As many as there are connections, at most.
+    absl::flat_hash_map<Key, int> counts ABSL_GUARDED_BY(mutex);
+  };
+  Shard& ShardOf(const Key& key) { return shards_[absl::Hash<Key>()(key) % shards_.size()]; }
+
+  std::array<Shard, 16> shards_;
+};
+
+// One listener, shared by the loops.
+struct SharedListener {
+  SharedListener(GatewayListener what, std::shared_ptr<TlsProfile> profile)
+      : listener(std::move(what)),
+        tls(std::move(profile)),
+        accepted(CountOf("accepted")),
+        too_busy(CountOf("too_busy")),
+        too_many_from_client(CountOf("too_many_from_client")),
+        tls_failed(CountOf("tls_failed")),
+        open(platform::GetGauge("postern_connections", "Open connections.",
+                                {{"listener", listener.config.name()}})) {}
+
+  platform::Counter& CountOf(const char* outcome) {
+    return platform::GetCounter("postern_connections_total", "Connections, by what became of them.",
+                                {{"listener", listener.config.name()}, {"outcome", outcome}});
+  }
+
+  GatewayListener listener;
+  std::shared_ptr<TlsProfile> tls;
+  int port = 0;
+  std::atomic<int> connections{0};
+  ClientTable clients;
+  platform::Counter& accepted;
+  platform::Counter& too_busy;
+  platform::Counter& too_many_from_client;
+  platform::Counter& tls_failed;
+  platform::Gauge& open;
+};
+
+// One event loop: its thread, its acceptors, its sessions. Everything but `thread`, `empty` and
+// posting belongs to that thread.
+struct Loop {
+  // Sessions begun and not over, and those of them that have a connection.
+  int sessions = 0;
+  absl::flat_hash_set<Connection*> connections;
+  bool draining = false;
+  bool empty_notified = false;
+  // Draining, and no session is left.
+  absl::Notification empty;
+
+  asio::io_context io{1};
+  asio::executor_work_guard<asio::io_context::executor_type> work{io.get_executor()};
+  struct Acceptor {
+    SharedListener* listener;
+    std::unique_ptr<tcp::acceptor> acceptor;
+  };
+  std::vector<Acceptor> acceptors;
+  std::thread thread;
+
+  void NoteIfEmpty() {
+    if (!draining || sessions > 0 || empty_notified) return;
+    empty_notified = true;
+    empty.Notify();
+  }
+};
+
+// A session's place in the limits, from accept to its end.
+class Place {
+ public:
+  Place(Loop* loop, SharedListener* listener) : loop_(loop), listener_(listener) {}
+  Place(Place&& other) noexcept
+      : loop_(std::exchange(other.loop_, nullptr)),
+        listener_(other.listener_),
+        client_(std::exchange(other.client_, std::nullopt)),
+        taken_(std::exchange(other.taken_, false)) {}
+  Place& operator=(Place&&) = delete;
+  ~Place() {
+    if (loop_ == nullptr || !taken_) return;
+    if (client_.has_value()) listener_->clients.Remove(*client_);
+    listener_->connections.fetch_sub(1, std::memory_order_relaxed);
+    listener_->open.Add(-1);
+    --loop_->sessions;
+    loop_->NoteIfEmpty();
+  }
+
+  // False when the listener or the client has as many as it may.
+  bool Take(const asio::ip::address& client) {
+    const config::v1::Listener& config = listener_->listener.config;
+    if (listener_->connections.fetch_add(1, std::memory_order_relaxed) >=
+        config.max_connections()) {
+      listener_->connections.fetch_sub(1, std::memory_order_relaxed);
+      listener_->too_busy.Add();
+      return false;
+    }
+    if (config.max_connections_per_client() > 0) {
+      const ClientTable::Key key = ClientTable::KeyOf(client);
+      if (!listener_->clients.Add(key, config.max_connections_per_client())) {
+        listener_->connections.fetch_sub(1, std::memory_order_relaxed);
+        listener_->too_many_from_client.Add();
+        return false;
+      }
+      client_ = key;
+    }
+    taken_ = true;
+    ++loop_->sessions;
+    listener_->accepted.Add();
+    listener_->open.Add(1);
+    return true;
+  }
+
+ private:
+  Loop* loop_;
+  SharedListener* listener_;
+  std::optional<ClientTable::Key> client_;
+  bool taken_ = false;
+};
+
+// The loop's list of connections, for drain.
+class Listed {
+ public:
+  Listed(Loop* loop, Connection* connection) : loop_(loop), connection_(connection) {
+    loop_->connections.insert(connection_);
+  }
+  ~Listed() { loop_->connections.erase(connection_); }
+  Listed(const Listed&) = delete;
+  Listed& operator=(const Listed&) = delete;
+
+ private:
+  Loop* loop_;
+  Connection* connection_;
+};
+
+std::string NewSessionId() {
+  thread_local absl::BitGen random;
+  return absl::StrFormat("%016x", absl::Uniform<uint64_t>(random));
+}
+
+asio::awaitable<void> RunSession(Loop* loop, SharedListener* listener, tcp::socket socket,
+                                 asio::ip::address peer, [[maybe_unused]] Place place) {
+  const config::v1::Listener& config = listener->listener.config;
+  const Deadline now = std::chrono::steady_clock::now();
+  Connection connection(std::move(socket), peer);
+  const Listed listed(loop, &connection);
+  if (loop->draining) connection.Interrupt();
+
+  SessionContext context;
+  context.connection = &connection;
+  context.tls = listener->tls;
+  context.session_id = NewSessionId();
+  context.idle_timeout = std::chrono::seconds(config.idle_timeout_seconds());
+  context.session_deadline = now + std::chrono::seconds(config.session_timeout_seconds());
+  context.draining = [loop] { return loop->draining; };
+
+  if (config.implicit_tls()) {
+    const Deadline handshake =
+        std::min(now + std::min(context.idle_timeout, kHandshakeTimeout), context.session_deadline);
+    const absl::Status status = co_await connection.StartTls(context.tls, handshake);
+    if (!status.ok()) {
+      listener->tls_failed.Add();
+      Log(LogLevel::kDebug, "TLS handshake failed",
+          {{"session", context.session_id},
+           {"listener", config.name()},
+           {"client", connection.peer_address()},
+           {"status", status.message()}});
+      connection.Close();
+      co_return;
+    }
+  }
+  co_await listener->listener.run(std::move(context));
+  connection.Close();
+}
+
+void RefusePolitely(const SharedListener& listener, int descriptor) {
+  // In a TLS connection these words would only be a protocol error.
+  if (!listener.listener.config.implicit_tls()) {
+    const std::string& words = listener.listener.too_busy;
+    (void)!::send(descriptor, words.data(), words.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  }
+  ::shutdown(descriptor, SHUT_WR);
+  ::close(descriptor);
+}
+
+enum class Accepted { kOne, kNone, kNoRoom };
+
+// Takes one connection from the acceptor's queue. kNoRoom leaves it there.
+Accepted AcceptOne(Loop* loop, SharedListener* listener, tcp::acceptor* acceptor) {
+  tcp::endpoint peer;
+  socklen_t size = static_cast<socklen_t>(peer.capacity());
+  const int descriptor =
+      ::accept4(acceptor->native_handle(), peer.data(), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if (descriptor < 0) {
+    switch (errno) {
+      case EMFILE:
+      case ENFILE:
+      case ENOBUFS:
+      case ENOMEM:
+        return Accepted::kNoRoom;
+      case EAGAIN:
+      case EBADF:
+      case EINVAL:
+        return Accepted::kNone;
+      default:  // That connection's own trouble (accept(2)).
+        return Accepted::kOne;
+    }
+  }
+  peer.resize(size);
+  Place place(loop, listener);
+  if (loop->draining || !place.Take(peer.address())) {
+    RefusePolitely(*listener, descriptor);
+    return Accepted::kOne;
+  }
+  boost::system::error_code error;
+  tcp::socket socket(loop->io);
+  socket.assign(peer.protocol(), descriptor, error);
+  if (error) {
+    ::close(descriptor);
+    return Accepted::kNoRoom;
+  }
+  asio::co_spawn(loop->io,
+                 RunSession(loop, listener, std::move(socket), peer.address(), std::move(place)),
+                 [](std::exception_ptr failure) {
+                   if (failure == nullptr) return;
+                   try {
+                     std::rethrow_exception(failure);
+                   } catch (const std::exception& e) {
+                     Log(LogLevel::kError, "session failed", {{"status", e.what()}});
+                   }
+                 });
+  return Accepted::kOne;
+}
+
+asio::awaitable<void> Accept(Loop* loop, SharedListener* listener, tcp::acceptor* acceptor) {
+  asio::steady_timer pause(loop->io);
+  while (!loop->draining) {
+    auto [error] =
+        co_await acceptor->async_wait(tcp::acceptor::wait_read, asio::as_tuple(asio::deferred));
+    if (loop->draining) co_return;
+    Accepted accepted = error ? Accepted::kNoRoom : Accepted::kOne;
+    for (int i = 0; i < kAcceptBatch && accepted == Accepted::kOne; ++i) {
+      accepted = AcceptOne(loop, listener, acceptor);
+    }
+    if (accepted != Accepted::kNoRoom) continue;
+    // The connections stay in the queue; asking again at once would only spin.
+    Log(LogLevel::kWarning, "no room to accept a connection",
+        {{"listener", listener->listener.config.name()}, {"status", std::strerror(errno)}});
+    pause.expires_after(kAcceptPause);
+    auto [ignored] = co_await pause.async_wait(asio::as_tuple(asio::deferred));
+    (void)ignored;
+  }
+}
+
+absl::Status BindError(const config::v1::Listener& config, absl::string_view why) {
+  return absl::InvalidArgumentError(absl::StrCat("listener \"", config.name(), "\": address ",
+                                                 config.address(), " port ", config.port(), ": ",
+                                                 why));
+}
+
+// Binds exactly `endpoint`. Throws nothing; `error` says what failed.
+void Bind(const tcp::endpoint& endpoint, bool share_port, tcp::acceptor* acceptor,
+          boost::system::error_code& error) {
+  acceptor->open(endpoint.protocol(), error);
+  if (error) return;
+  acceptor->set_option(tcp::acceptor::reuse_address(true), error);
+  if (error) return;
+  const int on = 1;
+  if (share_port &&
+      ::setsockopt(acceptor->native_handle(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0) {
+    error.assign(errno, boost::system::system_category());
+    return;
+  }
+  if (endpoint.protocol() == tcp::v6()) {
+    // "::" is all of both families; any other address is only itself.
+    acceptor->set_option(asio::ip::v6_only(!endpoint.address().is_unspecified()), error);
+    if (error) return;
+  }
+  // Inherited by the accepted sockets: replies are small, and each is waited for.
+  acceptor->set_option(tcp::no_delay(true), error);
+  if (error) return;
+  acceptor->bind(endpoint, error);
+}
+
+class LoopGateway : public Gateway {
+ public:
+  ~LoopGateway() override {
+    Drain(absl::ZeroDuration());
+    for (std::unique_ptr<Loop>& loop : loops_) {
+      if (!loop->thread.joinable()) continue;
+      // A session still waits for a service's answer, which will be posted to this loop: the loop
+      // must be there. The process is about to end.
+      left_behind_ = true;
+      loop->thread.detach();
+      (void)loop.release();
+    }
+    if (!left_behind_) return;
+    Log(LogLevel::kWarning, "sessions left behind a service's answer");
+    for (std::unique_ptr<SharedListener>& listener : listeners_) (void)listener.release();
+  }
+
+  absl::Status Listen(std::vector<GatewayListener> listeners,
+                      const std::map<std::string, std::shared_ptr<TlsProfile>>& domains,
+                      int threads) {
+    for (int i = 0; i < threads; ++i) loops_.push_back(std::make_unique<Loop>());
+    for (GatewayListener& listener : listeners) {
+      std::shared_ptr<TlsProfile> profile;
+      if (listener.config.tls_enabled() || listener.config.implicit_tls()) {
+        const auto found = domains.find(listener.config.security_domain());
+        if (found == domains.end()) {
+          return absl::InvalidArgumentError(
+              absl::StrCat("listener \"", listener.config.name(), "\": security_domain \"",
+                           listener.config.security_domain(), "\" is not in security_domains"));
+        }
+        profile = found->second;
+      }
+      listeners_.push_back(
+          std::make_unique<SharedListener>(std::move(listener), std::move(profile)));
+      const absl::Status status = BindOnEveryLoop(listeners_.back().get());
+      if (!status.ok()) return status;
+    }
+    return absl::OkStatus();
+  }
+
+  void Run() {
+    for (const std::unique_ptr<Loop>& loop : loops_) {
+      for (const Loop::Acceptor& acceptor : loop->acceptors) {
+        asio::co_spawn(loop->io, Accept(loop.get(), acceptor.listener, acceptor.acceptor.get()),
+                       [](std::exception_ptr failure) {
+                         if (failure != nullptr) std::rethrow_exception(failure);
+                       });
+      }
+      loop->thread = std::thread([io = &loop->io] { io->run(); });
+    }
+  }
+
+  std::map<std::string, int> Ports() const override {
+    std::map<std::string, int> ports;
+    for (const std::unique_ptr<SharedListener>& listener : listeners_) {
+      ports[listener->listener.config.name()] = listener->port;
+    }
+    return ports;
+  }
+
+  void Drain(absl::Duration grace) override {
+    ForEachRunning(&BeginDrain);
+    WaitUntilEmpty(grace);
+    ForEachRunning([](Loop* loop) {
+      if (loop->empty.HasBeenNotified()) return;
+      for (Connection* connection : loop->connections) connection->Abort();
+    });
+    WaitUntilEmpty(kCutTimeout);
+    for (const std::unique_ptr<Loop>& loop : loops_) {
+      if (!loop->thread.joinable() || !loop->empty.HasBeenNotified()) continue;
+      loop->io.stop();
+      loop->thread.join();
+    }
+  }
+
+ private:
+  absl::Status BindOnEveryLoop(SharedListener* listener) {
+    const config::v1::Listener& config = listener->listener.config;
+    boost::system::error_code error;
+    const asio::ip::address address = asio::ip::make_address(config.address(), error);
+    if (error) return BindError(config, "not an IP address");
+    tcp::endpoint endpoint(address, static_cast<unsigned short>(config.port()));
+    if (config.port() != 0) {
+      // SO_REUSEPORT would share the port with another process of this user without a word, another
+      // gateway for instance: first see that nobody listens there.
+      tcp::acceptor probe(loops_.front()->io);
+      Bind(endpoint, /*share_port=*/false, &probe, error);
+      if (error) return BindError(config, error.message());
+    }
+    for (const std::unique_ptr<Loop>& loop : loops_) {
+      auto acceptor = std::make_unique<tcp::acceptor>(loop->io);
+      Bind(endpoint, /*share_port=*/true, acceptor.get(), error);
+      if (!error) acceptor->listen(tcp::acceptor::max_listen_connections, error);
+      if (!error) acceptor->native_non_blocking(true, error);
+      // Port 0: the others take the port that the first was given.
+      if (!error && endpoint.port() == 0) endpoint.port(acceptor->local_endpoint(error).port());
+      if (error) return BindError(config, error.message());
+      loop->acceptors.push_back({listener, std::move(acceptor)});
+    }
+    listener->port = endpoint.port();
+    return absl::OkStatus();
+  }
+
+  static void BeginDrain(Loop* loop) {
+    if (loop->draining) return;
+    loop->draining = true;
+    boost::system::error_code ignored;
+    for (const Loop::Acceptor& acceptor : loop->acceptors) {
+      // The kernel has said yes to these already: closing would reset them.
+      while (AcceptOne(loop, acceptor.listener, acceptor.acceptor.get()) == Accepted::kOne) {
+      }
+      acceptor.acceptor->close(ignored);
+    }
+    for (Connection* connection : loop->connections) connection->Interrupt();
+    loop->NoteIfEmpty();
+  }
+
+  void ForEachRunning(void (*what)(Loop*)) {
+    for (const std::unique_ptr<Loop>& loop : loops_) {
+      if (!loop->thread.joinable()) continue;
+      asio::post(loop->io, [what, loop = loop.get()] { what(loop); });
+    }
+  }
+
+  void WaitUntilEmpty(absl::Duration timeout) {
+    const absl::Time until = absl::Now() + timeout;
+    for (const std::unique_ptr<Loop>& loop : loops_) {
+      if (!loop->thread.joinable()) continue;
+      loop->empty.WaitForNotificationWithTimeout(
+          std::max(until - absl::Now(), absl::ZeroDuration()));
+    }
+  }
+
+  // The loops' sessions use the listeners.
+  std::vector<std::unique_ptr<SharedListener>> listeners_;
+  std::vector<std::unique_ptr<Loop>> loops_;
+  bool left_behind_ = false;
+};
+
+}  // namespace
+
+absl::Status CheckListeners(
+    const google::protobuf::RepeatedPtrField<config::v1::Listener>& listeners,
+    const google::protobuf::RepeatedPtrField<config::v1::SecurityDomain>& domains) {
+  absl::flat_hash_set<std::string> domain_names;
+  for (const config::v1::SecurityDomain& domain : domains) {
+    if (!domain_names.insert(domain.name()).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("security_domains: name \"", domain.name(), "\" stands twice"));
+    }
+  }
+  if (listeners.empty()) return absl::InvalidArgumentError("listeners: there is none");
+  absl::flat_hash_set<std::string> names;
+  for (const config::v1::Listener& listener : listeners) {
+    const auto refuse = [&listener](absl::string_view why) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("listeners: \"", listener.name(), "\": ", why));
+    };
+    if (!names.insert(listener.name()).second) return refuse("name stands twice");
+    boost::system::error_code error;
+    asio::ip::make_address(listener.address(), error);
+    if (error)
+      return refuse(absl::StrCat("address: \"", listener.address(), "\" is no IP address"));
+    if (listener.tls_enabled() && listener.implicit_tls()) {
+      return refuse("tls_enabled and implicit_tls exclude each other");
+    }
+    const bool tls = listener.tls_enabled() || listener.implicit_tls();
+    if (tls && listener.security_domain().empty()) {
+      return refuse("security_domain: absent, and TLS wants one");
+    }
+    if (!listener.security_domain().empty() && !domain_names.contains(listener.security_domain())) {
+      return refuse(absl::StrCat("security_domain: \"", listener.security_domain(),
+                                 "\" is not in security_domains"));
+    }
+    if (listener.require_tls() && !tls) return refuse("require_tls wants tls_enabled");
+    if (!listener.require_tls_for_auth()) {
+      return refuse("require_tls_for_auth: false would take passwords in clear");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::map<std::string, std::shared_ptr<TlsProfile>>> LoadSecurityDomains(
+    const google::protobuf::RepeatedPtrField<config::v1::SecurityDomain>& domains) {
+  std::map<std::string, std::shared_ptr<TlsProfile>> profiles;
+  for (const config::v1::SecurityDomain& domain : domains) {
+    absl::StatusOr<std::shared_ptr<TlsProfile>> profile =
+        TlsProfile::Load(domain.name(), domain.certificate_file(), domain.private_key_file());
+    if (!profile.ok()) return profile.status();
+    profiles[domain.name()] = *std::move(profile);
+  }
+  return profiles;
+}
+
+absl::StatusOr<std::unique_ptr<Gateway>> Gateway::Start(
+    std::vector<GatewayListener> listeners,
+    const std::map<std::string, std::shared_ptr<TlsProfile>>& domains, int threads) {
+  if (threads <= 0) threads = std::max(1u, std::thread::hardware_concurrency());
+  auto gateway = std::make_unique<LoopGateway>();
+  const absl::Status status = gateway->Listen(std::move(listeners), domains, threads);
+  if (!status.ok()) return status;
+  gateway->Run();
+  return std::unique_ptr<Gateway>(std::move(gateway));
+}
+
+}  // namespace postern::net
