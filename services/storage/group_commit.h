@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <string>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
@@ -11,14 +12,18 @@
 
 namespace postern::storage {
 
-// Thread-safe. Owns its writing connection and thread.
+// Thread-safe. Owns its writing connection and thread, and a second one that copies the WAL into
+// the database while commits go on.
 class GroupCommit {
  public:
-  // Runs on the writer thread inside a savepoint of the shared transaction: an error rolls back
-  // this write alone. Must not begin or commit.
+  // Runs on the writer thread inside the shared transaction: an error rolls back this write alone.
+  // Must not begin or commit. May run a second time, when all it did was rolled back (because
+  // another write failed half-way), so it must not consume what it captured. Cheapest when it
+  // checks all that may refuse it before its first change.
   using Write = absl::AnyInvocable<absl::Status(Sqlite&)>;
   // Runs on the writer thread after the commit is durable (or failed): the write's own status, or
-  // the commit's. Must not block.
+  // the commit's (UNAVAILABLE, or RESOURCE_EXHAUSTED for a full disk). Must not block, and must not
+  // submit again when the answer was RESOURCE_EXHAUSTED from Submit itself, which runs it at once.
   using Done = absl::AnyInvocable<void(absl::Status)>;
 
   struct Options {
@@ -26,6 +31,8 @@ class GroupCommit {
     size_t max_waiting = 1000;
     // Writes of one transaction.
     size_t max_group = 256;
+    // The label `database` of the metrics postern_storage_*.
+    std::string name = "main";
   };
   GroupCommit(std::unique_ptr<Sqlite> database, Options options);
   // Commits what was accepted, then joins.

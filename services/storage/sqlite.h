@@ -17,13 +17,15 @@ struct sqlite3_stmt;
 
 namespace postern::storage {
 
-// A prepared statement, kept by its Sqlite. Bind in order, Step, read columns, Reset (the
-// destructor of Use does). One thread.
+// A prepared statement, kept by its Sqlite. Bind, Step, read columns, Reset. A statement that gave
+// a row and was not reset holds its read snapshot open, so that the WAL can't be reused: keep it in
+// a Use. One thread.
 class Statement {
  public:
   explicit Statement(sqlite3_stmt* statement) : statement_(statement) {}
 
-  // Positions start at 1. Views must live until the statement is reset.
+  // Positions start at 1. Views must live until the statement is reset. A failed Bind is reported
+  // by the next Step.
   Statement& Bind(int position, int64_t value);
   Statement& BindText(int position, absl::string_view value);
   Statement& BindBlob(int position, absl::string_view value);
@@ -31,7 +33,7 @@ class Statement {
 
   // True: a row. False: done.
   absl::StatusOr<bool> Step();
-  // For what gives no rows.
+  // For what gives no rows, or rows of no interest. Resets.
   absl::Status Run();
   void Reset();
 
@@ -43,6 +45,20 @@ class Statement {
 
  private:
   sqlite3_stmt* statement_;
+  int bind_error_ = 0;
+};
+
+// Resets a statement at the end of a scope.
+class Use {
+ public:
+  explicit Use(Statement* statement) : statement_(statement) {}
+  ~Use() { statement_->Reset(); }
+  Use(const Use&) = delete;
+  Use& operator=(const Use&) = delete;
+  Statement* operator->() const { return statement_; }
+
+ private:
+  Statement* const statement_;
 };
 
 // One connection: WAL, synchronous=FULL, foreign keys on, busy timeout. One thread at a time.
@@ -51,6 +67,7 @@ class Statement {
 class Sqlite {
  public:
   enum class Mode { kReadWrite, kReadOnly };
+  // Made when absent (kReadWrite), with mode 0600.
   static absl::StatusOr<std::unique_ptr<Sqlite>> Open(const std::string& file, Mode mode);
   ~Sqlite();
 
@@ -60,7 +77,26 @@ class Sqlite {
   // Several statements without parameters.
   absl::Status Execute(absl::string_view sql);
   int64_t LastInsertRowid() const;
+  // Rows that the last INSERT, UPDATE or DELETE changed.
   int Changes() const;
+  // Rows changed since Open.
+  int64_t TotalChanges() const;
+  // False in a transaction's middle means that SQLite rolled it back by itself (full disk, I/O
+  // error).
+  bool InTransaction() const;
+  // The file as opened, absolute; empty in memory.
+  std::string file() const;
+
+  // From now on this connection's commits don't checkpoint by themselves: the caller does.
+  void StopAutomaticCheckpoints();
+  // Pages in the WAL after this connection's last commit, once automatic checkpoints are off.
+  int WalPages() const;
+  struct CheckpointResult {
+    int wal_pages;
+    int checkpointed_pages;
+  };
+  // Copies what it can from the WAL to the database without waiting for readers or the writer.
+  absl::StatusOr<CheckpointResult> Checkpoint();
 
  private:
   struct Rep;
