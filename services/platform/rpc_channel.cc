@@ -1,0 +1,78 @@
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "grpc/grpc.h"
+#include "grpcpp/channel.h"
+#include "grpcpp/create_channel.h"
+#include "grpcpp/security/credentials.h"
+#include "grpcpp/security/tls_credentials_options.h"
+#include "grpcpp/support/channel_arguments.h"
+#include "proto/postern/config/v1/process.pb.h"
+#include "services/platform/rpc.h"
+#include "services/platform/rpc_tls.h"
+
+namespace postern::platform {
+namespace {
+
+// A service that was restarted is found again within these.
+constexpr int kInitialBackoffMs = 50;
+constexpr int kMaxBackoffMs = 2000;
+// How long one attempt to connect may take, handshake included.
+constexpr int kConnectTimeoutMs = 5000;
+// New replicas and addresses are seen after this at the earliest.
+constexpr int kShortestResolutionIntervalMs = 2000;
+constexpr int kKeepaliveTimeMs = 20000;
+constexpr int kKeepaliveTimeoutMs = 10000;
+
+grpc::ChannelArguments Arguments(absl::string_view server_identity) {
+  grpc::ChannelArguments arguments;
+  // Also the authority of every call; both are checked against the certificate's DNS SAN.
+  arguments.SetSslTargetNameOverride(std::string(server_identity));
+  // Unlike pick_first it connects again by itself, so that the next call finds a warm connection;
+  // with one address they are the same otherwise.
+  arguments.SetLoadBalancingPolicyName("round_robin");
+  arguments.SetMaxReceiveMessageSize(kMaxRpcMessageOctets);
+  arguments.SetMaxSendMessageSize(kMaxRpcMessageOctets);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kInitialBackoffMs);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kMaxBackoffMs);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectTimeoutMs);
+  arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, kShortestResolutionIntervalMs);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTimeMs);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  // Neither a TXT record nor the environment decides how our hops behave.
+  arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  return arguments;
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<grpc::Channel>> ConnectTo(const config::v1::RpcTarget& target,
+                                                         const config::v1::MutualTls& tls,
+                                                         absl::string_view server_identity) {
+  PrepareGrpc();
+  if (target.target().empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the target of ", server_identity, " is not set"));
+  }
+  if (absl::Status status = CheckMutualTls(tls); !status.ok()) {
+    return status;
+  }
+  grpc::experimental::TlsChannelCredentialsOptions options;
+  options.set_certificate_provider(WatchCertificates(tls));
+  options.watch_root_certs();
+  options.watch_identity_key_cert_pairs();
+  std::shared_ptr<grpc::Channel> channel = grpc::CreateCustomChannel(
+      target.target(), grpc::experimental::TlsCredentials(options), Arguments(server_identity));
+  // Starts to connect now, without waiting for it: services start in any order.
+  channel->GetState(/*try_to_connect=*/true);
+  return channel;
+}
+
+}  // namespace postern::platform
