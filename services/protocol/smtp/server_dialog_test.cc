@@ -1,0 +1,367 @@
+// Runs the files in dialogs/ (see its README.md).
+#include <algorithm>
+#include <deque>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+#include "gtest/gtest.h"
+#include "services/protocol/smtp/server_session.h"
+
+namespace postern::smtp {
+namespace {
+
+constexpr char kFolder[] = "services/protocol/smtp/dialogs";
+
+struct Line {
+  int number = 0;
+  char kind = ' ';  // C - S ! > =
+  std::string text;
+};
+
+struct Dialog {
+  ServerOptions options;
+  std::vector<Line> lines;
+};
+
+std::string Unescape(absl::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    if (text.front() != '\\') {
+      out.push_back(text.front());
+      text.remove_prefix(1);
+      continue;
+    }
+    const char c = text.size() > 1 ? text[1] : ' ';
+    size_t used = 2;
+    if (c == 'r') {
+      out.push_back('\r');
+    } else if (c == 'n') {
+      out.push_back('\n');
+    } else if (c == 't') {
+      out.push_back('\t');
+    } else if (c == '0') {
+      out.push_back('\0');
+    } else if (c == '\\') {
+      out.push_back('\\');
+    } else if (c == 'x') {
+      out.push_back(static_cast<char>(std::stoi(std::string(text.substr(2, 2)), nullptr, 16)));
+      used = 4;
+    } else if (c == '(') {
+      const size_t star = text.find('*');
+      used = text.find(')') + 1;
+      const std::string piece = Unescape(text.substr(2, star - 2));
+      const int times = std::stoi(std::string(text.substr(star + 1)));
+      for (int i = 0; i < times; ++i) out += piece;
+    } else {
+      ADD_FAILURE() << "bad escape: " << text;
+      return out;
+    }
+    text.remove_prefix(used);
+  }
+  return out;
+}
+
+void SetOption(ServerOptions& options, absl::string_view word) {
+  const std::pair<absl::string_view, absl::string_view> option =
+      absl::StrSplit(word, absl::MaxSplits('=', 1));
+  uint64_t number = 0;
+  const bool has_number = absl::SimpleAtoi(option.second, &number);
+  if (option.first == "starttls") {
+    options.starttls = true;
+  } else if (option.first == "implicit_tls") {
+    options.implicit_tls = true;
+  } else if (option.first == "require_tls") {
+    options.require_tls = true;
+  } else if (option.first == "submission") {
+    options.submission = true;
+  } else if (option.first == "max_message_octets" && has_number) {
+    options.max_message_octets = number;
+  } else if (option.first == "max_recipients" && has_number) {
+    options.max_recipients = number;
+  } else if (option.first == "max_errors" && has_number) {
+    options.max_errors = number;
+  } else {
+    ADD_FAILURE() << "unknown option " << word;
+  }
+}
+
+Dialog Load(const std::string& path) {
+  Dialog dialog;
+  dialog.options.hostname = "mx.test";
+  std::ifstream file(path);
+  std::string text;
+  for (int number = 1; std::getline(file, text); ++number) {
+    absl::string_view rest = text;
+    if (rest.empty() || rest.front() == '#') continue;
+    if (absl::ConsumePrefix(&rest, "options:")) {
+      for (absl::string_view word : absl::StrSplit(rest, ' ', absl::SkipEmpty())) {
+        SetOption(dialog.options, word);
+      }
+      continue;
+    }
+    Line line{number};
+    if (absl::ConsumePrefix(&rest, "C:")) {
+      line.kind = 'C';
+    } else if (absl::ConsumePrefix(&rest, "C-")) {
+      line.kind = '-';
+    } else if (absl::ConsumePrefix(&rest, "S:")) {
+      line.kind = 'S';
+    } else if (rest.front() == '!' || rest.front() == '>' || rest.front() == '=') {
+      line.kind = rest.front();
+      rest.remove_prefix(1);
+    } else {
+      ADD_FAILURE() << path << ":" << number << ": " << text;
+    }
+    absl::ConsumePrefix(&rest, " ");
+    line.text = line.kind == '!' ? std::string(rest) : Unescape(rest);
+    dialog.lines.push_back(line);
+  }
+  EXPECT_FALSE(dialog.lines.empty()) << path;
+  return dialog;
+}
+
+// The driver: answers actions as the dialog says and remembers what it saw.
+class Driver {
+ public:
+  explicit Driver(const ServerOptions& options) : session_(options) {}
+
+  void Start() { Continue(session_.Start()); }
+  void Send(absl::string_view octets) {
+    if (closed_) return;
+    // Memory of its own, gone when Resume returns: the engine must not keep a view of it.
+    const auto copy = std::make_unique<std::string>(octets);
+    Continue(session_.Resume(event::Received{*copy}));
+  }
+  void Give(Event event) {
+    ASSERT_FALSE(closed_);
+    Continue(session_.Resume(std::move(event)));
+  }
+
+  std::deque<std::pair<std::string, std::string>> answers;
+  std::string output;
+  std::vector<std::string> events;
+  std::string message;
+  std::string committed;
+  Envelope envelope;
+  std::string auth = "none";
+  bool closed() const { return closed_; }
+  const ServerSession& session() const { return session_; }
+
+ private:
+  void Continue(Action action) {
+    for (int i = 0; i < 100000; ++i) {
+      if (std::holds_alternative<action::Read>(action)) {
+        output += session_.TakeOutput();
+        return;
+      }
+      if (std::holds_alternative<action::Close>(action)) {
+        output += session_.TakeOutput();
+        closed_ = true;
+        return;
+      }
+      action = session_.Resume(std::visit([this](auto& a) { return Answer(a); }, action));
+    }
+    FAIL() << "the engine does not come to rest";
+  }
+
+  // The dialog's answer to `name`, or `otherwise`.
+  Event Scripted(absl::string_view name, absl::string_view otherwise) {
+    std::string answer(otherwise);
+    if (!answers.empty() && answers.front().first == name) {
+      answer = answers.front().second;
+      answers.pop_front();
+    }
+    absl::string_view rest = answer;
+    if (absl::ConsumePrefix(&rest, "accept")) {
+      absl::ConsumePrefix(&rest, " ");
+      return event::Accepted{std::string(rest)};
+    }
+    if (absl::ConsumePrefix(&rest, "challenge")) {
+      absl::ConsumePrefix(&rest, " ");
+      return event::Challenge{Unescape(rest)};
+    }
+    if (rest == "authenticated") return event::Authenticated{};
+    const std::vector<std::string> words = absl::StrSplit(rest, absl::MaxSplits(' ', 2));
+    int code = 0;
+    if (words.size() != 3 || !absl::SimpleAtoi(words[0], &code)) {
+      ADD_FAILURE() << "no answer for " << name << ": '" << answer << "'";
+      return event::Refused{{451, "4.3.0", "no answer in the dialog"}};
+    }
+    return event::Refused{{code, words[1], words[2]}};
+  }
+
+  Event Answer(action::Read&) { return event::Done{}; }
+  Event Answer(action::Close&) { return event::Done{}; }
+  Event Answer(action::Flush&) {
+    output += session_.TakeOutput();
+    return event::Done{};
+  }
+  Event Answer(action::CheckConnection&) { return Scripted("CheckConnection", "accept"); }
+  Event Answer(action::StartTls&) {
+    output += session_.TakeOutput();
+    events.push_back("tls");
+    return event::TlsEstablished{};
+  }
+  Event Answer(action::AuthStart& a) {
+    auth = absl::StrCat(a.mechanism, " ", a.initial_response.value_or("none"));
+    return Scripted("AuthStart", "");
+  }
+  Event Answer(action::AuthRespond& a) {
+    auth = a.response;
+    return Scripted("AuthRespond", "");
+  }
+  Event Answer(action::AuthCancel&) {
+    events.push_back("cancel");
+    return event::Done{};
+  }
+  Event Answer(action::CheckSender&) { return Scripted("CheckSender", "accept"); }
+  Event Answer(action::CheckRecipient&) { return Scripted("CheckRecipient", "accept"); }
+  Event Answer(action::BeginMessage&) {
+    envelope = session_.envelope();
+    message.clear();
+    events.push_back("begin");
+    return Scripted("BeginMessage", "accept");
+  }
+  Event Answer(action::Body& a) {
+    EXPECT_FALSE(a.octets.empty());
+    absl::StrAppend(&message, a.octets);
+    return event::Done{};
+  }
+  Event Answer(action::EndMessage&) {
+    events.push_back("commit");
+    committed = message;
+    return Scripted("EndMessage", "accept");
+  }
+  Event Answer(action::AbandonMessage&) {
+    events.push_back("abandon");
+    return event::Done{};
+  }
+
+  ServerSession session_;
+  bool closed_ = false;
+};
+
+void CheckState(Driver& driver, absl::string_view text) {
+  const std::pair<std::string, std::string> what = absl::StrSplit(text, absl::MaxSplits(' ', 1));
+  std::string is;
+  if (what.first == "closed" || what.first == "open") {
+    EXPECT_EQ(driver.closed(), what.first == "closed");
+  } else if (what.first == "events") {
+    EXPECT_EQ(absl::StrJoin(driver.events, " "), what.second);
+    driver.events.clear();
+  } else if (what.first == "message") {
+    EXPECT_EQ(driver.committed, what.second);
+  } else if (what.first == "sender") {
+    EXPECT_EQ(driver.envelope.sender, what.second);
+  } else if (what.first == "recipients") {
+    const std::string recipients = absl::StrJoin(
+        driver.envelope.recipients, " ",
+        [](std::string* out, const Recipient& r) { absl::StrAppend(out, r.address); });
+    EXPECT_EQ(recipients, what.second);
+  } else if (what.first == "helo") {
+    EXPECT_EQ(driver.session().helo(), what.second);
+  } else if (what.first == "protocol") {
+    EXPECT_EQ(driver.session().protocol_name(), what.second);
+  } else if (what.first == "auth") {
+    EXPECT_EQ(driver.auth, what.second);
+  } else {
+    FAIL() << "unknown expectation: " << text;
+  }
+}
+
+// `sizes` says how large the next piece of `left` octets is.
+template <typename Sizes>
+void RunDialog(const Dialog& dialog, Sizes sizes) {
+  Driver driver(dialog.options);
+  bool started = false;
+  size_t i = 0;
+  while (i < dialog.lines.size()) {
+    // A turn: what is sent, how the driver will answer, what must come, what must be true.
+    const int first = dialog.lines[i].number;
+    SCOPED_TRACE(absl::StrCat("turn at line ", first));
+    std::string octets;
+    std::string event;
+    for (; i < dialog.lines.size() && absl::StrContains("C->!", dialog.lines[i].kind); ++i) {
+      const Line& line = dialog.lines[i];
+      if (line.kind == '!') {
+        driver.answers.emplace_back(absl::StrSplit(line.text, absl::MaxSplits(' ', 1)));
+      } else if (line.kind == '>') {
+        event = line.text;
+      } else {
+        absl::StrAppend(&octets, line.text, line.kind == 'C' ? "\r\n" : "");
+      }
+    }
+    if (!std::exchange(started, true)) {
+      ASSERT_TRUE(octets.empty() && event.empty()) << "the server speaks first";
+      driver.Start();
+    }
+    for (size_t at = 0; at < octets.size();) {
+      const size_t size = std::max<size_t>(1, std::min(octets.size() - at, sizes()));
+      driver.Send(absl::string_view(octets).substr(at, size));
+      at += size;
+    }
+    if (event == "timeout") driver.Give(event::TimedOut{});
+    if (event == "drain") driver.Give(event::Drain{});
+
+    std::string expected;
+    for (; i < dialog.lines.size() && dialog.lines[i].kind == 'S'; ++i) {
+      absl::StrAppend(&expected, dialog.lines[i].text, "\r\n");
+    }
+    ASSERT_EQ(std::exchange(driver.output, std::string()), expected);
+    EXPECT_TRUE(driver.answers.empty()) << "not asked: " << driver.answers.front().first;
+    for (; i < dialog.lines.size() && dialog.lines[i].kind == '='; ++i) {
+      SCOPED_TRACE(absl::StrCat("line ", dialog.lines[i].number));
+      CheckState(driver, dialog.lines[i].text);
+    }
+  }
+}
+
+std::vector<std::string> DialogFiles() {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(kFolder)) {
+    if (entry.path().extension() == ".dialog") names.push_back(entry.path().stem().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+class ServerDialogTest : public testing::TestWithParam<std::string> {
+ protected:
+  Dialog dialog_ = Load(absl::StrCat(kFolder, "/", GetParam(), ".dialog"));
+};
+
+TEST_P(ServerDialogTest, AtOnce) {
+  RunDialog(dialog_, [] { return SIZE_MAX; });
+}
+
+TEST_P(ServerDialogTest, OneOctetAtATime) {
+  RunDialog(dialog_, [] { return size_t{1}; });
+}
+
+TEST_P(ServerDialogTest, CutAtRandom) {
+  for (unsigned seed = 0; seed < 20; ++seed) {
+    SCOPED_TRACE(absl::StrCat("seed ", seed));
+    std::mt19937 random(seed);
+    RunDialog(dialog_, [&] { return size_t{1} + random() % (seed % 2 == 0 ? 7 : 61); });
+    if (HasFailure()) return;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Files, ServerDialogTest, testing::ValuesIn(DialogFiles()),
+                         [](const auto& info) { return info.param; });
+
+}  // namespace
+}  // namespace postern::smtp
