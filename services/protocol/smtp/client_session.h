@@ -35,8 +35,8 @@ struct ServerAnswer {
   int code = 0;  // 0: no answer (connection lost, time-out, protocol error)
   std::string enhanced;
   std::string text;
-  // The command it answers: "CONNECT", "EHLO", "STARTTLS", "MAIL FROM", "RCPT TO", "DATA", "end of
-  // DATA".
+  // The command it answers: "CONNECT", "EHLO", "HELO", "STARTTLS", "MAIL FROM", "RCPT TO", "DATA",
+  // "end of DATA". STARTTLS with code 0: the handshake failed, and without TLS it might work.
   std::string command;
 
   bool accepted() const { return code >= 200 && code < 300; }
@@ -52,7 +52,8 @@ struct Write {
 struct Read {};
 // The handshake; Resume(TlsEstablished), or Resume(Lost) when it fails.
 struct StartTls {};
-// The server wants the body: Resume(Body) with pieces, then Resume(BodyEnd).
+// The server wants the body: Resume(Body) with the next piece, or Resume(BodyEnd). Comes again
+// after each piece is sent.
 struct SendBody {};
 // Everything is known: `answers` in the order of the recipients. Close the connection.
 struct Finished {
@@ -88,6 +89,8 @@ using ClientEvent =
     std::variant<client_event::Sent, client_event::Received, client_event::TlsEstablished,
                  client_event::Body, client_event::BodyEnd, client_event::Lost>;
 
+// One transaction; one thread at a time. `options` outlives it. Addresses that can't stand in a
+// command are answered here (501), so that nothing from them reaches the wire.
 class ClientSession {
  public:
   ClientSession(const ClientOptions& options, ClientTransaction transaction);
