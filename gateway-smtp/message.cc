@@ -1,0 +1,185 @@
+#include "gateway-smtp/message.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/time/clock.h"
+#include "services/clients/body_stream.h"
+#include "services/net/await.h"
+#include "services/platform/rpc.h"
+
+namespace postern::gateway_smtp {
+namespace {
+
+namespace asio = boost::asio;
+using std::chrono::steady_clock;
+
+constexpr size_t kPiece = platform::kMaxChunkOctets;
+// What SIZE= alone may reserve: a client's word is free.
+constexpr uint64_t kMaxReserve = 16 << 10;
+
+struct Delivery {
+  using Client = clients::DeliveryClient;
+  using Header = store::v1::DeliveryHeader;
+  using Request = store::v1::DeliverRequest;
+  using Response = store::v1::DeliverResponse;
+
+  static void Send(Client* client, const platform::CallContext& call, Request request,
+                   clients::Done<Response> done) {
+    client->Deliver(call, std::move(request), std::move(done));
+  }
+  static auto Stream(Client* client, const platform::CallContext& call, Header header) {
+    return client->DeliverStream(call, std::move(header));
+  }
+  static std::string Id(const std::string& delivery_id, const Response&) {
+    return absl::BytesToHexString(delivery_id);
+  }
+};
+
+struct Submission {
+  using Client = clients::SubmissionClient;
+  using Header = relay::v1::EnqueueHeader;
+  using Request = relay::v1::EnqueueRequest;
+  using Response = relay::v1::EnqueueResponse;
+
+  static void Send(Client* client, const platform::CallContext& call, Request request,
+                   clients::Done<Response> done) {
+    client->Enqueue(call, std::move(request), std::move(done));
+  }
+  static auto Stream(Client* client, const platform::CallContext& call, Header header) {
+    return client->EnqueueStream(call, std::move(header));
+  }
+  static std::string Id(const std::string&, const Response& response) {
+    return response.queue_id();
+  }
+};
+
+template <typename Role>
+class RoleMessage : public Message {
+ public:
+  using Response = typename Role::Response;
+
+  RoleMessage(typename Role::Client* client, typename Role::Header header, MessageOptions options)
+      : client_(client),
+        header_(std::move(header)),
+        options_(std::move(options)),
+        delivery_id_(header_.delivery_id()),
+        octets_(options_.received.size()) {}
+
+  bool TryAppend(absl::string_view octets) override {
+    if (failure_.ok()) {
+      if (octets_ == options_.received.size()) BeginPiece(octets.size());
+      if (piece_.size() + octets.size() > kPiece) return false;
+      Grow(octets.size());
+      piece_.append(octets.data(), octets.size());
+    }
+    octets_ += octets.size();
+    return true;
+  }
+
+  asio::awaitable<void> Append(absl::string_view octets) override {
+    while (failure_.ok() && piece_.size() + octets.size() > kPiece) {
+      const size_t part = kPiece - piece_.size();
+      Grow(part);
+      piece_.append(octets.data(), part);
+      octets.remove_prefix(part);
+      octets_ += part;
+      co_await WritePiece();
+      piece_.reserve(kPiece);
+    }
+    if (failure_.ok()) piece_.append(octets.data(), octets.size());
+    octets_ += octets.size();
+  }
+
+  asio::awaitable<absl::StatusOr<std::string>> Commit() override {
+    // An empty body is only the Received field.
+    if (octets_ == options_.received.size() && failure_.ok()) BeginPiece(0);
+    if (stream_ == nullptr && failure_.ok()) co_return co_await SendWhole();
+    if (failure_.ok() && !piece_.empty()) co_await WritePiece();
+    if (!failure_.ok()) co_return failure_;
+    const auto finish = [this](clients::Done<Response> done) { stream_->Finish(std::move(done)); };
+    const auto give_up = [this] { stream_.reset(); };
+    absl::StatusOr<Response> response = co_await net::AwaitUntil<absl::StatusOr<Response>>(
+        steady_clock::now() + options_.timeout, finish, give_up);
+    stream_.reset();
+    if (!response.ok()) co_return response.status();
+    co_return Role::Id(delivery_id_, *response);
+  }
+
+  uint64_t octets() const override { return octets_; }
+
+ private:
+  // The first octets have come.
+  void BeginPiece(size_t octets) {
+    if (!piece_.empty()) return;
+    piece_.reserve(std::min(
+        kPiece, options_.received.size() +
+                    std::max<size_t>(octets, std::min(options_.declared_octets, kMaxReserve))));
+    piece_ = options_.received;
+  }
+
+  // Doubling, but never over a piece.
+  void Grow(size_t octets) {
+    const size_t wanted = piece_.size() + octets;
+    if (wanted > piece_.capacity()) piece_.reserve(std::min(kPiece, 2 * wanted));
+  }
+
+  asio::awaitable<absl::StatusOr<std::string>> SendWhole() {
+    platform::CallContext call;
+    call.trace = options_.trace;
+    call.deadline = absl::Now() + absl::FromChrono(options_.timeout);
+    typename Role::Request request;
+    *request.mutable_header() = std::move(header_);
+    request.set_body(std::move(piece_));
+    const auto send = [&](clients::Done<Response> done) {
+      Role::Send(client_, call, std::move(request), std::move(done));
+    };
+    absl::StatusOr<Response> response = co_await net::Await<absl::StatusOr<Response>>(send);
+    if (!response.ok()) co_return response.status();
+    co_return Role::Id(delivery_id_, *response);
+  }
+
+  asio::awaitable<void> WritePiece() {
+    if (stream_ == nullptr) {
+      platform::CallContext call;
+      call.trace = options_.trace;
+      call.deadline = absl::Now() +
+                      absl::FromChrono(options_.session_deadline - steady_clock::now()) +
+                      absl::FromChrono(options_.timeout);
+      stream_ = Role::Stream(client_, call, std::move(header_));
+    }
+    const auto write = [this](clients::DoneStatus done) {
+      stream_->Write(std::exchange(piece_, std::string()), std::move(done));
+    };
+    const auto give_up = [this] { stream_.reset(); };
+    const absl::Status status = co_await net::AwaitUntil<absl::Status>(
+        steady_clock::now() + options_.timeout, write, give_up);
+    if (status.ok()) co_return;
+    failure_ = status;
+    stream_.reset();
+  }
+
+  typename Role::Client* client_;
+  typename Role::Header header_;
+  const MessageOptions options_;
+  const std::string delivery_id_;
+  std::string piece_;
+  uint64_t octets_;
+  std::unique_ptr<clients::BodyStream<Response>> stream_;
+  absl::Status failure_;
+};
+
+}  // namespace
+
+std::unique_ptr<Message> NewDelivery(clients::DeliveryClient* client,
+                                     store::v1::DeliveryHeader header, MessageOptions options) {
+  return std::make_unique<RoleMessage<Delivery>>(client, std::move(header), std::move(options));
+}
+
+std::unique_ptr<Message> NewSubmission(clients::SubmissionClient* client,
+                                       relay::v1::EnqueueHeader header, MessageOptions options) {
+  return std::make_unique<RoleMessage<Submission>>(client, std::move(header), std::move(options));
+}
+
+}  // namespace postern::gateway_smtp

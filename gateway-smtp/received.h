@@ -1,0 +1,35 @@
+// The Received field that this gateway puts in front of a message (RFC 5321 4.4).
+#ifndef POSTERN_GATEWAY_SMTP_RECEIVED_H_
+#define POSTERN_GATEWAY_SMTP_RECEIVED_H_
+
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+namespace postern::gateway_smtp {
+
+struct ReceivedParts {
+  // What the client said: hostile.
+  absl::string_view helo;
+  // Its address, without brackets.
+  absl::string_view client_address;
+  // Ours.
+  absl::string_view hostname;
+  // RFC 3848.
+  absl::string_view protocol;
+  // Empty without TLS.
+  absl::string_view tls;
+  absl::string_view id;
+  // Of the only recipient; else empty: the field must not tell one recipient of another.
+  absl::string_view recipient;
+  absl::Time time;
+};
+
+// The whole field with its final CRLF, folded; under 2 KiB whatever the parts are. What a client
+// said can't end a line, a comment or the field.
+std::string MakeReceived(const ReceivedParts& parts);
+
+}  // namespace postern::gateway_smtp
+
+#endif  // POSTERN_GATEWAY_SMTP_RECEIVED_H_

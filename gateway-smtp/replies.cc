@@ -1,0 +1,80 @@
+#include "gateway-smtp/replies.h"
+
+namespace postern::gateway_smtp {
+
+using absl::StatusCode;
+using auth::v1::AuthenticateResponse;
+using smtp::Reply;
+
+Reply ReplyTo(relay::v1::Refusal refusal, Question question) {
+  switch (refusal) {
+    case relay::v1::REFUSAL_CLIENT:
+      return {554, "5.7.1", "Your network may not send mail here"};
+    case relay::v1::REFUSAL_CLIENT_TEMPORARY:
+      return {421, "4.7.0", "Too much from your network, try again later"};
+    case relay::v1::REFUSAL_RELAYING:
+      return {550, "5.7.1", "Relaying denied"};
+    case relay::v1::REFUSAL_UNKNOWN_USER:
+      return {550, "5.1.1", "No such user here"};
+    case relay::v1::REFUSAL_DISABLED:
+      return {550, "5.2.1", "Mailbox disabled"};
+    case relay::v1::REFUSAL_MAILBOX_FULL:
+      return {452, "4.2.2", "Mailbox full"};
+    case relay::v1::REFUSAL_SENDER_NOT_OWNED:
+      return {550, "5.7.1", "You may not send as this address"};
+    case relay::v1::REFUSAL_BAD_ADDRESS:
+      return question == Question::kSender ? Reply{553, "5.1.7", "Bad sender address"}
+                                           : Reply{553, "5.1.3", "Bad recipient address"};
+    default:
+      // A reason of a newer service: refused, but not for ever on our word alone.
+      return {451, "4.3.0", "Not accepted now, try again later"};
+  }
+}
+
+Reply ReplyTo(const absl::Status& status, Question question) {
+  // RFC 5321 3.8: 421 is what closes; at the greeting there is nothing else to go on with.
+  if (question == Question::kConnection) {
+    return {421, "4.3.0", "Service not available, closing connection"};
+  }
+  const bool with_token = question == Question::kSender || question == Question::kRecipient ||
+                          question == Question::kEnqueue;
+  if (status.code() == StatusCode::kUnauthenticated && with_token) return LogInAgain();
+  if (question == Question::kEnqueue && status.code() == StatusCode::kPermissionDenied) {
+    return {550, "5.7.1", "You may not send as this address"};
+  }
+  const bool body = question == Question::kDeliver || question == Question::kEnqueue;
+  if (body && status.code() == StatusCode::kInvalidArgument) {
+    return {554, "5.6.0", "Message content not accepted"};
+  }
+  if (body && status.code() == StatusCode::kResourceExhausted) {
+    // RFC 3463 3.3 X.2.2: a full mailbox may be emptied, so 4xx; X.3.1: the queue is full.
+    return question == Question::kDeliver ? Reply{452, "4.2.2", "Mailbox full"}
+                                          : Reply{452, "4.3.1", "Queue full, try again later"};
+  }
+  // ALREADY_EXISTS too: our delivery_id met another message's. The next try has a new one.
+  return {451, "4.3.0", "Temporary failure, try again later"};
+}
+
+Reply ReplyTo(AuthenticateResponse::Reason reason) {
+  switch (reason) {
+    case AuthenticateResponse::REASON_INVALID_CREDENTIALS:
+      return {535, "5.7.8", "Authentication credentials invalid"};
+    case AuthenticateResponse::REASON_UNKNOWN_MECHANISM:
+      return {504, "5.5.4", "Authentication mechanism not supported"};
+    case AuthenticateResponse::REASON_MALFORMED:
+      return {501, "5.5.2", "Malformed authentication response"};
+    case AuthenticateResponse::REASON_CANCELLED:
+      return {501, "5.7.0", "Authentication cancelled"};
+    default:
+      return AuthenticationUnavailable();
+  }
+}
+
+// RFC 4954 6.
+Reply AuthenticationUnavailable() { return {454, "4.7.0", "Temporary authentication failure"}; }
+
+Reply LogInAgain() { return {421, "4.7.0", "Login expired, log in again"}; }
+
+Reply TooManyRecipients() { return {452, "4.5.3", "Too many recipients"}; }
+
+}  // namespace postern::gateway_smtp

@@ -1,0 +1,534 @@
+#include "gateway-smtp/session.h"
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
+#include "gateway-smtp/message.h"
+#include "gateway-smtp/received.h"
+#include "gateway-smtp/replies.h"
+#include "gateway-smtp/session_metrics.h"
+#include "openssl/rand.h"
+#include "services/net/await.h"
+#include "services/net/connection.h"
+#include "services/platform/call_context.h"
+#include "services/platform/log.h"
+
+namespace postern::gateway_smtp {
+namespace {
+
+namespace action = smtp::action;
+namespace event = smtp::event;
+namespace asio = boost::asio;
+using auth::v1::AuthenticateRequest;
+using auth::v1::AuthenticateResponse;
+using platform::Log;
+using platform::LogEnabled;
+using platform::LogLevel;
+using std::chrono::steady_clock;
+
+constexpr size_t kNonceOctets = 16;
+constexpr size_t kDeliveryIdOctets = 16;
+// RFC 5321 4.5.3.2 has minutes for a handshake's worth of octets; nobody needs them.
+constexpr std::chrono::seconds kHandshakeTimeout(30);
+// A token that ends sooner may not last until the end of DATA.
+constexpr absl::Duration kTokenReserve = absl::Seconds(30);
+// The envelope's share of a request (platform::kMaxRpcMessageOctets), the body's being 256 KiB.
+constexpr size_t kMaxEnvelopeOctets = 512 << 10;
+// Besides its strings, what a recipient takes in a request.
+constexpr size_t kRecipientOverhead = 16;
+
+std::string RandomOctets(size_t count) {
+  std::string octets(count, '\0');
+  // Fails only when the system has no randomness at all: then nothing here can be trusted.
+  if (RAND_bytes(reinterpret_cast<unsigned char*>(octets.data()), static_cast<int>(count)) != 1) {
+    std::abort();
+  }
+  return octets;
+}
+
+// From MAIL to the reply to DATA.
+struct Transaction {
+  platform::TraceContext trace = platform::TraceContext::New();
+  // mx: RCPT's answers, as Deliver wants them.
+  store::v1::DeliveryHeader delivery;
+  size_t envelope_octets = 0;
+  std::string delivery_id;
+  std::unique_ptr<Message> message;
+};
+
+struct Login {
+  std::string token;
+  std::string address;
+  absl::Time expires_at;
+};
+
+class Session {
+ public:
+  Session(net::SessionContext context, const SessionSetup& setup)
+      : context_(std::move(context)),
+        setup_(setup),
+        connection_(*context_.connection),
+        engine_(setup.options) {}
+
+  asio::awaitable<void> Run();
+
+ private:
+  bool submission() const { return setup_.options.submission; }
+
+  net::Deadline NextDeadline(std::chrono::seconds wait) const {
+    return std::min(steady_clock::now() + wait, context_.session_deadline);
+  }
+  platform::CallContext Call(const platform::TraceContext& trace) const {
+    return {trace, absl::Now() + absl::FromChrono(setup_.question_timeout)};
+  }
+
+  // False: the connection is of no use any more.
+  asio::awaitable<bool> SendOutput();
+  // Waits for octets and gives them to the engine; its next action, or nullopt: as above.
+  asio::awaitable<std::optional<smtp::Action>> ReadMore();
+  asio::awaitable<bool> StartTls();
+
+  // What needs no waiting; false for the rest.
+  bool AnswerAtOnce(const smtp::Action& action, smtp::Event* answer);
+  asio::awaitable<smtp::Event> Answer(smtp::Action* action);
+
+  asio::awaitable<smtp::Event> CheckConnection();
+  asio::awaitable<smtp::Event> CheckSender();
+  asio::awaitable<smtp::Event> CheckRecipient(const std::string& address);
+  smtp::Event AcceptRecipient(const std::string& address,
+                              const relay::v1::CheckRecipientResponse& response);
+  asio::awaitable<smtp::Event> StepExchange(AuthenticateRequest request);
+  asio::awaitable<smtp::Event> AuthStart(action::AuthStart* start);
+  void BeginMessage();
+  asio::awaitable<smtp::Event> EndMessage();
+  void LogMessage(const smtp::Reply& reply, absl::string_view id, const absl::Status& status) const;
+  void LogAuthentication(const char* what, absl::string_view detail) const;
+
+  const net::SessionContext context_;
+  const SessionSetup& setup_;
+  net::Connection& connection_;
+  smtp::ServerSession engine_;
+  std::unique_ptr<Transaction> transaction_;
+  // submission only.
+  std::string nonce_;
+  std::unique_ptr<clients::SaslExchange> exchange_;
+  std::unique_ptr<Login> login_;
+};
+
+asio::awaitable<void> Session::Run() {
+  smtp::Action action = engine_.Start();
+  while (true) {
+    if (std::holds_alternative<action::Read>(action)) {
+      std::optional<smtp::Action> next = co_await ReadMore();
+      if (!next.has_value()) co_return;
+      action = *std::move(next);
+      continue;
+    }
+    smtp::Event answer;
+    if (AnswerAtOnce(action, &answer)) {
+      action = engine_.Resume(std::move(answer));
+      continue;
+    }
+    if (std::holds_alternative<action::Close>(action)) {
+      (void)co_await SendOutput();
+      co_return;
+    }
+    if (std::holds_alternative<action::Flush>(action)) {
+      if (!co_await SendOutput()) co_return;
+      answer = event::Done{};
+    } else if (std::holds_alternative<action::StartTls>(action)) {
+      if (!co_await StartTls()) co_return;
+      answer = event::TlsEstablished{};
+    } else {
+      answer = co_await Answer(&action);
+    }
+    action = engine_.Resume(std::move(answer));
+  }
+}
+
+asio::awaitable<bool> Session::SendOutput() {
+  if (!engine_.has_output()) co_return true;
+  const std::string output = engine_.TakeOutput();
+  const absl::Status sent = co_await connection_.Write(output, NextDeadline(context_.idle_timeout));
+  co_return sent.ok();
+}
+
+asio::awaitable<std::optional<smtp::Action>> Session::ReadMore() {
+  if (engine_.has_output() && !co_await SendOutput()) co_return std::nullopt;
+  const absl::Span<char> buffer = net::ThreadReadBuffer();
+  const absl::StatusOr<size_t> got =
+      co_await connection_.ReadSome(buffer, NextDeadline(context_.idle_timeout));
+  if (got.ok()) {
+    co_return engine_.Resume(event::Received{absl::string_view(buffer.data(), *got)});
+  }
+  if (got.status().code() == absl::StatusCode::kDeadlineExceeded) {
+    co_return engine_.Resume(event::TimedOut{});
+  }
+  if (got.status().code() == absl::StatusCode::kCancelled) {
+    // The engine remembers; what it still reads is the rest of a message.
+    connection_.ClearInterrupt();
+    co_return engine_.Resume(event::Drain{});
+  }
+  co_return std::nullopt;
+}
+
+asio::awaitable<bool> Session::StartTls() {
+  if (!co_await SendOutput()) co_return false;
+  const absl::Status status =
+      co_await connection_.StartTls(context_.tls, NextDeadline(kHandshakeTimeout));
+  if (!status.ok() && LogEnabled(LogLevel::kDebug)) {
+    Log(LogLevel::kDebug, "TLS handshake failed",
+        {{"session", context_.session_id}, {"status", std::string(status.message())}});
+  }
+  co_return status.ok();
+}
+
+bool Session::AnswerAtOnce(const smtp::Action& action, smtp::Event* answer) {
+  if (const auto* body = std::get_if<action::Body>(&action)) {
+    if (!transaction_->message->TryAppend(body->octets)) return false;
+    *answer = event::Done{};
+    return true;
+  }
+  if (std::holds_alternative<action::BeginMessage>(action)) {
+    if (submission() && login_->expires_at < setup_.clock() + kTokenReserve) {
+      *answer = event::Refused{LogInAgain()};
+    } else {
+      BeginMessage();
+      *answer = event::Accepted{};
+    }
+    return true;
+  }
+  if (std::holds_alternative<action::AbandonMessage>(action)) {
+    Metrics().messages_abandoned.Add();
+    Log(LogLevel::kInfo, "message abandoned",
+        {{"session", context_.session_id},
+         {"trace", transaction_->trace.trace_id},
+         {"size", transaction_->message->octets()}});
+    transaction_.reset();
+    *answer = event::Done{};
+    return true;
+  }
+  if (std::holds_alternative<action::AuthCancel>(action)) {
+    exchange_.reset();
+    *answer = event::Done{};
+    return true;
+  }
+  if (submission()) {
+    // Users connect from everywhere; their password is what counts.
+    if (!std::holds_alternative<action::CheckConnection>(action)) return false;
+  } else {
+    // Anyone may be the sender of what comes in.
+    if (!std::holds_alternative<action::CheckSender>(action)) return false;
+    transaction_ = std::make_unique<Transaction>();
+  }
+  *answer = event::Accepted{};
+  return true;
+}
+
+asio::awaitable<smtp::Event> Session::Answer(smtp::Action* action) {
+  if (std::holds_alternative<action::EndMessage>(*action)) co_return co_await EndMessage();
+  if (const auto* recipient = std::get_if<action::CheckRecipient>(action)) {
+    co_return co_await CheckRecipient(recipient->address);
+  }
+  if (std::holds_alternative<action::CheckConnection>(*action))
+    co_return co_await CheckConnection();
+  if (std::holds_alternative<action::CheckSender>(*action)) co_return co_await CheckSender();
+  if (auto* start = std::get_if<action::AuthStart>(action)) co_return co_await AuthStart(start);
+  if (auto* respond = std::get_if<action::AuthRespond>(action)) {
+    AuthenticateRequest request;
+    request.set_response(std::move(respond->response));
+    co_return co_await StepExchange(std::move(request));
+  }
+  // A body too long for memory.
+  co_await transaction_->message->Append(std::get<action::Body>(*action).octets);
+  co_return event::Done{};
+}
+
+asio::awaitable<smtp::Event> Session::CheckConnection() {
+  relay::v1::CheckConnectionRequest request;
+  request.set_client_address(connection_.peer_address());
+  const platform::CallContext call = Call(platform::TraceContext::New());
+  const auto ask = [&](clients::Done<relay::v1::CheckConnectionResponse> done) {
+    setup_.policy->CheckConnection(call, std::move(request), std::move(done));
+  };
+  const auto response =
+      co_await net::Await<absl::StatusOr<relay::v1::CheckConnectionResponse>>(ask);
+  if (!response.ok()) {
+    Log(LogLevel::kWarning, "connection not checked",
+        {{"session", context_.session_id},
+         {"trace", call.trace.trace_id},
+         {"status", response.status().ToString()}});
+    co_return event::Refused{ReplyTo(response.status(), Question::kConnection)};
+  }
+  if (response->refusal() != relay::v1::REFUSAL_UNSPECIFIED) {
+    co_return event::Refused{ReplyTo(response->refusal(), Question::kConnection)};
+  }
+  co_return event::Accepted{};
+}
+
+// submission only.
+asio::awaitable<smtp::Event> Session::CheckSender() {
+  if (login_->expires_at < setup_.clock() + kTokenReserve) {
+    co_return event::Refused{LogInAgain()};
+  }
+  transaction_ = std::make_unique<Transaction>();
+  relay::v1::CheckSenderRequest request;
+  request.set_token(login_->token);
+  request.set_session_nonce(nonce_);
+  request.set_sender(engine_.envelope().sender);
+  const platform::CallContext call = Call(transaction_->trace);
+  const auto ask = [&](clients::Done<relay::v1::CheckSenderResponse> done) {
+    setup_.policy->CheckSender(call, std::move(request), std::move(done));
+  };
+  const auto response = co_await net::Await<absl::StatusOr<relay::v1::CheckSenderResponse>>(ask);
+  if (!response.ok()) {
+    Log(LogLevel::kWarning, "sender not checked",
+        {{"session", context_.session_id},
+         {"trace", call.trace.trace_id},
+         {"status", response.status().ToString()}});
+    co_return event::Refused{ReplyTo(response.status(), Question::kSender)};
+  }
+  if (response->refusal() != relay::v1::REFUSAL_UNSPECIFIED) {
+    Log(LogLevel::kInfo, "sender refused",
+        {{"session", context_.session_id},
+         {"trace", call.trace.trace_id},
+         {"account", login_->address},
+         {"sender", engine_.envelope().sender}});
+    co_return event::Refused{ReplyTo(response->refusal(), Question::kSender)};
+  }
+  co_return event::Accepted{};
+}
+
+asio::awaitable<smtp::Event> Session::CheckRecipient(const std::string& address) {
+  relay::v1::CheckRecipientRequest request;
+  request.set_client_address(connection_.peer_address());
+  request.set_sender(engine_.envelope().sender);
+  request.set_recipient(address);
+  if (submission()) {
+    request.set_token(login_->token);
+    request.set_session_nonce(nonce_);
+  }
+  const platform::CallContext call = Call(transaction_->trace);
+  const auto ask = [&](clients::Done<relay::v1::CheckRecipientResponse> done) {
+    setup_.policy->CheckRecipient(call, std::move(request), std::move(done));
+  };
+  const auto response = co_await net::Await<absl::StatusOr<relay::v1::CheckRecipientResponse>>(ask);
+  if (!response.ok()) {
+    Log(LogLevel::kWarning, "recipient not checked",
+        {{"session", context_.session_id},
+         {"trace", call.trace.trace_id},
+         {"status", response.status().ToString()}});
+    co_return event::Refused{ReplyTo(response.status(), Question::kRecipient)};
+  }
+  relay::v1::Refusal refusal = response->refusal();
+  // An mx gateway has nowhere to put mail that is not local (R3), whatever it is told.
+  if (refusal == relay::v1::REFUSAL_UNSPECIFIED && !submission() && response->mailboxes().empty()) {
+    refusal = relay::v1::REFUSAL_RELAYING;
+  }
+  if (refusal != relay::v1::REFUSAL_UNSPECIFIED) {
+    Metrics().recipients_refused.Add();
+    if (LogEnabled(LogLevel::kDebug)) {
+      Log(LogLevel::kDebug, "recipient refused",
+          {{"session", context_.session_id},
+           {"trace", call.trace.trace_id},
+           {"recipient", address},
+           {"refusal", relay::v1::Refusal_Name(refusal)}});
+    }
+    co_return event::Refused{ReplyTo(refusal, Question::kRecipient)};
+  }
+  co_return AcceptRecipient(address, *response);
+}
+
+smtp::Event Session::AcceptRecipient(const std::string& address,
+                                     const relay::v1::CheckRecipientResponse& response) {
+  size_t octets = address.size() + kRecipientOverhead;
+  if (!submission()) {
+    octets = 0;
+    for (const auth::v1::Mailbox& mailbox : response.mailboxes()) {
+      octets += mailbox.mailbox_id().size() + mailbox.address().size() + address.size() +
+                kRecipientOverhead;
+    }
+  }
+  if (transaction_->envelope_octets + octets > kMaxEnvelopeOctets) {
+    return event::Refused{TooManyRecipients()};
+  }
+  transaction_->envelope_octets += octets;
+  if (submission()) return event::Accepted{};
+  // The store gives a mailbox that stands twice one copy.
+  for (const auth::v1::Mailbox& mailbox : response.mailboxes()) {
+    store::v1::DeliveryRecipient* recipient = transaction_->delivery.add_recipients();
+    recipient->set_mailbox_id(mailbox.mailbox_id());
+    recipient->set_address(mailbox.address());
+    recipient->set_original_recipient(address);
+  }
+  return event::Accepted{};
+}
+
+asio::awaitable<smtp::Event> Session::AuthStart(action::AuthStart* start) {
+  if (nonce_.empty()) nonce_ = RandomOctets(kNonceOctets);
+  // Its life holds the client's thinking; each step has its own deadline.
+  platform::CallContext call;
+  call.trace = platform::TraceContext::New();
+  call.deadline =
+      absl::Now() + 3 * absl::FromChrono(setup_.question_timeout + context_.idle_timeout);
+  exchange_ = setup_.authentication->Authenticate(call);
+  AuthenticateRequest request;
+  AuthenticateRequest::Start* first = request.mutable_start();
+  first->set_mechanism(std::move(start->mechanism));
+  if (start->initial_response.has_value()) {
+    first->set_initial_response(*std::move(start->initial_response));
+  }
+  first->set_purpose(auth::v1::PURPOSE_SUBMISSION);
+  first->set_session_nonce(nonce_);
+  first->set_client_address(connection_.peer_address());
+  co_return co_await StepExchange(std::move(request));
+}
+
+asio::awaitable<smtp::Event> Session::StepExchange(AuthenticateRequest request) {
+  const auto step = [&](clients::Done<AuthenticateResponse> done) {
+    exchange_->Step(std::move(request), std::move(done));
+  };
+  const auto give_up = [this] { exchange_.reset(); };
+  absl::StatusOr<AuthenticateResponse> response =
+      co_await net::AwaitUntil<absl::StatusOr<AuthenticateResponse>>(
+          steady_clock::now() + setup_.question_timeout, step, give_up);
+  if (!response.ok()) {
+    exchange_.reset();
+    Metrics().authentications_unavailable.Add();
+    LogAuthentication("authentication unavailable", response.status().ToString());
+    co_return event::Refused{AuthenticationUnavailable()};
+  }
+  if (response->has_challenge()) {
+    co_return event::Challenge{std::move(*response->mutable_challenge())};
+  }
+  exchange_.reset();
+  if (!response->has_success()) {
+    Metrics().authentications_failed.Add();
+    LogAuthentication("authentication failed",
+                      AuthenticateResponse::Reason_Name(response->failure().reason()));
+    co_return event::Refused{ReplyTo(response->failure().reason())};
+  }
+  login_ = std::make_unique<Login>();
+  login_->token = std::move(*response->mutable_success()->mutable_token());
+  login_->address = std::move(*response->mutable_success()->mutable_address());
+  login_->expires_at = absl::FromUnixSeconds(response->success().expires_at());
+  Metrics().authentications_ok.Add();
+  LogAuthentication("authenticated", login_->address);
+  co_return event::Authenticated{};
+}
+
+void Session::LogAuthentication(const char* what, absl::string_view detail) const {
+  Log(LogLevel::kInfo, what,
+      {{"session", context_.session_id},
+       {"client", connection_.peer_address()},
+       {login_ != nullptr ? "account" : "status", detail}});
+}
+
+void Session::BeginMessage() {
+  const smtp::Envelope& envelope = engine_.envelope();
+  transaction_->delivery_id = RandomOctets(kDeliveryIdOctets);
+  const std::string id = absl::BytesToHexString(transaction_->delivery_id);
+  const std::string client = connection_.peer_address();
+  const std::string tls = connection_.tls_description();
+  const std::string protocol = engine_.protocol_name();
+
+  ReceivedParts parts;
+  parts.helo = engine_.helo();
+  parts.client_address = client;
+  parts.hostname = setup_.options.hostname;
+  parts.protocol = protocol;
+  parts.tls = tls;
+  parts.id = id;
+  if (envelope.recipients.size() == 1) parts.recipient = envelope.recipients.front().address;
+  parts.time = setup_.clock();
+
+  MessageOptions options;
+  options.trace = transaction_->trace;
+  options.received = MakeReceived(parts);
+  options.declared_octets = envelope.declared_octets;
+  options.timeout = setup_.commit_timeout;
+  options.session_deadline = context_.session_deadline;
+
+  if (!submission()) {
+    store::v1::DeliveryHeader& header = transaction_->delivery;
+    header.set_delivery_id(transaction_->delivery_id);
+    header.set_envelope_sender(envelope.sender);
+    transaction_->message = NewDelivery(setup_.delivery, std::move(header), std::move(options));
+    return;
+  }
+  relay::v1::EnqueueHeader header;
+  header.set_token(login_->token);
+  header.set_session_nonce(nonce_);
+  header.set_delivery_id(transaction_->delivery_id);
+  header.set_envelope_sender(envelope.sender);
+  for (const smtp::Recipient& recipient : envelope.recipients) {
+    header.add_recipients(recipient.address);
+  }
+  header.set_smtputf8(envelope.smtputf8);
+  header.set_eight_bit(envelope.eight_bit);
+  transaction_->message = NewSubmission(setup_.submission, std::move(header), std::move(options));
+}
+
+asio::awaitable<smtp::Event> Session::EndMessage() {
+  const steady_clock::time_point began = steady_clock::now();
+  const absl::StatusOr<std::string> id = co_await transaction_->message->Commit();
+  const SessionMetrics& metrics = Metrics();
+  metrics.commit_seconds.Observe(
+      std::chrono::duration<double>(steady_clock::now() - began).count());
+  smtp::Reply reply;
+  if (id.ok()) {
+    reply = {250, "2.0.0", absl::StrCat("Accepted as ", *id)};
+    metrics.message_octets.Add(static_cast<double>(transaction_->message->octets()));
+  } else {
+    reply = ReplyTo(id.status(), submission() ? Question::kEnqueue : Question::kDeliver);
+  }
+  metrics.MessagesWith(reply.code).Add();
+  LogMessage(reply, id.ok() ? *id : "", id.status());
+  transaction_.reset();
+  if (!id.ok()) co_return event::Refused{std::move(reply)};
+  co_return event::Accepted{std::move(reply.text)};
+}
+
+void Session::LogMessage(const smtp::Reply& reply, absl::string_view id,
+                         const absl::Status& status) const {
+  if (!LogEnabled(LogLevel::kInfo)) return;
+  const smtp::Envelope& envelope = engine_.envelope();
+  Log(LogLevel::kInfo, status.ok() ? "message accepted" : "message refused",
+      {{"session", context_.session_id},
+       {"trace", transaction_->trace.trace_id},
+       {"sender", envelope.sender},
+       {"recipients", envelope.recipients.size()},
+       {"size", transaction_->message->octets()},
+       {"delivery_id", absl::BytesToHexString(transaction_->delivery_id)},
+       {"id", id},
+       {"reply", absl::StrCat(reply.code, " ", reply.enhanced)},
+       {"status", status.ok() ? std::string("OK") : status.ToString()}});
+}
+
+}  // namespace
+
+asio::awaitable<void> RunSession(net::SessionContext context, const SessionSetup* setup) {
+  const SessionMetrics& metrics = Metrics();
+  const steady_clock::time_point began = steady_clock::now();
+  const std::string id = context.session_id;
+  metrics.sessions.Add();
+  if (LogEnabled(LogLevel::kDebug)) {
+    Log(LogLevel::kDebug, "session begins",
+        {{"session", id}, {"client", context.connection->peer_address()}});
+  }
+  // On the heap: it is large, and only the session's end frees a coroutine's frame.
+  const auto session = std::make_unique<Session>(std::move(context), *setup);
+  co_await session->Run();
+  metrics.session_seconds.Observe(
+      std::chrono::duration<double>(steady_clock::now() - began).count());
+  if (LogEnabled(LogLevel::kDebug)) Log(LogLevel::kDebug, "session ends", {{"session", id}});
+}
+
+}  // namespace postern::gateway_smtp

@@ -1,0 +1,40 @@
+// Drives one SMTP session: the engine's actions onto the connection and the services.
+#ifndef POSTERN_GATEWAY_SMTP_SESSION_H_
+#define POSTERN_GATEWAY_SMTP_SESSION_H_
+
+#include <chrono>
+#include <string>
+
+#include "boost/asio/awaitable.hpp"
+#include "services/clients/auth_client.h"
+#include "services/clients/relay_client.h"
+#include "services/clients/store_client.h"
+#include "services/net/gateway.h"
+#include "services/platform/clock.h"
+#include "services/protocol/smtp/server_session.h"
+
+namespace postern::gateway_smtp {
+
+// What all sessions of a listener share; outlives them. Thread-safe by not changing.
+struct SessionSetup {
+  // `submission` in it is the role.
+  smtp::ServerOptions options;
+  // Both roles.
+  clients::PolicyClient* policy = nullptr;
+  // mx.
+  clients::DeliveryClient* delivery = nullptr;
+  // submission.
+  clients::AuthenticationClient* authentication = nullptr;
+  clients::SubmissionClient* submission = nullptr;
+
+  platform::Clock clock = platform::SystemClock();
+  // How long a service may take to answer before the client is told 4xx.
+  std::chrono::seconds question_timeout{30};
+  std::chrono::seconds commit_timeout{60};
+};
+
+boost::asio::awaitable<void> RunSession(net::SessionContext context, const SessionSetup* setup);
+
+}  // namespace postern::gateway_smtp
+
+#endif  // POSTERN_GATEWAY_SMTP_SESSION_H_
