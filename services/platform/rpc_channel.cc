@@ -1,5 +1,6 @@
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -61,11 +62,12 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> ConnectTo(const config::v1::RpcTa
     return absl::InvalidArgumentError(
         absl::StrCat("the target of ", server_identity, " is not set"));
   }
-  if (absl::Status status = CheckMutualTls(tls); !status.ok()) {
-    return status;
+  auto certificates = WatchCertificates(tls);
+  if (!certificates.ok()) {
+    return certificates.status();
   }
   grpc::experimental::TlsChannelCredentialsOptions options;
-  options.set_certificate_provider(WatchCertificates(tls));
+  options.set_certificate_provider(*std::move(certificates));
   options.watch_root_certs();
   options.watch_identity_key_cert_pairs();
   std::shared_ptr<grpc::Channel> channel = grpc::CreateCustomChannel(

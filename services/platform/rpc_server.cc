@@ -79,8 +79,13 @@ std::string WhyNotBound(const config::v1::RpcListener& listener) {
   return "cannot be bound";
 }
 
-std::shared_ptr<grpc::ServerCredentials> MakeCredentials(const config::v1::MutualTls& tls) {
-  grpc::experimental::TlsServerCredentialsOptions options(WatchCertificates(tls));
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(
+    const config::v1::MutualTls& tls) {
+  auto certificates = WatchCertificates(tls);
+  if (!certificates.ok()) {
+    return certificates.status();
+  }
+  grpc::experimental::TlsServerCredentialsOptions options(*std::move(certificates));
   options.watch_root_certs();
   options.watch_identity_key_cert_pairs();
   options.set_cert_request_type(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
@@ -100,13 +105,14 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(
     const config::v1::RpcListener& listener, const config::v1::MutualTls& tls,
     const std::vector<grpc::Service*>& services) {
   PrepareGrpc();
-  if (absl::Status status = CheckMutualTls(tls); !status.ok()) {
-    return status;
+  absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> credentials = MakeCredentials(tls);
+  if (!credentials.ok()) {
+    return credentials.status();
   }
   const std::string address = JoinHostPort(listener.address(), listener.port());
   grpc::ServerBuilder builder;
   std::unique_ptr<RpcServer> server(new RpcServer());
-  builder.AddListeningPort(address, MakeCredentials(tls), &server->port_);
+  builder.AddListeningPort(address, *credentials, &server->port_);
   // With it, a second process would quietly take half of the first one's connections.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.SetMaxReceiveMessageSize(kMaxRpcMessageOctets);

@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "grpcpp/security/auth_context.h"
 #include "grpcpp/security/tls_certificate_provider.h"
@@ -12,18 +12,13 @@
 
 namespace postern::platform {
 
-// How often the certificate files are looked at.
-inline constexpr unsigned kCertificateRefreshSeconds = 1;
-
 // Before the first server or channel; idempotent. gRPC's log goes to ours.
 void PrepareGrpc();
 
-// gRPC only says later, and only in its log, what is wrong with a file. INVALID_ARGUMENT names the
-// setting and the file: absent, not PEM, or a key of another certificate.
-absl::Status CheckMutualTls(const config::v1::MutualTls& tls);
-
-// Reads the files now and whenever they change (one thread each).
-std::shared_ptr<grpc::experimental::CertificateProviderInterface> WatchCertificates(
+// What TLS credentials take. The files are read now and again within two seconds of a change; a
+// broken change is logged and leaves the old ones in force. INVALID_ARGUMENT names the setting and
+// the file at fault.
+absl::StatusOr<std::shared_ptr<grpc::experimental::CertificateProviderInterface>> WatchCertificates(
     const config::v1::MutualTls& tls);
 
 // The peer's identity: known to access.h, and the only URI SAN of its certificate; "" otherwise.
