@@ -1,0 +1,63 @@
+"""One platform for the whole session, and as many special ones as tests ask for."""
+
+from __future__ import annotations
+
+import pathlib
+import ssl
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.e2e.mail_clients import Clients
+from tests.e2e.nameserver import NameServer
+from tests.e2e.platform_under_test import Account, Platform
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    running = Platform(tmp_path_factory.mktemp("postern"))
+    try:
+        yield running.start()
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def make_platform(
+        tmp_path: pathlib.Path) -> Iterator[Callable[[dict[str, Any] | None], Platform]]:
+    """A platform of one's own, with an overlay of its configuration; stopped after the test."""
+    made: list[Platform] = []
+
+    def make(overlay: dict[str, Any] | None = None) -> Platform:
+        made.append(Platform(tmp_path / f"postern-{len(made)}", overlay))
+        return made[-1].start()
+
+    yield make
+    for platform_ in made:
+        platform_.stop()
+
+
+@pytest.fixture
+def clients(platform: Platform) -> Clients:
+    return Clients(platform)
+
+
+@pytest.fixture
+def account(platform: Platform) -> Account:
+    """Somebody new, with an empty maildrop."""
+    return platform.add_account()
+
+
+@pytest.fixture
+def tls(platform: Platform) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=platform.ca_file)
+
+
+@pytest.fixture
+def name_server() -> Iterator[NameServer]:
+    server = NameServer()
+    try:
+        yield server
+    finally:
+        server.stop()

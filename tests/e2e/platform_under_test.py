@@ -1,0 +1,116 @@
+"""A whole Postern for tests: started, watched and stopped by the same code as `./dev up`."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import secrets
+import signal
+import subprocess
+import sys
+from typing import Any
+
+from tests.e2e.waiting import wait_until
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+_ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+
+
+def run_up_command(*arguments: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    """`./dev up|status|down|...` without the build before it."""
+    return subprocess.run([sys.executable, "-m", "ctl.up", *arguments], env=_ENVIRONMENT,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, timeout=timeout, check=False)
+
+
+class Account:
+    """Somebody with a maildrop."""
+
+    def __init__(self, address: str, password: str):
+        self.address = address
+        self.password = password
+
+
+class Platform:
+    """One data directory and what runs in it."""
+
+    def __init__(self, data: pathlib.Path, overlay: dict[str, Any] | None = None):
+        self.data = data
+        self.status: dict[str, Any] = {}
+        data.mkdir(parents=True, exist_ok=True)
+        if overlay is not None:
+            (data / "overlay.json").write_text(json.dumps(overlay), encoding="utf-8")
+
+    def start(self) -> "Platform":
+        done = self.try_start()
+        assert done.returncode == 0, done.stdout + done.stderr
+        self.refresh()
+        return self
+
+    def try_start(self) -> subprocess.CompletedProcess[str]:
+        return run_up_command("up", "--data", str(self.data), "--ports", "auto", "--detach")
+
+    def refresh(self) -> dict[str, Any]:
+        self.status = json.loads(
+            run_up_command("status", "--json", "--data", str(self.data)).stdout)
+        return self.status
+
+    def stop(self) -> None:
+        done = run_up_command("down", "--data", str(self.data))
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    @property
+    def ca_file(self) -> str:
+        return self.status["ca_file"]
+
+    def port(self, listener: str) -> int:
+        return self.status["listeners"][listener]["port"]
+
+    def pid(self, service: str) -> int:
+        return self.refresh()["services"][service]["pid"]
+
+    def metrics_url(self, service: str) -> str:
+        return self.status["services"][service]["http"] + "/metrics"
+
+    def wait_all_ready(self) -> None:
+        wait_until(lambda: all(s["ready"] for s in self.refresh()["services"].values()), 60,
+                   "all services are ready")
+
+    def kill(self, service: str) -> int:
+        """kill -9; gives the pid that is dead."""
+        pid = self.pid(service)
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def built_in_account(self, user: str) -> Account:
+        about = self.status["accounts"][user]
+        password = pathlib.Path(about["password_file"]).read_text(encoding="utf-8").strip()
+        return Account(about["address"], password)
+
+    def ctl(self, *arguments: str, password: str = "") -> Any:
+        """posternctl --json."""
+        done = self.try_ctl(*arguments, password=password)
+        assert done.returncode == 0, f"posternctl {arguments}: {done.stdout}{done.stderr}"
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+    def try_ctl(self, *arguments: str, password: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(ROOT / "bazel-bin/ctl/posternctl"), "--config",
+             str(self.data / "config/posternctl.yaml"), "--json", *arguments],
+            input=password, capture_output=True, text=True, timeout=60, check=False)
+
+    def add_account(self, address: str | None = None) -> Account:
+        address = address or f"user-{secrets.token_hex(6)}@example.test"
+        password = secrets.token_hex(12)
+        self.ctl("account", "add", address, "--password-stdin", password=password + "\n")
+        return Account(address, password)
+
+    def log(self, name: str) -> str:
+        path = self.data / "logs" / f"{name}.log"
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+    def queue_is_empty(self) -> bool:
+        entries = self.ctl("queue", "list")["entries"]
+        return all(recipient["state"] != "waiting" for entry in entries
+                   for recipient in entry.get("recipients", []))

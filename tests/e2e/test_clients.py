@@ -1,0 +1,184 @@
+"""Clients as people have them, over every port, with STARTTLS and implicit TLS."""
+
+from __future__ import annotations
+
+import poplib
+import secrets
+import smtplib
+import ssl
+
+import pytest
+
+from tests.e2e.mail_clients import HOST, Clients, make_message, without_trace
+from tests.e2e.platform_under_test import Account, Platform
+
+STRANGER = "carol@elsewhere.test"
+
+
+def _url(clients: Clients, scheme: str, listener: str) -> str:
+    return f"{scheme}://{HOST}:{clients.platform.port(listener)}"
+
+
+@pytest.mark.parametrize("starttls", [False, True])
+def test_smtplib_sends_in(clients: Clients, account: Account, starttls: bool) -> None:
+    message = make_message(STRANGER, account.address, "in")
+    with clients.smtp_mx(starttls) as session:
+        session.sendmail(STRANGER, [account.address], message)
+    [fetched] = clients.fetch(account)
+    assert without_trace(fetched, message) == message
+    assert fetched.startswith(b"Return-Path: <carol@elsewhere.test>\r\n")
+    assert b"\r\nDelivered-To: " + account.address.encode() + b"\r\n" in fetched
+    received = fetched.split(b"Received:", 1)[1].split(b"\r\nFrom:", 1)[0]
+    assert (b"with ESMTPS" in received) == starttls
+    assert b"client.test" in received
+
+
+@pytest.mark.parametrize("listener", ["submission", "submissions"])
+def test_smtplib_sends_out(clients: Clients, account: Account, listener: str) -> None:
+    recipient = clients.platform.add_account()
+    message = make_message(account.address, recipient.address, "out")
+    connect = {"submission": clients.smtp_submission, "submissions": clients.smtp_submissions}
+    with connect[listener](account) as session:
+        session.sendmail(account.address, [recipient.address], message)
+    [fetched] = clients.wait_for(recipient, 1)
+    assert without_trace(fetched, message) == message
+    assert b"with ESMTPSA" in fetched
+
+
+@pytest.mark.parametrize("listener", ["pop3", "pop3s"])
+def test_poplib_fetches(clients: Clients, account: Account, listener: str) -> None:
+    message = make_message(STRANGER, account.address, "fetch")
+    with clients.smtp_mx() as session:
+        session.sendmail(STRANGER, [account.address], message)
+        session.sendmail(STRANGER, [account.address], message)
+    session = {"pop3": clients.pop3, "pop3s": clients.pop3s}[listener](account)
+    count, octets = session.stat()
+    assert count == 2
+    sizes = [int(line.split()[1]) for line in session.list()[1]]
+    assert sum(sizes) == octets
+    for number in (1, 2):
+        fetched = b"".join(line + b"\r\n" for line in session.retr(number)[1])
+        assert without_trace(fetched, message) == message
+        assert len(fetched) == sizes[number - 1]
+    uids = [line.split()[1] for line in session.uidl()[1]]
+    assert len(set(uids)) == 2
+    session.dele(1)
+    session.quit()
+    session = clients.pop3s(account)
+    assert [line.split()[1] for line in session.uidl()[1]] == uids[1:]
+    session.quit()
+
+
+@pytest.mark.parametrize("tls", [(), ("--ssl-reqd",)])
+def test_curl_sends_in(clients: Clients, account: Account, tls: tuple[str, ...]) -> None:
+    message = make_message(STRANGER, account.address, "curl")
+    done = clients.curl(*tls, "--mail-from", STRANGER, "--mail-rcpt", account.address,
+                        "--upload-file", "-", _url(clients, "smtp", "mx"), stdin=message)
+    assert done.returncode == 0, done.stderr
+    [fetched] = clients.fetch(account)
+    without_trace(fetched, message)
+
+
+@pytest.mark.parametrize("scheme,listener,tls",
+                         [("smtp", "submission", ("--ssl-reqd",)), ("smtps", "submissions", ())])
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
+def test_curl_sends_out(clients: Clients, account: Account, scheme: str, listener: str,
+                        tls: tuple[str, ...], mechanism: str) -> None:
+    message = make_message(account.address, account.address, "curl")
+    done = clients.curl(*tls, "--user", f"{account.address}:{account.password}",
+                        "--login-options", f"AUTH={mechanism}", "--mail-from", account.address,
+                        "--mail-rcpt", account.address, "--upload-file", "-",
+                        _url(clients, scheme, listener), stdin=message)
+    assert done.returncode == 0, done.stderr
+    [fetched] = clients.wait_for(account, 1)
+    without_trace(fetched, message)
+
+
+@pytest.mark.parametrize("scheme,listener,tls",
+                         [("pop3", "pop3", ("--ssl-reqd",)), ("pop3s", "pop3s", ())])
+@pytest.mark.parametrize("login", [(), ("--login-options", "AUTH=PLAIN"),
+                                   ("--login-options", "AUTH=PLAIN", "--sasl-ir")])
+def test_curl_fetches(clients: Clients, account: Account, scheme: str, listener: str,
+                      tls: tuple[str, ...], login: tuple[str, ...]) -> None:
+    message = make_message(STRANGER, account.address, "curl", b".dot\r\n..two\r\nend\r\n")
+    with clients.smtp_mx() as session:
+        session.sendmail(STRANGER, [account.address], message)
+    done = clients.curl(*tls, *login, "--user", f"{account.address}:{account.password}",
+                        _url(clients, scheme, listener) + "/1")
+    assert done.returncode == 0, done.stderr
+    without_trace(done.stdout, message)
+
+
+@pytest.mark.parametrize("tls", [(), ("--tls",)])
+def test_swaks_sends_in(clients: Clients, account: Account, tls: tuple[str, ...]) -> None:
+    done = clients.swaks(*tls, "--server", f"{HOST}:{clients.platform.port('mx')}", "--from",
+                         STRANGER, "--to", account.address, "--body", "swaks was here")
+    assert done.returncode == 0, done.stdout
+    [fetched] = clients.fetch(account)
+    assert b"swaks was here" in fetched
+
+
+@pytest.mark.parametrize("listener,tls", [("submission", "--tls"),
+                                          ("submissions", "--tls-on-connect")])
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
+def test_swaks_sends_out(clients: Clients, account: Account, listener: str, tls: str,
+                         mechanism: str) -> None:
+    word = secrets.token_hex(8)
+    done = clients.swaks(tls, "--server", f"{HOST}:{clients.platform.port(listener)}", "--auth",
+                         mechanism, "--auth-user", account.address, "--auth-password",
+                         account.password, "--from", account.address, "--to", account.address,
+                         "--pipeline", "--body", word)
+    assert done.returncode == 0, done.stdout
+    [fetched] = clients.wait_for(account, 1)
+    assert word.encode() in fetched
+
+
+def test_certificate_is_the_public_one(clients: Clients, platform: Platform) -> None:
+    for name in ("localhost", "mail.example.test", HOST):
+        context = ssl.create_default_context(cafile=platform.ca_file)
+        with clients.raw("mx") as client:
+            assert client.smtp_reply()[0] == 220
+            client.smtp("EHLO client.test")
+            client.smtp("STARTTLS")
+            client.socket = context.wrap_socket(client.socket, server_hostname=name)
+            assert client.socket.version() == "TLSv1.3"
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
+def test_old_tls_is_refused(clients: Clients, version: ssl.TLSVersion) -> None:
+    context = ssl.create_default_context(cafile=clients.platform.ca_file)
+    context.minimum_version = version
+    context.maximum_version = version
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        poplib.POP3_SSL(HOST, clients.platform.port("pop3s"), timeout=60, context=context)
+
+
+def test_alias_and_subaddress_reach_the_mailbox(clients: Clients, account: Account) -> None:
+    alias = f"alias-{secrets.token_hex(4)}@example.test"
+    clients.platform.ctl("alias", "add", alias, account.address)
+    local, domain = account.address.split("@")
+    for recipient in (alias, f"{local}+list@{domain}", account.address.upper()):
+        with clients.smtp_mx() as session:
+            session.sendmail(STRANGER, [recipient], make_message(STRANGER, recipient, "x"))
+    assert len(clients.fetch(account)) == 3
+
+
+def test_vrfy_and_help(clients: Clients) -> None:
+    with clients.smtp_mx() as session:
+        assert session.verify("alice@example.test")[0] == 252
+        assert session.docmd("HELP")[0] == 214
+        assert session.noop()[0] == 250
+
+
+def test_two_domains_are_separate_namespaces(clients: Clients, account: Account) -> None:
+    domain = f"d{secrets.token_hex(4)}.test"
+    clients.platform.ctl("domain", "add", domain)
+    local = account.address.split("@")[0]
+    other = clients.platform.add_account(f"{local}@{domain}")
+    with clients.smtp_mx() as session:
+        session.sendmail(STRANGER, [other.address], make_message(STRANGER, other.address, "x"))
+        with pytest.raises(smtplib.SMTPRecipientsRefused):
+            session.sendmail(STRANGER, [f"nobody@{domain}"], b"x")
+    assert len(clients.fetch(other)) == 1
+    assert not clients.fetch(account)
