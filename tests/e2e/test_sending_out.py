@@ -1,0 +1,269 @@
+"""Mail that leaves the platform: by MX, to real servers on loopback; and what comes back."""
+
+from __future__ import annotations
+
+import email
+import email.message
+import secrets
+import smtplib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.e2e.mail_clients import Clients, make_message, without_trace
+from tests.e2e.nameserver import NameServer
+from tests.e2e.platform_under_test import Account, Platform
+from tests.e2e.remote_mta import ScriptedMta, SmtpSink, free_port
+from tests.e2e.waiting import wait_until
+
+# All the world's mail servers listen on one port; on loopback they have an address each.
+FIRST, SECOND = "127.0.0.11", "127.0.0.12"
+
+
+class World:
+    """A platform that sends to servers on loopback, and the name server that leads there."""
+
+    def __init__(self, make_platform: Callable[[dict[str, Any]], Platform],
+                 name_server: NameServer, delivery: dict[str, Any] | None = None):
+        self.names = name_server
+        self.mx_port = free_port()
+        self._servers: list[Any] = []
+        self.platform = make_platform({"relay-svc": {"delivery": {
+            "mx_port": self.mx_port,
+            "name_servers": [name_server.address],
+            "retry_seconds": [1],
+            "connect_timeout_seconds": 5,
+        } | (delivery or {})}})
+        self.clients = Clients(self.platform)
+        self.alice = self.platform.built_in_account("alice")
+
+    def mta(self, replies: dict[str, str] | None = None, host: str = FIRST) -> ScriptedMta:
+        self._servers.append(ScriptedMta(replies, host, self.mx_port))
+        return self._servers[-1]
+
+    def send(self, *recipients: str, body: bytes = b"out\r\n") -> bytes:
+        message = make_message(self.alice.address, recipients[0], "out", body)
+        with self.clients.smtp_submissions(self.alice) as session:
+            assert not session.sendmail(self.alice.address, list(recipients), message)
+        return message
+
+    def bounce(self) -> email.message.Message:
+        """The DSN in alice's maildrop."""
+        [fetched] = self.clients.wait_for(self.alice, 1)
+        assert fetched.startswith(b"Return-Path: <>\r\n")
+        message = email.message_from_bytes(fetched)
+        assert message.get_content_type() == "multipart/report", fetched
+        assert message.get_param("report-type") == "delivery-status"
+        assert message["To"] and self.alice.address in message["To"]
+        return message
+
+    def stop(self) -> None:
+        for server in self._servers:
+            server.stop()
+
+
+@pytest.fixture
+def world(make_platform: Any, name_server: NameServer) -> Iterator[World]:
+    made = World(make_platform, name_server)
+    yield made
+    made.stop()
+
+
+def _status_of(bounce: email.message.Message) -> list[email.message.Message]:
+    """The per-recipient fields of an RFC 3464 report."""
+    report = bounce.get_payload()[1]
+    assert report.get_content_type() == "message/delivery-status"
+    return report.get_payload()[1:]
+
+
+def test_by_mx_to_smtp_sink(make_platform: Any, name_server: NameServer) -> None:
+    sink = SmtpSink()
+    try:
+        platform = make_platform({"relay-svc": {"delivery": {
+            "mx_port": sink.port, "name_servers": [name_server.address]}}})
+        name_server.add("remote.test. 60 IN MX 10 mx.remote.test.",
+                        "mx.remote.test. 60 IN A 127.0.0.1")
+        clients = Clients(platform)
+        alice = platform.built_in_account("alice")
+        message = make_message(alice.address, "dave@remote.test", "out", b".dot\r\n\r\nend\r\n")
+        with clients.smtp_submission(alice) as session:
+            session.sendmail(alice.address, ["dave@remote.test"], message)
+        [taken] = wait_until(sink.messages, 60, "smtp-sink has the message")
+        wait_until(platform.queue_is_empty, 30, "the queue is empty")
+        assert b"X-Rcpt-Args: <dave@remote.test>" in taken
+        assert b"X-Mail-Args: <alice@example.test>" in taken
+        assert taken.rstrip(b"\n").endswith(message.replace(b"\r\n", b"\n").rstrip(b"\n")), taken
+        # The way from the user's machine is nobody else's business, but that it went over TLS is.
+        assert b"with ESMTPSA" in taken
+    finally:
+        sink.stop()
+
+
+def test_to_a_second_postern_over_starttls(make_platform: Any, name_server: NameServer) -> None:
+    remote = make_platform(None)
+    remote.ctl("domain", "add", "remote.test")
+    dave = remote.add_account("dave@remote.test")
+    name_server.add("remote.test. 60 IN MX 10 mx.remote.test.",
+                    "mx.remote.test. 60 IN A 127.0.0.1")
+    here = make_platform({"relay-svc": {"delivery": {
+        "mx_port": remote.port("mx"), "name_servers": [name_server.address]}}})
+    clients, alice = Clients(here), here.built_in_account("alice")
+    message = make_message(alice.address, dave.address, "over there")
+    with clients.smtp_submissions(alice) as session:
+        session.sendmail(alice.address, [dave.address], message)
+    [fetched] = Clients(remote).wait_for(dave, 1)
+    without_trace(fetched, message)
+    # Opportunistic: the second one's certificate is not checked, but the way is encrypted.
+    newest = fetched.split(b"Received:", 1)[1].split(b"Received:", 1)[0]
+    assert b"with ESMTPS" in newest, fetched
+
+
+def test_mx_in_preference_order(world: World) -> None:
+    first, second = world.mta(host=FIRST), world.mta(host=SECOND)
+    world.names.add("remote.test. 60 IN MX 20 second.remote.test.",
+                    "remote.test. 60 IN MX 10 first.remote.test.",
+                    f"first.remote.test. 60 IN A {FIRST}", f"second.remote.test. 60 IN A {SECOND}")
+    for number in range(5):
+        world.send(f"d{number}@remote.test")
+    wait_until(lambda: len(first.bodies) == 5, 60, "the best MX has them all")
+    assert second.sessions == 0
+
+
+def test_next_mx_when_the_first_is_away(world: World) -> None:
+    second = world.mta(host=SECOND)
+    world.names.add("remote.test. 60 IN MX 10 first.remote.test.",
+                    "remote.test. 60 IN MX 20 second.remote.test.",
+                    f"first.remote.test. 60 IN A {FIRST}", f"second.remote.test. 60 IN A {SECOND}")
+    world.send("dave@remote.test")
+    wait_until(lambda: second.bodies, 60, "the second MX has it")
+
+
+def test_without_mx_the_address_counts(world: World) -> None:
+    mta = world.mta()
+    world.names.add(f"remote.test. 60 IN A {FIRST}")
+    world.send("dave@remote.test")
+    wait_until(lambda: mta.bodies, 60, "the host itself has it")
+
+
+def test_over_ipv6(world: World) -> None:
+    mta = world.mta(host="::1")
+    world.names.add("remote.test. 60 IN MX 10 mx.remote.test.", "mx.remote.test. 60 IN AAAA ::1")
+    world.send("dave@remote.test")
+    wait_until(lambda: mta.bodies, 60, "the IPv6 host has it")
+
+
+def test_null_mx_bounces_at_once(world: World) -> None:
+    world.names.add("remote.test. 60 IN MX 0 .", f"remote.test. 60 IN A {FIRST}")
+    world.send("dave@remote.test")
+    [recipient] = _status_of(world.bounce())
+    assert recipient["Action"] == "failed"
+    assert recipient["Status"] in ("5.1.10", "5.7.27"), recipient["Status"]
+
+
+def test_unknown_domain_bounces(world: World) -> None:
+    world.send("dave@nowhere.test")
+    [recipient] = _status_of(world.bounce())
+    assert recipient["Action"] == "failed" and recipient["Status"].startswith("5.")
+
+
+def test_bounce_names_the_recipient_and_the_answer(world: World) -> None:
+    mta = world.mta({"RCPT TO:<gone@": "550 5.1.1 no gone here"})
+    world.names.add(f"remote.test. 60 IN A {FIRST}")
+    world.send("gone@remote.test", "here@remote.test")
+    bounce = world.bounce()
+    [recipient] = _status_of(bounce)
+    assert recipient["Final-Recipient"].endswith("gone@remote.test")
+    assert recipient["Status"] == "5.1.1"
+    assert "no gone here" in recipient["Diagnostic-Code"]
+    assert len(mta.bodies) == 1
+    assert mta.count(r"RCPT TO:<gone@") == 1, "a permanent failure is not tried again"
+
+
+def test_temporary_failure_is_tried_again(world: World) -> None:
+    mta = world.mta({"RCPT TO": "451 4.3.0 later"})
+    world.names.add(f"remote.test. 60 IN A {FIRST}")
+    world.send("dave@remote.test")
+    wait_until(lambda: mta.count("RCPT") >= 2, 60, "it is tried again")
+    mta.replies = {}
+    wait_until(lambda: mta.bodies, 60, "it arrives at last")
+    wait_until(world.platform.queue_is_empty, 30, "the queue is empty")
+    assert not world.clients.fetch(world.alice)
+
+
+def test_it_bounces_when_it_has_waited_too_long(make_platform: Any,
+                                                name_server: NameServer) -> None:
+    world = World(make_platform, name_server, {"queue_lifetime_seconds": 3})
+    mta = world.mta({"RCPT TO": "451 4.3.0 never"})
+    name_server.add(f"remote.test. 60 IN A {FIRST}")
+    world.send("dave@remote.test")
+    [recipient] = _status_of(world.bounce())
+    assert recipient["Action"] == "failed"
+    assert mta.count("RCPT") >= 2
+    world.stop()
+
+
+def test_server_failure_of_dns_is_temporary(world: World) -> None:
+    world.names.fail("remote.test.")
+    world.send("dave@remote.test")
+    entry = wait_until(lambda: [e for e in world.platform.ctl("queue", "list")["entries"]
+                                if e["recipients"][0].get("last_result")], 60, "a first try")[0]
+    assert entry["recipients"][0]["state"] == "waiting"
+    assert not world.clients.fetch(world.alice)
+    world.platform.ctl("queue", "delete", entry["queue_id"])
+    assert not world.platform.ctl("queue", "list")["entries"]
+
+
+def test_queue_survives_a_restart(world: World) -> None:
+    world.names.add(f"remote.test. 60 IN A {FIRST}")
+    message = world.send("dave@remote.test")
+    world.platform.stop()
+    mta = world.mta()
+    world.platform.start()
+    wait_until(lambda: mta.bodies, 60, "it is sent after the restart")
+    assert mta.bodies[0].endswith(message)
+
+
+def test_next_hop_instead_of_mx(make_platform: Any) -> None:
+    hop = ScriptedMta()
+    platform = make_platform({"relay-svc": {"delivery": {
+        "next_hops": [{"domain": "*", "host": "127.0.0.1", "port": hop.port}]}}})
+    clients, alice = Clients(platform), platform.built_in_account("alice")
+    with clients.smtp_submissions(alice) as session:
+        session.sendmail(alice.address, ["x@far.test", "y@away.test"],
+                         make_message(alice.address, "x@far.test", "hop"))
+    wait_until(lambda: hop.count("RCPT TO:<[xy]@") == 2, 60, "the smart host has both")
+    hop.stop()
+
+
+def test_local_and_remote_in_one_message(world: World) -> None:
+    mta = world.mta()
+    world.names.add(f"remote.test. 60 IN A {FIRST}")
+    bob = world.platform.built_in_account("bob")
+    message = world.send(bob.address, "dave@remote.test")
+    [fetched] = world.clients.wait_for(bob, 1)
+    without_trace(fetched, message)
+    wait_until(lambda: mta.bodies, 60, "the remote one arrives")
+    assert mta.count("RCPT") == 1
+
+
+def test_too_many_received_fields_are_a_loop(clients: Clients, account: Account) -> None:
+    trace = b"Received: from a by b; Mon, 1 Jan 2024 00:00:00 +0000\r\n" * 101
+    with clients.smtp_mx() as session:
+        with pytest.raises(smtplib.SMTPDataError) as refused:
+            session.sendmail("carol@elsewhere.test", [account.address],
+                             trace + b"Subject: x\r\n\r\nx\r\n")
+    assert refused.value.smtp_code == 554 and refused.value.smtp_error.startswith(b"5.4.6")
+
+
+def test_queue_is_shown_and_retried(world: World) -> None:
+    mta = world.mta({"RCPT TO": "451 4.3.0 later"})
+    world.names.add(f"remote.test. 60 IN A {FIRST}")
+    word = secrets.token_hex(4)
+    world.send(f"{word}@remote.test")
+    [entry] = wait_until(lambda: world.platform.ctl("queue", "list")["entries"], 30, "an entry")
+    shown = world.platform.ctl("queue", "show", entry["queue_id"])
+    assert word in str(shown)
+    mta.replies = {}
+    world.platform.ctl("queue", "retry", entry["queue_id"])
+    wait_until(lambda: mta.bodies, 30, "the retry sends it")
