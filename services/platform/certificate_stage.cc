@@ -12,6 +12,7 @@
 #include <string>
 #include <thread>
 #include <tuple>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/cleanup/cleanup.h"
@@ -159,10 +160,15 @@ void CertificateStage::Refresh() {
   if (now == signature_) {
     return;
   }
-  signature_ = now;
   const absl::Status status = Load();
   if (status.ok()) {
+    signature_ = now;
+    said_ = now;
     Log(LogLevel::kInfo, "certificates read again", {{"file", tls_.certificate_file()}});
+    return;
+  }
+  // Tried again each second, said once.
+  if (std::exchange(said_, now) == now) {
     return;
   }
   GetCounter("postern_certificate_reload_failures_total",

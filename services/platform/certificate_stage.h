@@ -41,7 +41,9 @@ class CertificateStage {
 
   const config::v1::MutualTls tls_;
   // After For() only the watching thread uses what follows; the two descriptors keep their numbers.
+  // Of the files in force, and of the last ones that were logged.
   Signature signature_{};
+  Signature said_{};
   MutualTlsPem pem_;
   int64_t generation_ = 0;
   int key_and_chain_fd_ = -1;

@@ -20,7 +20,7 @@ class TokenSigner {
  public:
   static absl::StatusOr<std::unique_ptr<TokenSigner>> Open(absl::string_view private_key_file);
   virtual ~TokenSigner() = default;
-  // A serialized SignedToken.
+  // A serialized SignedToken in URL-safe base64 without padding: requests carry it as a string.
   virtual std::string Sign(const token::v1::Claims& claims) const = 0;
 };
 
@@ -36,6 +36,7 @@ class TokenVerifier {
     auth::v1::Purpose purpose;
     absl::string_view gateway;        // CallerIdentity()
     absl::string_view session_nonce;  // from the request
+    // A live lease that must not mind expiry says absl::InfinitePast().
     absl::Time now;
   };
   // UNAUTHENTICATED, with a reason for the log alone, when anything at all does not match.
