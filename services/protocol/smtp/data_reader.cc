@@ -95,9 +95,7 @@ DataReader::Result DataReader::Decode(absl::Span<char> input) {
   const size_t size = out - begin;
   octets_ += size;
   if (octets_ > max_octets_) Note(Defect::kTooLarge);
-  if (defect_ == Defect::kNone && size != 0 && memchr(begin, '\0', size) != nullptr) {
-    Note(Defect::kNul);
-  }
+  if (size != 0 && memchr(begin, '\0', size) != nullptr) Note(Defect::kNul);
   if (defect_ == Defect::kNone) result.text = absl::string_view(begin, size);
   return result;
 }

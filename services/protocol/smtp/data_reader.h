@@ -15,8 +15,9 @@ namespace postern::smtp {
 // the same, so that none of it is ever taken for a command.
 class DataReader {
  public:
+  // The one that is told when there are several comes first.
   enum class Defect : uint8_t {
-    kNone,
+    kTooLarge,
     kBareCr,
     kBareLf,
     // RFC 2045 2.7 and 2.8: neither BODY=7BIT nor 8BITMIME holds a NUL. Servers that drop NULs
@@ -24,9 +25,9 @@ class DataReader {
     kNul,
     // Over 998 octets and CRLF (RFC 5321 4.5.3.1.6).
     kLongLine,
-    kTooLarge,
     // 100 Received fields (RFC 5321 6.3).
     kLoop,
+    kNone,
   };
 
   struct Result {
@@ -44,14 +45,14 @@ class DataReader {
   // Decodes in place. Not after `end`.
   Result Decode(absl::Span<char> input);
 
-  // The first one found.
   Defect defect() const { return defect_; }
   // Of the message so far, that after a defect included.
   uint64_t octets() const { return octets_; }
 
  private:
   void Note(Defect defect) {
-    if (defect_ == Defect::kNone) defect_ = defect;
+    // By rank, not by time: how the octets were cut on their way must not matter.
+    if (defect < defect_) defect_ = defect;
   }
   void ScanLinePart(const char* begin, const char* end);
 
