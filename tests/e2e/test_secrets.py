@@ -1,0 +1,89 @@
+"""What is secret is in no log: passwords, tokens, bodies."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import poplib
+import secrets
+from typing import Any
+
+import pytest
+
+from tests.e2e.mail_clients import Clients, make_message, plain
+from tests.e2e.platform_under_test import Account, Platform
+
+STRANGER = "carol@elsewhere.test"
+
+
+def _everything_with_secrets(platform: Platform) -> list[str]:
+    """Does what could leak, and gives what must not be seen."""
+    clients, account = Clients(platform), platform.add_account()
+    wrong = Account(account.address, secrets.token_hex(12))
+    body = secrets.token_hex(24)
+    with clients.smtp_submissions(account) as session:
+        session.sendmail(account.address, [account.address],
+                         make_message(account.address, account.address, "x",
+                                      body.encode() + b"\r\n"))
+    clients.wait_for(account, 1)
+    with contextlib.suppress(poplib.error_proto):
+        clients.pop3s(wrong)
+    for candidate in (account, wrong):
+        for listener in ("mx", "submission", "submissions"):
+            with clients.raw_smtp(listener) as client:
+                client.smtp(f"AUTH PLAIN {plain(candidate)}")
+        with clients.raw_smtp("submissions") as client:
+            client.smtp("AUTH LOGIN")
+            client.smtp(base64.b64encode(candidate.address.encode()))
+            client.smtp(base64.b64encode(candidate.password.encode()))
+            # A password where a command is due.
+            client.smtp(candidate.password)
+        for listener in ("pop3", "pop3s"):
+            with clients.raw(listener) as client:
+                client.line()
+                client.pop3(f"USER {candidate.address}")
+                client.pop3(f"PASS {candidate.password}")
+                client.pop3(f"AUTH PLAIN {plain(candidate)}")
+    # Refused by size, shape and recipient, with the body's words in it.
+    with clients.raw_smtp("mx") as client:
+        client.smtp(f"MAIL FROM:<{STRANGER}>")
+        client.smtp(f"RCPT TO:<{account.address}>")
+        client.smtp("DATA")
+        client.send(body.encode() + b"\nbare\r\n.\r\n")
+        client.smtp_reply()
+    encoded = [base64.b64encode(a.password.encode()).decode() for a in (account, wrong)]
+    return [account.password, wrong.password, body, plain(account), plain(wrong), *encoded]
+
+
+@pytest.mark.parametrize("level", ["info", "debug"])
+def test_no_secret_in_any_log(make_platform: Any, level: str) -> None:
+    services = ["auth-svc", "store-svc", "relay-svc", "gateway-pop3", "gateway-smtp-mx",
+                "gateway-smtp-submission"]
+    platform = make_platform({name: {"process": {"log_level": level}} for name in services})
+    hidden = _everything_with_secrets(platform)
+    hidden += [platform.built_in_account(user).password for user in ("alice", "bob")]
+    private_keys = [
+        line for file in (platform.data / "certificates").glob("*.key")
+        for line in file.read_text(encoding="ascii").splitlines() if not line.startswith("---")]
+    for name in services + ["up"]:
+        log = platform.log(name)
+        assert log, name
+        for secret in hidden + private_keys:
+            assert secret not in log, (name, secret)
+
+
+def test_logs_are_json_and_follow_a_trace(make_platform: Any) -> None:
+    """One JSON object a line; a message's trace id stands in the gateway's and the store's lines."""
+    platform = make_platform(
+        {name: {"process": {"log_level": "debug"}} for name in ("gateway-smtp-mx", "store-svc")})
+    clients, account = Clients(platform), platform.add_account()
+    with clients.smtp_mx() as session:
+        session.sendmail(STRANGER, [account.address], make_message(STRANGER, account.address, "x"))
+    traces: dict[str, set[str]] = {}
+    for name in ("gateway-smtp-mx", "store-svc"):
+        lines = [json.loads(line) for line in platform.log(name).splitlines()]
+        for line in lines:
+            assert {"time", "level", "service", "event"} <= set(line), line
+        traces[name] = {line["trace"] for line in lines if "trace" in line}
+    assert traces["gateway-smtp-mx"] & traces["store-svc"]
