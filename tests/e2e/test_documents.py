@@ -1,0 +1,102 @@
+"""What the documents say is true: their commands run, and the generated ones are current."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.e2e.platform_under_test import ROOT, Platform
+
+_BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# They build or test everything, start another platform, or are this test's own: tried elsewhere.
+_ELSEWHERE = ("./dev up", "./dev test", "./dev down")
+
+
+def _commands(document: str) -> list[str]:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return [line.split("#")[0].strip() for block in _BLOCK.findall(text)
+            for line in block.splitlines() if line.strip()]
+
+
+def _run(command: str, platform: Platform, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    words = command.split()
+    assert words[0] == "./dev", command
+    # The document's platform is the one in .postern; here it is the test's.
+    words[2:2] = ["--data", str(platform.data)]
+    return subprocess.run([str(ROOT / "dev"), *words[1:]], cwd=ROOT, input=stdin,
+                          capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_readme_commands(platform: Platform) -> None:
+    commands = _commands("README.md")
+    assert "./dev up" in commands and "./dev test" in commands
+    for command in commands:
+        if command in _ELSEWHERE:
+            continue
+        done = _run(command, platform)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+
+
+def test_operating_commands(make_platform: Any) -> None:
+    platform = make_platform(None)
+    for command in _commands("docs/OPERATING.md"):
+        if "QUEUE_ID" in command:
+            continue
+        if "account add" in command:
+            command += " --password-stdin"
+        done = _run(command, platform, "a long password\n")
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+
+
+def test_overlay_of_the_operating_guide(make_platform: Any) -> None:
+    text = (ROOT / "docs/OPERATING.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"^```json\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    make_platform(json.loads(example))
+
+
+@pytest.mark.parametrize("document", sorted(
+    str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"))))
+def test_links_lead_somewhere(document: str) -> None:
+    path = ROOT / document
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
+        assert (path.parent / target).exists(), (document, target)
+
+
+def test_configuration_reference_is_current() -> None:
+    done = subprocess.run([sys.executable, str(ROOT / "tools/config_reference.py"), "--check"],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_explains_itself() -> None:
+    said = [subprocess.run([str(ROOT / "dev"), *arguments], capture_output=True, text=True,
+                           check=True).stdout for arguments in ([], ["help"])]
+    assert said[0] == said[1]
+    for command in ("up", "test", "status", "down", "logs", "build", "fmt", "lint", "asan", "tsan",
+                    "fuzz", "compdb", "bench"):
+        assert re.search(rf"\b{command}\b", said[0]), command
+
+
+def test_missing_packages_are_named(tmp_path: pathlib.Path) -> None:
+    """Not root: prints the exact line and stops; alternatives are chosen by what apt offers."""
+    for name, body in {
+            "id": "echo 1000",
+            "dpkg-query": '[ "${@: -1}" = g++ ] && echo -n installed',
+            "apt-cache": '[ "$2" = libboost1.81-dev ] || echo "  Candidate: 1"',
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n", encoding="ascii")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run([str(ROOT / "tools/install_packages.sh"), "build"],
+                          env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("sudo apt-get install -y ")
+    assert " libboost-dev " in line and "libboost1.81" not in line and " g++ " not in line
