@@ -16,6 +16,7 @@ from ctl.up.failure import Failure
 
 # The detached supervisor tells its parent, over a pipe, what a person would see; this line ends it.
 _READY_LINE = "ready"
+_DEFAULT_DATA = layout.ROOT / ".postern"
 _DOWN_SECONDS = 180.0
 _DOWN_POLL_SECONDS = 0.05
 
@@ -152,11 +153,18 @@ def _logs(options: argparse.Namespace) -> int:
     return logs.show(layout.DataDir(options.data), options.service, options.lines, options.follow)
 
 
-def _ctl(options: argparse.Namespace) -> int:
-    data = layout.DataDir(options.data)
-    if lock.holder(data) is None:
+def _ctl(arguments: list[str]) -> int:
+    """Everything but a leading --data is posternctl's own, its --help too."""
+    data = layout.DataDir(_DEFAULT_DATA)
+    if arguments[:1] == ["--data"] and len(arguments) > 1:
+        data = layout.DataDir(pathlib.Path(arguments[1]))
+        arguments = arguments[2:]
+    asks_help = not arguments or "--help" in arguments or "-h" in arguments
+    if lock.holder(data) is None and not asks_help:
         raise Failure(f"nothing runs in {data.root}: ./dev up")
-    command = accounts.posternctl_command(data) + options.arguments
+    if not layout.POSTERNCTL.exists():
+        raise Failure(f"{layout.POSTERNCTL} is not built: ./dev build")
+    command = accounts.posternctl_command(data) + (arguments or ["--help"])
     os.execv(command[0], command)
 
 
@@ -174,7 +182,7 @@ def _parser() -> argparse.ArgumentParser:
     def add(name: str, help_text: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=help_text, description=help_text,
                                       allow_abbrev=False)
-        command.add_argument("--data", type=pathlib.Path, default=layout.ROOT / ".postern",
+        command.add_argument("--data", type=pathlib.Path, default=_DEFAULT_DATA,
                              metavar="DIR", help="where the platform lives (default: .postern)")
         return command
 
@@ -196,19 +204,18 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("service", nargs="?")
     show.add_argument("-n", "--lines", type=int, default=100, help="how many (default: 100)")
     show.add_argument("-f", "--follow", action="store_true", help="and what comes after")
-    ctl = add("ctl", "Runs posternctl against the running platform.")
-    ctl.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...",
-                     help="posternctl's own; `./dev ctl -- --help` explains them")
+    commands.add_parser("ctl", help="Runs posternctl against the running platform.")
     return parser
 
 
 def main(arguments: list[str]) -> int:
-    options = _parser().parse_args(arguments)
     try:
+        if arguments[:1] == ["ctl"]:
+            return _ctl(arguments[1:])
+        options = _parser().parse_args(arguments)
         if options.command == "up":
             return _up(options, arguments)
-        return {"status": _status, "down": _down, "logs": _logs, "ctl": _ctl}[options.command](
-            options)
+        return {"status": _status, "down": _down, "logs": _logs}[options.command](options)
     except Failure as failure:
         print(f"postern: {failure}", file=sys.stderr)
         return 1
