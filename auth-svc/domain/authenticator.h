@@ -1,0 +1,72 @@
+// Credentials to an account, at a bounded cost and with one answer for everything that is wrong.
+#ifndef POSTERN_AUTH_SVC_DOMAIN_AUTHENTICATOR_H_
+#define POSTERN_AUTH_SVC_DOMAIN_AUTHENTICATOR_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "auth-svc/domain/directory.h"
+#include "auth-svc/domain/login_memory.h"
+#include "auth-svc/domain/password.h"
+#include "services/platform/worker_pool.h"
+#include "services/protocol/sasl/sasl.h"
+
+namespace postern::auth {
+
+struct LoginResult {
+  enum class Outcome {
+    kAccepted,
+    // Unknown, disabled, wrong: the client is never told which.
+    kInvalid,
+    // Too many wait, or the directory is away.
+    kTemporary,
+  };
+  Outcome outcome = Outcome::kInvalid;
+  // kAccepted: who logged in. kInvalid: whose password was tried, when there is such an account.
+  // Empty otherwise.
+  Account account;
+  // For the log alone.
+  std::string detail;
+  // The password was known from an earlier login: no hash was computed.
+  bool remembered = false;
+};
+
+// Thread-safe. `directory`, `hasher`, `memory` and `pool` must outlive it, and the pool must be
+// empty when it dies.
+class Authenticator {
+ public:
+  using Done = absl::AnyInvocable<void(LoginResult)>;
+  using Abandoned = absl::AnyInvocable<bool()>;
+
+  // Makes the hash that stands in for those of users who do not exist; fails when that fails.
+  static absl::StatusOr<std::unique_ptr<Authenticator>> Create(Directory& directory,
+                                                               PasswordHasher& hasher,
+                                                               LoginMemory& memory,
+                                                               platform::WorkerPool& pool);
+
+  // Calls `done` once, on this thread or on one of the pool's. The authentication identity is an
+  // account's full address: no alias, no sub-address. Whatever is wrong with credentials costs one
+  // hash, unless `abandoned` says, when its turn comes, that nobody waits for the answer any more.
+  void LogIn(sasl::Credentials credentials, Abandoned abandoned, Done done);
+
+ private:
+  struct Attempt;
+
+  Authenticator(Directory& directory, PasswordHasher& hasher, LoginMemory& memory,
+                platform::WorkerPool& pool, std::string stand_in_hash);
+  LoginResult Verify(Attempt& attempt);
+  absl::StatusOr<std::optional<Account>> Find(const Address& address);
+
+  Directory& directory_;
+  PasswordHasher& hasher_;
+  LoginMemory& memory_;
+  platform::WorkerPool& pool_;
+  const std::string stand_in_hash_;
+};
+
+}  // namespace postern::auth
+
+#endif  // POSTERN_AUTH_SVC_DOMAIN_AUTHENTICATOR_H_

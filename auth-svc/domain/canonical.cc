@@ -1,0 +1,100 @@
+#include "auth-svc/domain/canonical.h"
+
+#include <idn2.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "services/protocol/mail/address.h"
+
+namespace postern::auth {
+namespace {
+
+constexpr size_t kMaxDomainOctets = 255;
+constexpr size_t kMaxNameOctets = 253;
+constexpr size_t kMaxLabelOctets = 63;
+
+struct Idn2Free {
+  void operator()(char* text) const { idn2_free(text); }
+};
+
+bool IsAscii(absl::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x80; });
+}
+
+// For an error: what was typed, printable and short.
+std::string Shown(absl::string_view text) {
+  return absl::StrCat("\"", absl::Utf8SafeCEscape(text.substr(0, 100)), "\"");
+}
+
+bool IsHostName(absl::string_view name) {
+  if (name.empty() || name.size() > kMaxNameOctets) return false;
+  for (absl::string_view label : absl::StrSplit(name, '.')) {
+    if (label.empty() || label.size() > kMaxLabelOctets) return false;
+    if (label.front() == '-' || label.back() == '-') return false;
+    for (char c : label) {
+      if (!absl::ascii_islower(c) && !absl::ascii_isdigit(c) && c != '-') return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+std::string Address::ToString() const { return mail::Address{local_part, domain}.ToString(); }
+
+absl::StatusOr<std::string> CanonicalDomain(absl::string_view text) {
+  if (text.empty() || text.size() > kMaxDomainOctets ||
+      text.find('\0') != absl::string_view::npos) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(Shown(text), " is no domain name: expected one like example.test"));
+  }
+  if (text.back() == '.') text.remove_suffix(1);
+  std::string name = absl::AsciiStrToLower(text);
+  if (!IsAscii(name) || absl::StartsWith(name, "xn--") || absl::StrContains(name, ".xn--")) {
+    // For A-labels this checks that they decode and are what their U-labels encode to.
+    char* out = nullptr;
+    const int rc = idn2_to_ascii_8z(
+        name.c_str(), &out, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL | IDN2_USE_STD3_ASCII_RULES);
+    std::unique_ptr<char, Idn2Free> owned(out);
+    if (rc != IDN2_OK) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(Shown(text), " is no internationalised domain name: ", idn2_strerror(rc)));
+    }
+    name = absl::AsciiStrToLower(out);
+  }
+  if (!IsHostName(name)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(Shown(text),
+                     " is no domain name: expected labels of letters, digits and hyphens, "
+                     "separated by dots"));
+  }
+  return name;
+}
+
+absl::StatusOr<Address> CanonicalAddress(absl::string_view text) {
+  absl::StatusOr<mail::Address> parsed = mail::ParseAddress(text, /*allow_utf8=*/true);
+  if (!parsed.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(Shown(text), " is no mail address: ", parsed.status().message()));
+  }
+  Address address;
+  address.local_part = mail::CanonicalLocalPart(parsed->local_part);
+  if (absl::StartsWith(parsed->domain, "[")) {
+    address.domain = std::move(parsed->domain);
+    return address;
+  }
+  absl::StatusOr<std::string> domain = CanonicalDomain(parsed->domain);
+  if (!domain.ok()) return domain.status();
+  address.domain = *std::move(domain);
+  return address;
+}
+
+}  // namespace postern::auth

@@ -1,0 +1,43 @@
+// The one spelling of a domain and of an address under which the directory knows them.
+#ifndef POSTERN_AUTH_SVC_DOMAIN_CANONICAL_H_
+#define POSTERN_AUTH_SVC_DOMAIN_CANONICAL_H_
+
+#include <string>
+#include <tuple>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace postern::auth {
+
+// An address in canonical form. Only CanonicalAddress and the database make one.
+struct Address {
+  // Unquoted; ASCII is lower case. Octets beyond ASCII are compared as they are.
+  std::string local_part;
+  // A-labels, lower case.
+  std::string domain;
+
+  // local-part@domain, quoted where it must be (RFC 5321 4.1.2).
+  std::string ToString() const;
+
+  friend bool operator==(const Address& a, const Address& b) = default;
+  friend bool operator<(const Address& a, const Address& b) {
+    return std::tie(a.domain, a.local_part) < std::tie(b.domain, b.local_part);
+  }
+  template <typename H>
+  friend H AbslHashValue(H h, const Address& a) {
+    return H::combine(std::move(h), a.domain, a.local_part);
+  }
+};
+
+// A host name (RFC 1123) in A-labels and lower case; U-labels go through UTS #46 (non-transitional)
+// and IDNA2008. A trailing dot is dropped. INVALID_ARGUMENT is a sentence for an operator.
+absl::StatusOr<std::string> CanonicalDomain(absl::string_view text);
+
+// local-part@domain, without angle brackets. An address literal's domain ("[192.0.2.1]") is kept as
+// it is: no local domain can equal it. INVALID_ARGUMENT is a sentence for an operator.
+absl::StatusOr<Address> CanonicalAddress(absl::string_view text);
+
+}  // namespace postern::auth
+
+#endif  // POSTERN_AUTH_SVC_DOMAIN_CANONICAL_H_

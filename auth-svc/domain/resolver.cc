@@ -1,0 +1,228 @@
+#include "auth-svc/domain/resolver.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+namespace postern::auth {
+namespace {
+
+constexpr absl::string_view kPostmaster = "postmaster";
+
+// Depth first over aliases. A loop is an alias that is met while it is still being followed.
+class Expansion {
+ public:
+  Expansion(DirectoryReader& directory, const AliasLimits& limits)
+      : directory_(directory), limits_(limits) {}
+
+  absl::Status Follow(const Alias& alias) {
+    absl::StatusOr<int> height = Visit(alias);
+    return height.ok() ? absl::OkStatus() : height.status();
+  }
+
+  std::vector<Account> TakeAccounts() && { return std::move(accounts_); }
+
+ private:
+  // Recursion is bounded by max_depth. Returns how many aliases lie on the longest way from here.
+  absl::StatusOr<int> Visit(const Alias& alias) {
+    path_.push_back(alias.address);
+    if (path_.size() > static_cast<size_t>(limits_.max_depth)) return TooDeep();
+    if (heights_.size() >= static_cast<size_t>(limits_.max_mailboxes + limits_.max_depth)) {
+      return TooMany();
+    }
+    heights_[alias.address] = kOnPath;
+    int height = 1;
+    for (const Address& target : alias.targets) {
+      absl::StatusOr<int> below = VisitTarget(target);
+      if (!below.ok()) return below;
+      height = std::max(height, 1 + *below);
+    }
+    path_.pop_back();
+    heights_[alias.address] = height;
+    return height;
+  }
+
+  absl::StatusOr<int> VisitTarget(const Address& target) {
+    auto seen = heights_.find(target);
+    if (seen != heights_.end()) {
+      if (seen->second == kOnPath) return Loop(target);
+      if (path_.size() + seen->second > static_cast<size_t>(limits_.max_depth)) return TooDeep();
+      return seen->second;
+    }
+    absl::StatusOr<std::optional<Account>> account = directory_.FindAccount(target);
+    if (!account.ok()) return account.status();
+    if (account->has_value()) {
+      if (accounts_seen_.insert(target).second) {
+        if (accounts_.size() >= static_cast<size_t>(limits_.max_mailboxes)) return TooMany();
+        accounts_.push_back(**std::move(account));
+      }
+      return 0;
+    }
+    absl::StatusOr<std::optional<Alias>> alias = directory_.FindAlias(target);
+    if (!alias.ok()) return alias.status();
+    // The directory keeps targets from being removed: not reached with a sound database.
+    if (!alias->has_value()) return 0;
+    return Visit(**alias);
+  }
+
+  absl::Status Loop(const Address& target) const {
+    auto start = std::find(path_.begin(), path_.end(), target);
+    std::vector<std::string> names;
+    for (auto it = start; it != path_.end(); ++it) names.push_back(it->ToString());
+    names.push_back(target.ToString());
+    return absl::FailedPreconditionError(
+        absl::StrCat("the alias would lead back to itself: ", absl::StrJoin(names, " -> ")));
+  }
+
+  absl::Status TooDeep() const {
+    return absl::FailedPreconditionError(
+        absl::StrCat("alias ", path_.front().ToString(), " would lead through more than ",
+                     limits_.max_depth, " aliases to a mailbox (max_alias_depth)"));
+  }
+
+  absl::Status TooMany() const {
+    return absl::FailedPreconditionError(
+        absl::StrCat("alias ", path_.front().ToString(), " would lead to more than ",
+                     limits_.max_mailboxes, " mailboxes or aliases (max_alias_mailboxes)"));
+  }
+
+  static constexpr int kOnPath = -1;
+  DirectoryReader& directory_;
+  const AliasLimits& limits_;
+  std::vector<Address> path_;
+  absl::flat_hash_map<Address, int> heights_;
+  absl::flat_hash_set<Address> accounts_seen_;
+  std::vector<Account> accounts_;
+};
+
+bool Usable(const Account& account) { return account.enabled && account.domain_enabled; }
+
+Resolution Only(Resolution::Outcome outcome) { return Resolution{outcome, {}}; }
+
+}  // namespace
+
+absl::StatusOr<Resolution> Resolver::Resolve(DirectoryReader& directory,
+                                             absl::string_view text) const {
+  if (absl::EqualsIgnoreCase(text, kPostmaster)) {
+    absl::StatusOr<std::optional<Domain>> domain = directory.FindOldestDomain();
+    if (!domain.ok()) return domain.status();
+    if (!domain->has_value()) {
+      return absl::FailedPreconditionError(
+          "there is no enabled domain, so nobody is postmaster: add a domain and an account");
+    }
+    return ResolvePostmaster(directory, (*domain)->name);
+  }
+  absl::StatusOr<Address> address = CanonicalAddress(text);
+  if (!address.ok()) return address.status();
+  return ResolveAddress(directory, *address);
+}
+
+absl::StatusOr<Resolution> Resolver::ResolveAddress(DirectoryReader& directory,
+                                                    const Address& address) const {
+  if (address.local_part == kPostmaster) return ResolvePostmaster(directory, address.domain);
+  absl::StatusOr<Resolution> exact = ResolveExact(directory, address);
+  if (!exact.ok() || exact->outcome != Resolution::Outcome::kUnknown) return exact;
+
+  absl::StatusOr<std::optional<Domain>> domain = directory.FindDomain(address.domain);
+  if (!domain.ok()) return domain.status();
+  if (!domain->has_value()) return Only(Resolution::Outcome::kNotLocal);
+  if (!(*domain)->enabled) return Only(Resolution::Outcome::kDisabled);
+  const size_t at = separator_.empty() ? std::string::npos : address.local_part.find(separator_);
+  // "+list" has no user part; it is a name of its own or none.
+  if (at == std::string::npos || at == 0) return exact;
+  const Address base{address.local_part.substr(0, at), address.domain};
+  if (base.local_part == kPostmaster) return ResolvePostmaster(directory, base.domain);
+  return ResolveExact(directory, base);
+}
+
+absl::StatusOr<Resolution> Resolver::ResolveExact(DirectoryReader& directory,
+                                                  const Address& address) const {
+  absl::StatusOr<std::optional<Account>> account = directory.FindAccount(address);
+  if (!account.ok()) return account.status();
+  Resolution result;
+  if (account->has_value()) {
+    if (!Usable(**account)) return Only(Resolution::Outcome::kDisabled);
+    result.outcome = Resolution::Outcome::kLocal;
+    result.accounts.push_back(**std::move(account));
+    return result;
+  }
+  absl::StatusOr<std::optional<Alias>> alias = directory.FindAlias(address);
+  if (!alias.ok()) return alias.status();
+  if (!alias->has_value()) return Only(Resolution::Outcome::kUnknown);
+  absl::StatusOr<std::optional<Domain>> domain = directory.FindDomain(address.domain);
+  if (!domain.ok()) return domain.status();
+  if (!domain->has_value() || !(*domain)->enabled) return Only(Resolution::Outcome::kDisabled);
+  Expansion expansion(directory, limits_);
+  absl::Status followed = expansion.Follow(**alias);
+  if (!followed.ok()) return followed;
+  result.accounts = std::move(expansion).TakeAccounts();
+  std::erase_if(result.accounts, [](const Account& a) { return !Usable(a); });
+  result.outcome =
+      result.accounts.empty() ? Resolution::Outcome::kDisabled : Resolution::Outcome::kLocal;
+  return result;
+}
+
+// RFC 5321 4.5.1: postmaster is there in every domain that we take mail for. Its own account or
+// alias comes first; else the domain's oldest account stands in, else the oldest of all.
+absl::StatusOr<Resolution> Resolver::ResolvePostmaster(DirectoryReader& directory,
+                                                       absl::string_view domain_name) const {
+  absl::StatusOr<std::optional<Domain>> domain = directory.FindDomain(domain_name);
+  if (!domain.ok()) return domain.status();
+  if (!domain->has_value()) return Only(Resolution::Outcome::kNotLocal);
+  if (!(*domain)->enabled) return Only(Resolution::Outcome::kDisabled);
+
+  absl::StatusOr<Resolution> own =
+      ResolveExact(directory, Address{std::string(kPostmaster), std::string(domain_name)});
+  if (!own.ok() || own->outcome == Resolution::Outcome::kLocal) return own;
+  for (absl::string_view where : {domain_name, absl::string_view()}) {
+    absl::StatusOr<std::optional<Account>> oldest = directory.FindOldestAccount(where);
+    if (!oldest.ok()) return oldest.status();
+    if (oldest->has_value()) {
+      Resolution result;
+      result.outcome = Resolution::Outcome::kLocal;
+      result.accounts.push_back(**std::move(oldest));
+      return result;
+    }
+  }
+  return absl::FailedPreconditionError(absl::StrCat(
+      "there is no enabled account that could be postmaster@", domain_name, ": add an account"));
+}
+
+absl::StatusOr<bool> Resolver::MaySendAs(DirectoryReader& directory, absl::string_view account_id,
+                                         absl::Span<const std::string> addresses) const {
+  absl::StatusOr<std::optional<Account>> account = directory.FindAccountById(account_id);
+  if (!account.ok()) return account.status();
+  if (!account->has_value() || !Usable(**account)) return false;
+  for (const std::string& text : addresses) {
+    absl::StatusOr<Address> address = CanonicalAddress(text);
+    if (!address.ok()) return false;
+    absl::StatusOr<Resolution> resolution = ResolveAddress(directory, *address);
+    if (!resolution.ok()) return resolution.status();
+    if (std::none_of(resolution->accounts.begin(), resolution->accounts.end(),
+                     [&](const Account& a) { return a.account_id == account_id; })) {
+      return false;
+    }
+  }
+  return true;
+}
+
+absl::StatusOr<std::vector<Account>> Resolver::Expand(DirectoryReader& directory,
+                                                      const Address& address) const {
+  absl::StatusOr<std::optional<Alias>> alias = directory.FindAlias(address);
+  if (!alias.ok()) return alias.status();
+  if (!alias->has_value()) {
+    return absl::NotFoundError(absl::StrCat("there is no alias ", address.ToString()));
+  }
+  Expansion expansion(directory, limits_);
+  absl::Status followed = expansion.Follow(**alias);
+  if (!followed.ok()) return followed;
+  return std::move(expansion).TakeAccounts();
+}
+
+}  // namespace postern::auth

@@ -1,0 +1,74 @@
+// Where an address leads: exact match, sub-addressing, postmaster, aliases to mailboxes.
+#ifndef POSTERN_AUTH_SVC_DOMAIN_RESOLVER_H_
+#define POSTERN_AUTH_SVC_DOMAIN_RESOLVER_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "auth-svc/domain/canonical.h"
+#include "auth-svc/domain/directory.h"
+
+namespace postern::auth {
+
+struct AliasLimits {
+  // Aliases on the longest way to a mailbox.
+  int max_depth = 10;
+  // Mailboxes that one alias leads to; and about as many aliases on the way to them.
+  int max_mailboxes = 1000;
+};
+
+struct Resolution {
+  enum class Outcome {
+    // `accounts` holds at least one, each enabled.
+    kLocal,
+    // The domain is ours, the address is not known there.
+    kUnknown,
+    kNotLocal,
+    // Known, but the domain, the account or every account that an alias leads to is disabled.
+    kDisabled,
+  };
+  Outcome outcome = Outcome::kNotLocal;
+  // Each once, in the order in which they are met.
+  std::vector<Account> accounts;
+};
+
+// A value; any thread. `separator` empty: no sub-addressing.
+class Resolver {
+ public:
+  Resolver(std::string separator, AliasLimits limits)
+      : separator_(std::move(separator)), limits_(limits) {}
+
+  // `text` as it came in RCPT or MAIL, or "postmaster" alone (RFC 5321 4.5.1). INVALID_ARGUMENT: no
+  // address. FAILED_PRECONDITION: an alias that loops or leads beyond the limits, or nobody who
+  // could be postmaster; the directory must be mended first.
+  absl::StatusOr<Resolution> Resolve(DirectoryReader& directory, absl::string_view text) const;
+
+  // True when the account is enabled and may send as each of `addresses`: each leads to it (and
+  // perhaps to others too). What is no address is nobody's.
+  absl::StatusOr<bool> MaySendAs(DirectoryReader& directory, absl::string_view account_id,
+                                 absl::Span<const std::string> addresses) const;
+
+  // Every account, enabled or not, that the alias at `address` leads to. FAILED_PRECONDITION names
+  // the loop, or the limit that is passed.
+  absl::StatusOr<std::vector<Account>> Expand(DirectoryReader& directory,
+                                              const Address& address) const;
+
+ private:
+  absl::StatusOr<Resolution> ResolveAddress(DirectoryReader& directory,
+                                            const Address& address) const;
+  // Accounts of the account or alias with exactly this address; kUnknown when there is neither.
+  absl::StatusOr<Resolution> ResolveExact(DirectoryReader& directory, const Address& address) const;
+  absl::StatusOr<Resolution> ResolvePostmaster(DirectoryReader& directory,
+                                               absl::string_view domain) const;
+
+  std::string separator_;
+  AliasLimits limits_;
+};
+
+}  // namespace postern::auth
+
+#endif  // POSTERN_AUTH_SVC_DOMAIN_RESOLVER_H_

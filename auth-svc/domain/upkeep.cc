@@ -1,0 +1,284 @@
+#include "auth-svc/domain/upkeep.h"
+
+#include <sodium.h>
+
+#include <algorithm>
+#include <deque>
+#include <optional>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+namespace postern::auth {
+namespace {
+
+// Enough to know where to begin.
+constexpr size_t kNamedInErrors = 5;
+// Aliases that lead, over others, to one: what a change of it must check.
+constexpr size_t kMaxDependentAliases = 1000;
+
+// 128 random bits: never the same again.
+std::string NewId() {
+  std::string bits(16, '\0');
+  randombytes_buf(bits.data(), bits.size());
+  return absl::BytesToHexString(bits);
+}
+
+absl::StatusOr<Domain> NeedDomain(DirectoryReader& directory, absl::string_view name) {
+  absl::StatusOr<std::optional<Domain>> domain = directory.FindDomain(name);
+  if (!domain.ok()) return domain.status();
+  if (!domain->has_value()) return absl::NotFoundError(absl::StrCat("there is no domain ", name));
+  return **std::move(domain);
+}
+
+absl::StatusOr<Account> NeedAccount(DirectoryReader& directory, absl::string_view text) {
+  absl::StatusOr<Address> address = CanonicalAddress(text);
+  if (!address.ok()) return address.status();
+  absl::StatusOr<std::optional<Account>> account = directory.FindAccount(*address);
+  if (!account.ok()) return account.status();
+  if (account->has_value()) return **std::move(account);
+  absl::StatusOr<std::optional<Alias>> alias = directory.FindAlias(*address);
+  if (!alias.ok()) return alias.status();
+  return absl::NotFoundError(absl::StrCat("there is no account ", address->ToString(),
+                                          alias->has_value() ? ": that address is an alias" : ""));
+}
+
+absl::StatusOr<Alias> NeedAlias(DirectoryReader& directory, absl::string_view text) {
+  absl::StatusOr<Address> address = CanonicalAddress(text);
+  if (!address.ok()) return address.status();
+  absl::StatusOr<std::optional<Alias>> alias = directory.FindAlias(*address);
+  if (!alias.ok()) return alias.status();
+  if (alias->has_value()) return **std::move(alias);
+  absl::StatusOr<std::optional<Account>> account = directory.FindAccount(*address);
+  if (!account.ok()) return account.status();
+  return absl::NotFoundError(
+      absl::StrCat("there is no alias ", address->ToString(),
+                   account->has_value() ? ": that address is an account" : ""));
+}
+
+// That a new account or alias may take `address`.
+absl::Status CheckFree(DirectoryReader& directory, const Address& address) {
+  absl::StatusOr<Domain> domain = NeedDomain(directory, address.domain);
+  if (!domain.ok()) {
+    if (!absl::IsNotFound(domain.status())) return domain.status();
+    return absl::NotFoundError(absl::StrCat(domain.status().message(), ": add it first"));
+  }
+  absl::StatusOr<std::optional<Account>> account = directory.FindAccount(address);
+  if (!account.ok()) return account.status();
+  if (account->has_value()) {
+    return absl::AlreadyExistsError(absl::StrCat("there is an account ", address.ToString()));
+  }
+  absl::StatusOr<std::optional<Alias>> alias = directory.FindAlias(address);
+  if (!alias.ok()) return alias.status();
+  if (alias->has_value()) {
+    return absl::AlreadyExistsError(absl::StrCat("there is an alias ", address.ToString()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckUnnamed(DirectoryReader& directory, const Address& address) {
+  absl::StatusOr<std::vector<Address>> aliases =
+      directory.FindAliasesTo(address, kNamedInErrors + 1);
+  if (!aliases.ok()) return aliases.status();
+  if (aliases->empty()) return absl::OkStatus();
+  const bool more = aliases->size() > kNamedInErrors;
+  if (more) aliases->pop_back();
+  return absl::FailedPreconditionError(absl::StrCat(
+      address.ToString(), " is still a target of ",
+      absl::StrJoin(*aliases, ", ",
+                    [](std::string* out, const Address& a) { out->append(a.ToString()); }),
+      more ? " and more" : "", ": change or remove these aliases first"));
+}
+
+}  // namespace
+
+absl::StatusOr<Domain> Upkeep::AddDomain(DirectoryWriter& directory, absl::string_view name) const {
+  absl::StatusOr<std::string> canonical = CanonicalDomain(name);
+  if (!canonical.ok()) return canonical.status();
+  absl::StatusOr<std::optional<Domain>> present = directory.FindDomain(*canonical);
+  if (!present.ok()) return present.status();
+  if (present->has_value()) {
+    return absl::AlreadyExistsError(absl::StrCat("there is a domain ", *canonical));
+  }
+  const Domain domain{*std::move(canonical), /*enabled=*/true};
+  absl::Status inserted = directory.InsertDomain(domain);
+  if (!inserted.ok()) return inserted;
+  return domain;
+}
+
+absl::StatusOr<Domain> Upkeep::SetDomainEnabled(DirectoryWriter& directory, absl::string_view name,
+                                                bool enabled) const {
+  absl::StatusOr<std::string> canonical = CanonicalDomain(name);
+  if (!canonical.ok()) return canonical.status();
+  absl::StatusOr<Domain> domain = NeedDomain(directory, *canonical);
+  if (!domain.ok()) return domain;
+  domain->enabled = enabled;
+  absl::Status updated = directory.UpdateDomain(*domain);
+  if (!updated.ok()) return updated;
+  return domain;
+}
+
+absl::Status Upkeep::RemoveDomain(DirectoryWriter& directory, absl::string_view name) const {
+  absl::StatusOr<std::string> canonical = CanonicalDomain(name);
+  if (!canonical.ok()) return canonical.status();
+  absl::StatusOr<Domain> domain = NeedDomain(directory, *canonical);
+  if (!domain.ok()) return domain.status();
+  absl::StatusOr<std::optional<Address>> used = directory.FindAnyAddress(*canonical);
+  if (!used.ok()) return used.status();
+  if (used->has_value()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("domain ", *canonical, " still has addresses, among them ",
+                     (*used)->ToString(), ": remove its accounts and aliases first"));
+  }
+  return directory.DeleteDomain(*canonical);
+}
+
+absl::StatusOr<Account> Upkeep::AddAccount(DirectoryWriter& directory, absl::string_view address,
+                                           std::string password_hash) const {
+  absl::StatusOr<Address> canonical = CanonicalAddress(address);
+  if (!canonical.ok()) return canonical.status();
+  absl::Status is_free = CheckFree(directory, *canonical);
+  if (!is_free.ok()) return is_free;
+  Account account;
+  account.account_id = NewId();
+  account.mailbox_id = NewId();
+  account.address = *std::move(canonical);
+  account.password_hash = std::move(password_hash);
+  absl::Status inserted = directory.InsertAccount(account);
+  if (!inserted.ok()) return inserted;
+  return account;
+}
+
+absl::Status Upkeep::SetPassword(DirectoryWriter& directory, absl::string_view address,
+                                 std::string password_hash) const {
+  absl::StatusOr<Account> account = NeedAccount(directory, address);
+  if (!account.ok()) return account.status();
+  account->password_hash = std::move(password_hash);
+  return directory.UpdateAccount(*account);
+}
+
+absl::Status Upkeep::SetAccountEnabled(DirectoryWriter& directory, absl::string_view address,
+                                       bool enabled) const {
+  absl::StatusOr<Account> account = NeedAccount(directory, address);
+  if (!account.ok()) return account.status();
+  account->enabled = enabled;
+  return directory.UpdateAccount(*account);
+}
+
+absl::Status Upkeep::RemoveAccount(DirectoryWriter& directory, absl::string_view address) const {
+  absl::StatusOr<Account> account = NeedAccount(directory, address);
+  if (!account.ok()) return account.status();
+  absl::Status unnamed = CheckUnnamed(directory, account->address);
+  if (!unnamed.ok()) return unnamed;
+  return directory.DeleteAccount(account->address);
+}
+
+absl::StatusOr<Alias> Upkeep::ReadAlias(DirectoryReader& directory, absl::string_view address,
+                                        absl::Span<const std::string> targets) const {
+  absl::StatusOr<Address> canonical = CanonicalAddress(address);
+  if (!canonical.ok()) return canonical.status();
+  Alias alias;
+  alias.address = *std::move(canonical);
+  if (targets.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("alias ", alias.address.ToString(), " needs at least one target"));
+  }
+  if (targets.size() > static_cast<size_t>(limits_.max_mailboxes)) {
+    return absl::FailedPreconditionError(absl::StrCat("alias ", alias.address.ToString(),
+                                                      " names more than ", limits_.max_mailboxes,
+                                                      " targets (max_alias_mailboxes)"));
+  }
+  absl::flat_hash_set<Address> seen;
+  for (const std::string& text : targets) {
+    absl::StatusOr<Address> target = CanonicalAddress(text);
+    if (!target.ok()) return target.status();
+    if (*target == alias.address) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "the alias would lead back to itself: ", target->ToString(), " -> ", target->ToString()));
+    }
+    if (!seen.insert(*target).second) continue;
+    absl::StatusOr<std::optional<Domain>> domain = directory.FindDomain(target->domain);
+    if (!domain.ok()) return domain.status();
+    if (!domain->has_value()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("target ", target->ToString(), " is not local: ", target->domain,
+                       " is none of our domains, and an alias leads to local addresses only"));
+    }
+    absl::StatusOr<std::optional<Account>> account = directory.FindAccount(*target);
+    if (!account.ok()) return account.status();
+    if (!account->has_value()) {
+      absl::StatusOr<std::optional<Alias>> other = directory.FindAlias(*target);
+      if (!other.ok()) return other.status();
+      if (!other->has_value()) {
+        return absl::NotFoundError(absl::StrCat(
+            "target ", target->ToString(),
+            " is neither an account nor an alias: add it first (and without a sub-address)"));
+      }
+    }
+    alias.targets.push_back(*std::move(target));
+  }
+  return alias;
+}
+
+absl::Status Upkeep::CheckExpansions(DirectoryReader& directory, const Address& changed) const {
+  std::deque<Address> waiting = {changed};
+  absl::flat_hash_set<Address> seen = {changed};
+  while (!waiting.empty()) {
+    const Address address = std::move(waiting.front());
+    waiting.pop_front();
+    absl::StatusOr<std::vector<Account>> accounts = resolver_.Expand(directory, address);
+    if (!accounts.ok()) return accounts.status();
+    absl::StatusOr<std::vector<Address>> parents =
+        directory.FindAliasesTo(address, kMaxDependentAliases + 1);
+    if (!parents.ok()) return parents.status();
+    for (Address& parent : *parents) {
+      if (!seen.insert(parent).second) continue;
+      if (seen.size() > kMaxDependentAliases) {
+        return absl::FailedPreconditionError(absl::StrCat("more than ", kMaxDependentAliases,
+                                                          " aliases lead to ", changed.ToString(),
+                                                          ", too many to check"));
+      }
+      waiting.push_back(std::move(parent));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Alias> Upkeep::AddAlias(DirectoryWriter& directory, absl::string_view address,
+                                       absl::Span<const std::string> targets) const {
+  absl::StatusOr<Alias> alias = ReadAlias(directory, address, targets);
+  if (!alias.ok()) return alias;
+  absl::Status is_free = CheckFree(directory, alias->address);
+  if (!is_free.ok()) return is_free;
+  absl::Status inserted = directory.InsertAlias(*alias);
+  if (!inserted.ok()) return inserted;
+  // Nothing can name it yet, but it may itself lead too far.
+  absl::Status checked = CheckExpansions(directory, alias->address);
+  if (!checked.ok()) return checked;
+  return alias;
+}
+
+absl::StatusOr<Alias> Upkeep::SetAliasTargets(DirectoryWriter& directory, absl::string_view address,
+                                              absl::Span<const std::string> targets) const {
+  absl::StatusOr<Alias> present = NeedAlias(directory, address);
+  if (!present.ok()) return present;
+  absl::StatusOr<Alias> alias = ReadAlias(directory, address, targets);
+  if (!alias.ok()) return alias;
+  absl::Status updated = directory.UpdateAlias(*alias);
+  if (!updated.ok()) return updated;
+  absl::Status checked = CheckExpansions(directory, alias->address);
+  if (!checked.ok()) return checked;
+  return alias;
+}
+
+absl::Status Upkeep::RemoveAlias(DirectoryWriter& directory, absl::string_view address) const {
+  absl::StatusOr<Alias> alias = NeedAlias(directory, address);
+  if (!alias.ok()) return alias.status();
+  absl::Status unnamed = CheckUnnamed(directory, alias->address);
+  if (!unnamed.ok()) return unnamed;
+  return directory.DeleteAlias(alias->address);
+}
+
+}  // namespace postern::auth

@@ -1,0 +1,63 @@
+// What may be written into the directory: every rule that a change must keep, and the sentence that
+// an operator reads when it does not.
+#ifndef POSTERN_AUTH_SVC_DOMAIN_UPKEEP_H_
+#define POSTERN_AUTH_SVC_DOMAIN_UPKEEP_H_
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "auth-svc/domain/directory.h"
+#include "auth-svc/domain/resolver.h"
+
+namespace postern::auth {
+
+// A value; any thread. Each function runs inside one Directory::Write, whose caller must return its
+// error from there, so that nothing of a refused change stays. Names and addresses come as an
+// operator typed them.
+class Upkeep {
+ public:
+  Upkeep(Resolver resolver, AliasLimits limits) : resolver_(std::move(resolver)), limits_(limits) {}
+
+  absl::StatusOr<Domain> AddDomain(DirectoryWriter& directory, absl::string_view name) const;
+  absl::StatusOr<Domain> SetDomainEnabled(DirectoryWriter& directory, absl::string_view name,
+                                          bool enabled) const;
+  // FAILED_PRECONDITION while it has accounts or aliases.
+  absl::Status RemoveDomain(DirectoryWriter& directory, absl::string_view name) const;
+
+  absl::StatusOr<Account> AddAccount(DirectoryWriter& directory, absl::string_view address,
+                                     std::string password_hash) const;
+  absl::Status SetPassword(DirectoryWriter& directory, absl::string_view address,
+                           std::string password_hash) const;
+  absl::Status SetAccountEnabled(DirectoryWriter& directory, absl::string_view address,
+                                 bool enabled) const;
+  // FAILED_PRECONDITION while an alias names it.
+  absl::Status RemoveAccount(DirectoryWriter& directory, absl::string_view address) const;
+
+  // FAILED_PRECONDITION: a loop, or beyond the limits. INVALID_ARGUMENT: a target in a domain that
+  // is not ours. NOT_FOUND: a target that is neither an account nor an alias.
+  absl::StatusOr<Alias> AddAlias(DirectoryWriter& directory, absl::string_view address,
+                                 absl::Span<const std::string> targets) const;
+  // The same, for an alias that is there.
+  absl::StatusOr<Alias> SetAliasTargets(DirectoryWriter& directory, absl::string_view address,
+                                        absl::Span<const std::string> targets) const;
+  // FAILED_PRECONDITION while another alias names it.
+  absl::Status RemoveAlias(DirectoryWriter& directory, absl::string_view address) const;
+
+ private:
+  absl::StatusOr<Alias> ReadAlias(DirectoryReader& directory, absl::string_view address,
+                                  absl::Span<const std::string> targets) const;
+  // That `changed`, and every alias that leads to it, still expands within the limits.
+  absl::Status CheckExpansions(DirectoryReader& directory, const Address& changed) const;
+
+  Resolver resolver_;
+  AliasLimits limits_;
+};
+
+}  // namespace postern::auth
+
+#endif  // POSTERN_AUTH_SVC_DOMAIN_UPKEEP_H_

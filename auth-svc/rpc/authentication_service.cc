@@ -1,0 +1,294 @@
+#include "auth-svc/rpc/authentication_service.h"
+
+#include <grpcpp/alarm.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+
+#include "absl/synchronization/mutex.h"
+#include "auth-svc/domain/password.h"
+#include "services/platform/access.h"
+#include "services/platform/log.h"
+#include "services/platform/metrics.h"
+#include "services/platform/rpc.h"
+#include "services/protocol/sasl/sasl.h"
+
+namespace postern::auth {
+namespace {
+
+using platform::LogLevel;
+using v1::AuthenticateRequest;
+using v1::AuthenticateResponse;
+
+// authentication.proto: "at most 8 KiB".
+constexpr size_t kMaxResponseOctets = 8 << 10;
+constexpr size_t kNonceOctets = 16;
+// LOGIN asks twice; no mechanism that we have asks more.
+constexpr int kMaxRequests = 4;
+// From the first octet to the token, the client's answers and the wait for a hash included.
+constexpr absl::Duration kExchangeTime = absl::Seconds(60);
+constexpr int kMaxExchanges = 10000;
+// "[IPv6:...]:port" and some; more is no address.
+constexpr size_t kMaxClientOctets = 64;
+
+// What a gateway may ask a token for.
+v1::Purpose PurposeOf(absl::string_view gateway) {
+  if (gateway == platform::identity::kGatewayPop3) return v1::PURPOSE_MAILDROP;
+  if (gateway == platform::identity::kGatewaySmtpSubmission) return v1::PURPOSE_SUBMISSION;
+  return v1::PURPOSE_UNSPECIFIED;
+}
+
+absl::string_view Name(AuthenticateResponse::Reason reason) {
+  switch (reason) {
+    case AuthenticateResponse::REASON_INVALID_CREDENTIALS:
+      return "invalid credentials";
+    case AuthenticateResponse::REASON_UNKNOWN_MECHANISM:
+      return "unknown mechanism";
+    case AuthenticateResponse::REASON_MALFORMED:
+      return "malformed";
+    case AuthenticateResponse::REASON_CANCELLED:
+      return "cancelled";
+    default:
+      return "temporary";
+  }
+}
+
+void Count(absl::string_view outcome) {
+  platform::GetCounter("postern_auth_logins_total", "SASL exchanges by how they ended.",
+                       {{"outcome", std::string(outcome)}})
+      .Add();
+}
+
+}  // namespace
+
+// One exchange: read, step, answer, until success or failure. At most one gRPC operation or login
+// is under way at a time, so its state needs no lock; it lives until OnDone.
+class AuthenticationService::Exchange final
+    : public grpc::ServerBidiReactor<AuthenticateRequest, AuthenticateResponse>,
+      public std::enable_shared_from_this<Exchange> {
+ public:
+  Exchange(AuthenticationService& service, grpc::CallbackServerContext* context)
+      : service_(service), context_(context) {}
+
+  void Begin() {
+    self_ = shared_from_this();
+    gateway_ = platform::CallerIdentity(*context_);
+    trace_ = platform::ReadCallContext(*context_).trace.trace_id;
+    if (service_.exchanges_.fetch_add(1) >= kMaxExchanges) {
+      Finish(grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "too many exchanges"));
+      return;
+    }
+    // The client, not only the gateway, decides how long an exchange takes.
+    deadline_.Set(absl::ToChronoTime(absl::Now() + kExchangeTime),
+                  [weak = weak_from_this()](bool expired) {
+                    if (!expired) return;
+                    if (auto self = weak.lock()) self->Expire();
+                  });
+    StartRead(&request_);
+  }
+
+  void OnReadDone(bool ok) override {
+    if (!ok) {
+      Finish(grpc::Status(grpc::StatusCode::CANCELLED, "the exchange was left unfinished"));
+      return;
+    }
+    if (++requests_ > kMaxRequests) {
+      Refuse(grpc::StatusCode::INVALID_ARGUMENT, "more steps than any mechanism has");
+      return;
+    }
+    if (mechanism_ == nullptr) {
+      OnStart();
+      return;
+    }
+    switch (request_.step_case()) {
+      case AuthenticateRequest::kResponse:
+        Step(request_.mutable_response());
+        return;
+      case AuthenticateRequest::kCancel:
+        Fail(AuthenticateResponse::REASON_CANCELLED, "cancelled by the client");
+        return;
+      default:
+        Refuse(grpc::StatusCode::INVALID_ARGUMENT, "expected a response or a cancel");
+    }
+  }
+
+  void OnWriteDone(bool ok) override {
+    if (!ok) {
+      Finish(grpc::Status(grpc::StatusCode::CANCELLED, "the gateway has gone"));
+      return;
+    }
+    request_.Clear();
+    StartRead(&request_);
+  }
+
+  // Whatever is under way ends soon, and then finishes.
+  void OnCancel() override {}
+
+  void OnDone() override {
+    service_.exchanges_.fetch_sub(1);
+    deadline_.Cancel();
+    {
+      absl::MutexLock lock(&ended_mutex_);
+      ended_ = true;
+    }
+    self_.reset();
+  }
+
+ private:
+  void Expire() {
+    absl::MutexLock lock(&ended_mutex_);
+    if (!ended_) context_->TryCancel();
+  }
+
+  void OnStart() {
+    if (request_.step_case() != AuthenticateRequest::kStart) {
+      Refuse(grpc::StatusCode::INVALID_ARGUMENT, "an exchange begins with start");
+      return;
+    }
+    AuthenticateRequest::Start& start = *request_.mutable_start();
+    if (start.session_nonce().size() != kNonceOctets) {
+      Refuse(grpc::StatusCode::INVALID_ARGUMENT, "session_nonce has 16 octets");
+      return;
+    }
+    // A captured POP3 gateway gets no token that sends, and the other way round.
+    if (start.purpose() == v1::PURPOSE_UNSPECIFIED || start.purpose() != PurposeOf(gateway_)) {
+      Refuse(grpc::StatusCode::PERMISSION_DENIED, "this gateway gets no token for that purpose");
+      return;
+    }
+    purpose_ = start.purpose();
+    nonce_ = start.session_nonce();
+    client_ = start.client_address().substr(0, kMaxClientOctets);
+    mechanism_ = sasl::MakeMechanism(start.mechanism());
+    if (mechanism_ == nullptr) {
+      Fail(AuthenticateResponse::REASON_UNKNOWN_MECHANISM, "unknown mechanism");
+      return;
+    }
+    mechanism_name_ = start.mechanism();
+    Step(start.has_initial_response() ? start.mutable_initial_response() : nullptr);
+  }
+
+  // Wipes `response`.
+  void Step(std::string* response) {
+    if (response != nullptr && response->size() > kMaxResponseOctets) {
+      Wipe(response);
+      Fail(AuthenticateResponse::REASON_MALFORMED, "response too long");
+      return;
+    }
+    sasl::Step step = mechanism_->Next(
+        response == nullptr ? std::nullopt : std::optional<absl::string_view>(*response));
+    if (response != nullptr) Wipe(response);
+    if (auto* challenge = std::get_if<sasl::Challenge>(&step)) {
+      response_.set_challenge(std::move(challenge->octets));
+      StartWrite(&response_);
+    } else if (auto* credentials = std::get_if<sasl::Credentials>(&step)) {
+      sasl::Credentials taken = std::move(*credentials);
+      Wipe(&credentials->password);
+      service_.authenticator_.LogIn(
+          std::move(taken), [this] { return context_->IsCancelled(); },
+          [this](LoginResult result) { OnLogin(std::move(result)); });
+    } else {
+      Fail(AuthenticateResponse::REASON_MALFORMED, "not what the mechanism expects");
+    }
+  }
+
+  // On a worker's thread, or inside Step.
+  void OnLogin(LoginResult result) {
+    switch (result.outcome) {
+      case LoginResult::Outcome::kAccepted:
+        Succeed(result);
+        return;
+      case LoginResult::Outcome::kInvalid:
+        Fail(AuthenticateResponse::REASON_INVALID_CREDENTIALS, result.detail, &result.account);
+        return;
+      case LoginResult::Outcome::kTemporary:
+        Fail(AuthenticateResponse::REASON_TEMPORARY, result.detail);
+        return;
+    }
+  }
+
+  void Succeed(const LoginResult& result) {
+    const absl::Time now = service_.clock_();
+    token::v1::Claims claims;
+    claims.set_account_id(result.account.account_id);
+    claims.set_address(result.account.address.ToString());
+    claims.set_mailbox_id(result.account.mailbox_id);
+    claims.set_purpose(purpose_);
+    claims.set_gateway(gateway_);
+    claims.set_session_nonce(nonce_);
+    claims.set_issued_at(absl::ToUnixSeconds(now));
+    claims.set_expires_at(absl::ToUnixSeconds(now + service_.token_lifetime_));
+    Count(result.remembered ? "remembered" : "accepted");
+    platform::Log(LogLevel::kInfo, "login accepted",
+                  {{"account", claims.address()},
+                   {"client", client_},
+                   {"gateway", gateway_},
+                   {"mechanism", mechanism_name_},
+                   {"remembered", result.remembered},
+                   {"trace", trace_}});
+    response_.Clear();
+    AuthenticateResponse::Success& success = *response_.mutable_success();
+    success.set_token(service_.signer_.Sign(claims));
+    success.set_address(claims.address());
+    success.set_expires_at(claims.expires_at());
+    StartWriteAndFinish(&response_, grpc::WriteOptions(), grpc::Status::OK);
+  }
+
+  // `account`: whose password was tried. A login name that is none of ours is not logged: people
+  // type passwords into that field.
+  void Fail(AuthenticateResponse::Reason reason, absl::string_view detail,
+            const Account* account = nullptr) {
+    const std::string address = account != nullptr && !account->account_id.empty()
+                                    ? account->address.ToString()
+                                    : std::string();
+    Count(Name(reason));
+    platform::Log(LogLevel::kInfo, "login refused",
+                  {{"reason", Name(reason)},
+                   {"detail", detail},
+                   {"account", address},
+                   {"client", client_},
+                   {"gateway", gateway_},
+                   {"mechanism", mechanism_name_},
+                   {"trace", trace_}});
+    response_.Clear();
+    response_.mutable_failure()->set_reason(reason);
+    StartWriteAndFinish(&response_, grpc::WriteOptions(), grpc::Status::OK);
+  }
+
+  // The gateway, not its client, is at fault.
+  void Refuse(grpc::StatusCode code, const char* why) {
+    Count("refused");
+    platform::Log(LogLevel::kWarning, "exchange refused",
+                  {{"reason", why}, {"client", client_}, {"gateway", gateway_}, {"trace", trace_}});
+    Finish(grpc::Status(code, why));
+  }
+
+  AuthenticationService& service_;
+  grpc::CallbackServerContext* const context_;
+  std::shared_ptr<Exchange> self_;
+  std::string gateway_;
+  std::string trace_;
+  grpc::Alarm deadline_;
+  AuthenticateRequest request_;
+  AuthenticateResponse response_;
+  int requests_ = 0;
+  std::unique_ptr<sasl::Mechanism> mechanism_;
+  std::string mechanism_name_;
+  v1::Purpose purpose_ = v1::PURPOSE_UNSPECIFIED;
+  std::string nonce_;
+  std::string client_;
+  // The context dies at OnDone; the deadline may strike at the same moment.
+  absl::Mutex ended_mutex_;
+  bool ended_ ABSL_GUARDED_BY(ended_mutex_) = false;
+};
+
+grpc::ServerBidiReactor<AuthenticateRequest, AuthenticateResponse>*
+AuthenticationService::Authenticate(grpc::CallbackServerContext* context) {
+  auto exchange = std::make_shared<Exchange>(*this, context);
+  exchange->Begin();
+  return exchange.get();
+}
+
+}  // namespace postern::auth

@@ -1,0 +1,40 @@
+// postern.auth.v1.AuthenticationService: SASL exchanges to tokens.
+#ifndef POSTERN_AUTH_SVC_RPC_AUTHENTICATION_SERVICE_H_
+#define POSTERN_AUTH_SVC_RPC_AUTHENTICATION_SERVICE_H_
+
+#include <atomic>
+
+#include "absl/time/time.h"
+#include "auth-svc/domain/authenticator.h"
+#include "proto/postern/auth/v1/authentication.grpc.pb.h"
+#include "services/platform/clock.h"
+#include "services/platform/token.h"
+
+namespace postern::auth {
+
+// Thread-safe. The authenticator and the signer must outlive it.
+class AuthenticationService final : public v1::AuthenticationService::CallbackService {
+ public:
+  AuthenticationService(Authenticator& authenticator, const platform::TokenSigner& signer,
+                        platform::Clock clock, absl::Duration token_lifetime)
+      : authenticator_(authenticator),
+        signer_(signer),
+        clock_(std::move(clock)),
+        token_lifetime_(token_lifetime) {}
+
+  grpc::ServerBidiReactor<v1::AuthenticateRequest, v1::AuthenticateResponse>* Authenticate(
+      grpc::CallbackServerContext* context) override;
+
+ private:
+  class Exchange;
+
+  Authenticator& authenticator_;
+  const platform::TokenSigner& signer_;
+  const platform::Clock clock_;
+  const absl::Duration token_lifetime_;
+  std::atomic<int> exchanges_{0};
+};
+
+}  // namespace postern::auth
+
+#endif  // POSTERN_AUTH_SVC_RPC_AUTHENTICATION_SERVICE_H_

@@ -1,0 +1,329 @@
+#include "auth-svc/rpc/directory_admin_service.h"
+
+#include <optional>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "auth-svc/rpc/paging.h"
+#include "services/platform/log.h"
+#include "services/platform/rpc.h"
+
+namespace postern::auth {
+namespace {
+
+using platform::LogLevel;
+
+// directory_admin.proto: "at most 64 characters"; "within an hour".
+constexpr size_t kMaxRequestIdOctets = 64;
+constexpr absl::Duration kRequestIdLifetime = absl::Hours(1);
+constexpr size_t kMaxRequestsKept = 10000;
+
+void ToProto(const Domain& domain, v1::Domain* out) {
+  out->set_name(domain.name);
+  out->set_enabled(domain.enabled);
+}
+
+void ToProto(const Account& account, v1::Account* out) {
+  out->set_account_id(account.account_id);
+  out->set_address(account.address.ToString());
+  out->set_mailbox_id(account.mailbox_id);
+  out->set_enabled(account.enabled);
+}
+
+void ToProto(const Alias& alias, v1::Alias* out) {
+  out->set_address(alias.address.ToString());
+  for (const Address& target : alias.targets) out->add_targets(target.ToString());
+}
+
+std::vector<std::string> Targets(const v1::Alias& alias) {
+  return {alias.targets().begin(), alias.targets().end()};
+}
+
+// The domain of a List request: "" is every one; NOT_FOUND: none of ours.
+absl::StatusOr<std::string> DomainFilter(DirectoryReader& reader, absl::string_view text) {
+  if (text.empty()) return std::string();
+  absl::StatusOr<std::string> name = CanonicalDomain(text);
+  if (!name.ok()) return name;
+  absl::StatusOr<std::optional<Domain>> domain = reader.FindDomain(*name);
+  if (!domain.ok()) return domain.status();
+  if (!domain->has_value()) return absl::NotFoundError(absl::StrCat("there is no domain ", *name));
+  return name;
+}
+
+// Takes the item that was read beyond the page and gives the token that leads to it.
+template <typename T>
+std::string CutToPage(std::vector<T>& items, size_t size) {
+  if (items.size() <= size) return std::string();
+  items.pop_back();
+  return items.back().address.ToString();
+}
+
+}  // namespace
+
+grpc::ServerUnaryReactor* DirectoryAdminService::Run(platform::WorkerPool& pool,
+                                                     grpc::CallbackServerContext* context,
+                                                     absl::AnyInvocable<absl::Status()> body) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  if (!pool.Submit([reactor, body = std::move(body)]() mutable {
+        reactor->Finish(platform::ToGrpc(body()));
+      })) {
+    reactor->Finish(platform::ToGrpc(absl::UnavailableError("auth-svc is busy: try again")));
+  }
+  return reactor;
+}
+
+absl::Status DirectoryAdminService::Apply(grpc::CallbackServerContext* context,
+                                          const Change& change,
+                                          absl::FunctionRef<absl::Status(DirectoryWriter&)> body) {
+  if (change.request_id.size() > kMaxRequestIdOctets) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("request_id has more than ", kMaxRequestIdOctets, " characters"));
+  }
+  const std::string fingerprint = absl::StrCat(change.method, "\n", change.subject);
+  bool repeated = false;
+  absl::Status status = directory_.Write([&](DirectoryWriter& writer) -> absl::Status {
+    const absl::Time now = clock_();
+    if (!change.request_id.empty()) {
+      absl::StatusOr<std::optional<AnsweredRequest>> first = writer.FindRequest(change.request_id);
+      if (!first.ok()) return first.status();
+      if (first->has_value() && (*first)->answered_at > now - kRequestIdLifetime) {
+        if ((*first)->fingerprint != fingerprint) {
+          return absl::InvalidArgumentError(
+              "this request_id was used for another change within the hour: take a new one");
+        }
+        repeated = true;
+        if (!change.response->ParseFromString((*first)->answer)) {
+          return absl::InternalError("the kept answer to this request_id cannot be read");
+        }
+        return absl::OkStatus();
+      }
+    }
+    absl::Status done = body(writer);
+    if (!done.ok() || change.request_id.empty()) return done;
+    return writer.InsertRequest(
+        AnsweredRequest{change.request_id, fingerprint, change.response->SerializeAsString(), now},
+        now - kRequestIdLifetime, kMaxRequestsKept);
+  });
+  platform::Log(status.ok() ? LogLevel::kInfo : LogLevel::kWarning,
+                status.ok() ? "directory changed" : "directory change refused",
+                {{"method", change.method},
+                 {"subject", change.subject},
+                 {"repeated", repeated},
+                 {"status", status.ToString()},
+                 {"caller", platform::CallerIdentity(*context)},
+                 {"trace", platform::ReadCallContext(*context).trace.trace_id}});
+  return status;
+}
+
+grpc::ServerUnaryReactor* DirectoryAdminService::Submit(
+    grpc::CallbackServerContext* context, Change change,
+    absl::AnyInvocable<absl::Status(DirectoryWriter&)> body) {
+  return Run(admin_pool_, context,
+             [this, context, change = std::move(change), body = std::move(body)]() mutable {
+               return Apply(context, change, [&](DirectoryWriter& writer) { return body(writer); });
+             });
+}
+
+grpc::ServerUnaryReactor* DirectoryAdminService::SubmitWithPassword(
+    grpc::CallbackServerContext* context, Change change, const std::string& password,
+    absl::AnyInvocable<absl::Status(DirectoryWriter&, std::string hash)> body) {
+  return Run(hashing_pool_, context,
+             [this, context, change = std::move(change), password = &password,
+              body = std::move(body)]() mutable -> absl::Status {
+               absl::Status good = CheckNewPassword(*password);
+               if (!good.ok()) return good;
+               absl::StatusOr<std::string> hash = hasher_.Hash(*password);
+               if (!hash.ok()) return hash.status();
+               return Apply(context, change,
+                            [&](DirectoryWriter& writer) { return body(writer, *hash); });
+             });
+}
+
+grpc::ServerUnaryReactor* DirectoryAdminService::List(
+    grpc::CallbackServerContext* context, absl::AnyInvocable<absl::Status(DirectoryReader&)> body) {
+  return Run(admin_pool_, context, [this, body = std::move(body)]() mutable {
+    return directory_.Read([&](DirectoryReader& reader) { return body(reader); });
+  });
+}
+
+grpc::ServerUnaryReactor* DirectoryAdminService::AddDomain(grpc::CallbackServerContext* context,
+                                                           const v1::AddDomainRequest* request,
+                                                           v1::AddDomainResponse* response) {
+  return Submit(context, {"AddDomain", request->name(), request->request_id(), response},
+                [=, this](DirectoryWriter& writer) {
+                  absl::StatusOr<Domain> domain = upkeep_.AddDomain(writer, request->name());
+                  if (domain.ok()) ToProto(*domain, response->mutable_domain());
+                  return domain.status();
+                });
+}
+
+grpc::ServerUnaryReactor* DirectoryAdminService::ListDomains(grpc::CallbackServerContext* context,
+                                                             const v1::ListDomainsRequest* request,
+                                                             v1::ListDomainsResponse* response) {
+  return List(context, [=](DirectoryReader& reader) {
+    absl::StatusOr<size_t> size = PageSize(request->page_size());
+    if (!size.ok()) return size.status();
+    absl::StatusOr<std::string> after = DomainFromToken(request->page_token());
+    if (!after.ok()) return after.status();
+    absl::StatusOr<std::vector<Domain>> domains = reader.ListDomains(*after, *size + 1);
+    if (!domains.ok()) return domains.status();
+    if (domains->size() > *size) {
+      domains->pop_back();
+      response->set_next_page_token(domains->back().name);
+    }
+    for (const Domain& domain : *domains) ToProto(domain, response->add_domains());
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerUnaryReactor* DirectoryAdminService::RemoveDomain(
+    grpc::CallbackServerContext* context, const v1::RemoveDomainRequest* request,
+    v1::RemoveDomainResponse* response) {
+  return Submit(
+      context, {"RemoveDomain", request->name(), request->request_id(), response},
+      [=, this](DirectoryWriter& writer) { return upkeep_.RemoveDomain(writer, request->name()); });
+}
+
+grpc::ServerUnaryReactor* DirectoryAdminService::SetDomainEnabled(
+    grpc::CallbackServerContext* context, const v1::SetDomainEnabledRequest* request,
+    v1::SetDomainEnabledResponse* response) {
+  return Submit(context,
+                {request->enabled() ? "EnableDomain" : "DisableDomain", request->name(),
+                 request->request_id(), response},
+                [=, this](DirectoryWriter& writer) {
+                  absl::StatusOr<Domain> domain =
+                      upkeep_.SetDomainEnabled(writer, request->name(), request->enabled());
+                  if (domain.ok()) ToProto(*domain, response->mutable_domain());
+                  return domain.status();
+                });
+}
+
+grpc::ServerUnaryReactor* DirectoryAdminService::AddAccount(grpc::CallbackServerContext* context,
+                                                            const v1::AddAccountRequest* request,
+                                                            v1::AddAccountResponse* response) {
+  return SubmitWithPassword(
+      context, {"AddAccount", request->address(), request->request_id(), response},
+      request->password(), [=, this](DirectoryWriter& writer, std::string hash) {
+        absl::StatusOr<Account> account =
+            upkeep_.AddAccount(writer, request->address(), std::move(hash));
+        if (account.ok()) ToProto(*account, response->mutable_account());
+        return account.status();
+      });
+}
+
+grpc::ServerUnaryReactor* DirectoryAdminService::ListAccounts(
+    grpc::CallbackServerContext* context, const v1::ListAccountsRequest* request,
+    v1::ListAccountsResponse* response) {
+  return List(context, [=](DirectoryReader& reader) -> absl::Status {
+    absl::StatusOr<size_t> size = PageSize(request->page_size());
+    if (!size.ok()) return size.status();
+    if (!request->address().empty()) {
+      absl::StatusOr<Address> address = CanonicalAddress(request->address());
+      if (!address.ok()) return address.status();
+      absl::StatusOr<std::optional<Account>> account = reader.FindAccount(*address);
+      if (!account.ok()) return account.status();
+      if (account->has_value()) ToProto(**account, response->add_accounts());
+      return absl::OkStatus();
+    }
+    absl::StatusOr<std::string> domain = DomainFilter(reader, request->domain());
+    if (!domain.ok()) return domain.status();
+    absl::StatusOr<Address> after = AddressFromToken(request->page_token());
+    if (!after.ok()) return after.status();
+    absl::StatusOr<std::vector<Account>> accounts = reader.ListAccounts(*domain, *after, *size + 1);
+    if (!accounts.ok()) return accounts.status();
+    response->set_next_page_token(CutToPage(*accounts, *size));
+    for (const Account& account : *accounts) ToProto(account, response->add_accounts());
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerUnaryReactor* DirectoryAdminService::RemoveAccount(
+    grpc::CallbackServerContext* context, const v1::RemoveAccountRequest* request,
+    v1::RemoveAccountResponse* response) {
+  return Submit(context, {"RemoveAccount", request->address(), request->request_id(), response},
+                [=, this](DirectoryWriter& writer) {
+                  return upkeep_.RemoveAccount(writer, request->address());
+                });
+}
+
+grpc::ServerUnaryReactor* DirectoryAdminService::SetPassword(grpc::CallbackServerContext* context,
+                                                             const v1::SetPasswordRequest* request,
+                                                             v1::SetPasswordResponse* response) {
+  return SubmitWithPassword(
+      context, {"SetPassword", request->address(), request->request_id(), response},
+      request->password(), [=, this](DirectoryWriter& writer, std::string hash) {
+        return upkeep_.SetPassword(writer, request->address(), std::move(hash));
+      });
+}
+
+grpc::ServerUnaryReactor* DirectoryAdminService::SetAccountEnabled(
+    grpc::CallbackServerContext* context, const v1::SetAccountEnabledRequest* request,
+    v1::SetAccountEnabledResponse* response) {
+  return Submit(context,
+                {request->enabled() ? "EnableAccount" : "DisableAccount", request->address(),
+                 request->request_id(), response},
+                [=, this](DirectoryWriter& writer) {
+                  return upkeep_.SetAccountEnabled(writer, request->address(), request->enabled());
+                });
+}
+
+grpc::ServerUnaryReactor* DirectoryAdminService::AddAlias(grpc::CallbackServerContext* context,
+                                                          const v1::AddAliasRequest* request,
+                                                          v1::AddAliasResponse* response) {
+  const v1::Alias& asked = request->alias();
+  return Submit(
+      context,
+      {"AddAlias", absl::StrCat(asked.address(), " -> ", absl::StrJoin(asked.targets(), ", ")),
+       request->request_id(), response},
+      [=, this, &asked](DirectoryWriter& writer) {
+        absl::StatusOr<Alias> alias = upkeep_.AddAlias(writer, asked.address(), Targets(asked));
+        if (alias.ok()) ToProto(*alias, response->mutable_alias());
+        return alias.status();
+      });
+}
+
+grpc::ServerUnaryReactor* DirectoryAdminService::SetAliasTargets(
+    grpc::CallbackServerContext* context, const v1::SetAliasTargetsRequest* request,
+    v1::SetAliasTargetsResponse* response) {
+  const v1::Alias& asked = request->alias();
+  return Submit(context,
+                {"SetAliasTargets",
+                 absl::StrCat(asked.address(), " -> ", absl::StrJoin(asked.targets(), ", ")),
+                 request->request_id(), response},
+                [=, this, &asked](DirectoryWriter& writer) {
+                  absl::StatusOr<Alias> alias =
+                      upkeep_.SetAliasTargets(writer, asked.address(), Targets(asked));
+                  if (alias.ok()) ToProto(*alias, response->mutable_alias());
+                  return alias.status();
+                });
+}
+
+grpc::ServerUnaryReactor* DirectoryAdminService::ListAliases(grpc::CallbackServerContext* context,
+                                                             const v1::ListAliasesRequest* request,
+                                                             v1::ListAliasesResponse* response) {
+  return List(context, [=](DirectoryReader& reader) {
+    absl::StatusOr<size_t> size = PageSize(request->page_size());
+    if (!size.ok()) return size.status();
+    absl::StatusOr<std::string> domain = DomainFilter(reader, request->domain());
+    if (!domain.ok()) return domain.status();
+    absl::StatusOr<Address> after = AddressFromToken(request->page_token());
+    if (!after.ok()) return after.status();
+    absl::StatusOr<std::vector<Alias>> aliases = reader.ListAliases(*domain, *after, *size + 1);
+    if (!aliases.ok()) return aliases.status();
+    response->set_next_page_token(CutToPage(*aliases, *size));
+    for (const Alias& alias : *aliases) ToProto(alias, response->add_aliases());
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerUnaryReactor* DirectoryAdminService::RemoveAlias(grpc::CallbackServerContext* context,
+                                                             const v1::RemoveAliasRequest* request,
+                                                             v1::RemoveAliasResponse* response) {
+  return Submit(context, {"RemoveAlias", request->address(), request->request_id(), response},
+                [=, this](DirectoryWriter& writer) {
+                  return upkeep_.RemoveAlias(writer, request->address());
+                });
+}
+
+}  // namespace postern::auth

@@ -1,0 +1,112 @@
+// postern.auth.v1.DirectoryAdminService: the directory's upkeep by posternctl.
+#ifndef POSTERN_AUTH_SVC_RPC_DIRECTORY_ADMIN_SERVICE_H_
+#define POSTERN_AUTH_SVC_RPC_DIRECTORY_ADMIN_SERVICE_H_
+
+#include <string>
+#include <utility>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "auth-svc/domain/directory.h"
+#include "auth-svc/domain/password.h"
+#include "auth-svc/domain/upkeep.h"
+#include "proto/postern/auth/v1/directory_admin.grpc.pb.h"
+#include "services/platform/clock.h"
+#include "services/platform/worker_pool.h"
+
+namespace postern::auth {
+
+// Thread-safe. What is passed by reference must outlive it, and the pools must be empty when it
+// dies. Changes and lists run on `admin_pool`, since a change waits for an fsync; those with a
+// password on `hashing_pool`.
+class DirectoryAdminService final : public v1::DirectoryAdminService::CallbackService {
+ public:
+  DirectoryAdminService(Directory& directory, Upkeep upkeep, PasswordHasher& hasher,
+                        platform::WorkerPool& admin_pool, platform::WorkerPool& hashing_pool,
+                        platform::Clock clock)
+      : directory_(directory),
+        upkeep_(std::move(upkeep)),
+        hasher_(hasher),
+        admin_pool_(admin_pool),
+        hashing_pool_(hashing_pool),
+        clock_(std::move(clock)) {}
+
+  grpc::ServerUnaryReactor* AddDomain(grpc::CallbackServerContext* context,
+                                      const v1::AddDomainRequest* request,
+                                      v1::AddDomainResponse* response) override;
+  grpc::ServerUnaryReactor* ListDomains(grpc::CallbackServerContext* context,
+                                        const v1::ListDomainsRequest* request,
+                                        v1::ListDomainsResponse* response) override;
+  grpc::ServerUnaryReactor* RemoveDomain(grpc::CallbackServerContext* context,
+                                         const v1::RemoveDomainRequest* request,
+                                         v1::RemoveDomainResponse* response) override;
+  grpc::ServerUnaryReactor* SetDomainEnabled(grpc::CallbackServerContext* context,
+                                             const v1::SetDomainEnabledRequest* request,
+                                             v1::SetDomainEnabledResponse* response) override;
+  grpc::ServerUnaryReactor* AddAccount(grpc::CallbackServerContext* context,
+                                       const v1::AddAccountRequest* request,
+                                       v1::AddAccountResponse* response) override;
+  grpc::ServerUnaryReactor* ListAccounts(grpc::CallbackServerContext* context,
+                                         const v1::ListAccountsRequest* request,
+                                         v1::ListAccountsResponse* response) override;
+  grpc::ServerUnaryReactor* RemoveAccount(grpc::CallbackServerContext* context,
+                                          const v1::RemoveAccountRequest* request,
+                                          v1::RemoveAccountResponse* response) override;
+  grpc::ServerUnaryReactor* SetPassword(grpc::CallbackServerContext* context,
+                                        const v1::SetPasswordRequest* request,
+                                        v1::SetPasswordResponse* response) override;
+  grpc::ServerUnaryReactor* SetAccountEnabled(grpc::CallbackServerContext* context,
+                                              const v1::SetAccountEnabledRequest* request,
+                                              v1::SetAccountEnabledResponse* response) override;
+  grpc::ServerUnaryReactor* AddAlias(grpc::CallbackServerContext* context,
+                                     const v1::AddAliasRequest* request,
+                                     v1::AddAliasResponse* response) override;
+  grpc::ServerUnaryReactor* SetAliasTargets(grpc::CallbackServerContext* context,
+                                            const v1::SetAliasTargetsRequest* request,
+                                            v1::SetAliasTargetsResponse* response) override;
+  grpc::ServerUnaryReactor* ListAliases(grpc::CallbackServerContext* context,
+                                        const v1::ListAliasesRequest* request,
+                                        v1::ListAliasesResponse* response) override;
+  grpc::ServerUnaryReactor* RemoveAlias(grpc::CallbackServerContext* context,
+                                        const v1::RemoveAliasRequest* request,
+                                        v1::RemoveAliasResponse* response) override;
+
+ private:
+  // What a change is called, on what, and the caller's id for it.
+  struct Change {
+    absl::string_view method;
+    std::string subject;
+    const std::string& request_id;
+    google::protobuf::MessageLite* response;
+  };
+
+  // Finishes the call with what `body` returns, on `pool`.
+  grpc::ServerUnaryReactor* Run(platform::WorkerPool& pool, grpc::CallbackServerContext* context,
+                                absl::AnyInvocable<absl::Status()> body);
+  // Runs `body` in a transaction, once for each request_id within an hour: a repetition gets the
+  // first answer.
+  absl::Status Apply(grpc::CallbackServerContext* context, const Change& change,
+                     absl::FunctionRef<absl::Status(DirectoryWriter&)> body);
+  // Apply on `admin_pool`.
+  grpc::ServerUnaryReactor* Submit(grpc::CallbackServerContext* context, Change change,
+                                   absl::AnyInvocable<absl::Status(DirectoryWriter&)> body);
+  // Checks and hashes a new password, and then does the same with the hash, on `hashing_pool`.
+  grpc::ServerUnaryReactor* SubmitWithPassword(
+      grpc::CallbackServerContext* context, Change change, const std::string& password,
+      absl::AnyInvocable<absl::Status(DirectoryWriter&, std::string hash)> body);
+  grpc::ServerUnaryReactor* List(grpc::CallbackServerContext* context,
+                                 absl::AnyInvocable<absl::Status(DirectoryReader&)> body);
+
+  Directory& directory_;
+  const Upkeep upkeep_;
+  PasswordHasher& hasher_;
+  platform::WorkerPool& admin_pool_;
+  platform::WorkerPool& hashing_pool_;
+  const platform::Clock clock_;
+};
+
+}  // namespace postern::auth
+
+#endif  // POSTERN_AUTH_SVC_RPC_DIRECTORY_ADMIN_SERVICE_H_

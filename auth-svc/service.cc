@@ -1,0 +1,151 @@
+#include "auth-svc/service.h"
+
+#include <sodium.h>
+
+#include <algorithm>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "auth-svc/domain/authenticator.h"
+#include "auth-svc/domain/directory.h"
+#include "auth-svc/domain/login_memory.h"
+#include "auth-svc/domain/password.h"
+#include "auth-svc/domain/resolver.h"
+#include "auth-svc/domain/upkeep.h"
+#include "auth-svc/rpc/authentication_service.h"
+#include "auth-svc/rpc/directory_admin_service.h"
+#include "auth-svc/rpc/directory_service.h"
+#include "auth-svc/sqlite/sqlite_directory.h"
+#include "proto/postern/config/v1/auth_svc.pb.h"
+#include "services/platform/clock.h"
+#include "services/platform/rpc.h"
+#include "services/platform/token.h"
+#include "services/platform/worker_pool.h"
+
+namespace postern::auth {
+namespace {
+
+// Reads that run at the same time; each takes microseconds.
+constexpr size_t kReaders = 4;
+// About 250 octets each.
+constexpr size_t kMaxRememberedLogins = 100000;
+// Operators' calls that wait for the one thread that serves them.
+constexpr size_t kMaxWaitingAdminCalls = 100;
+constexpr size_t kMaxSeparatorOctets = 4;
+
+AliasLimits Limits(const config::v1::AuthSvc& config) {
+  AliasLimits limits;
+  limits.max_depth = config.max_alias_depth();
+  limits.max_mailboxes = config.max_alias_mailboxes();
+  return limits;
+}
+
+Argon2Hasher::Cost Cost(const config::v1::PasswordHashing& config) {
+  Argon2Hasher::Cost cost;
+  cost.memory_octets = static_cast<size_t>(config.memory_octets());
+  cost.passes = config.passes();
+  return cost;
+}
+
+// The domain's parts; each may hold references to those before it.
+class AuthService final : public platform::RunningService {
+ public:
+  static absl::StatusOr<std::unique_ptr<AuthService>> Start(const config::v1::AuthSvc& config) {
+    absl::StatusOr<std::unique_ptr<SqliteDirectory>> directory =
+        SqliteDirectory::Open(config.database_file(), kReaders);
+    if (!directory.ok()) return directory.status();
+    absl::StatusOr<std::unique_ptr<platform::TokenSigner>> signer =
+        platform::TokenSigner::Open(config.token_signing_key_file());
+    if (!signer.ok()) return signer.status();
+    std::unique_ptr<AuthService> service(
+        new AuthService(config, *std::move(directory), *std::move(signer)));
+    absl::Status started = service->Listen(config);
+    if (!started.ok()) return started;
+    return service;
+  }
+
+  absl::Status Ready() override {
+    return directory_->Read(
+        [](DirectoryReader& reader) { return reader.FindOldestDomain().status(); });
+  }
+
+  std::map<std::string, int> Ports() const override { return {{"rpc", server_->port()}}; }
+
+  void Drain(absl::Duration grace) override { server_->Drain(grace); }
+
+ private:
+  AuthService(const config::v1::AuthSvc& config, std::unique_ptr<Directory> directory,
+              std::unique_ptr<platform::TokenSigner> signer)
+      : directory_(std::move(directory)),
+        signer_(std::move(signer)),
+        resolver_(config.subaddress_separator(), Limits(config)),
+        hasher_(Cost(config.password_hashing())),
+        login_memory_(platform::SystemClock(), absl::Seconds(config.remember_login_seconds()),
+                      kMaxRememberedLogins),
+        hashing_pool_(config.password_hashing().threads(), config.password_hashing().max_waiting()),
+        admin_pool_(/*threads=*/1, kMaxWaitingAdminCalls),
+        directory_service_(*directory_, resolver_),
+        admin_service_(*directory_, Upkeep(resolver_, Limits(config)), hasher_, admin_pool_,
+                       hashing_pool_, platform::SystemClock()) {}
+
+  absl::Status Listen(const config::v1::AuthSvc& config) {
+    absl::StatusOr<std::unique_ptr<Authenticator>> authenticator =
+        Authenticator::Create(*directory_, hasher_, login_memory_, hashing_pool_);
+    if (!authenticator.ok()) return authenticator.status();
+    authenticator_ = *std::move(authenticator);
+    authentication_service_ =
+        std::make_unique<AuthenticationService>(*authenticator_, *signer_, platform::SystemClock(),
+                                                absl::Seconds(config.token_lifetime_seconds()));
+    absl::StatusOr<std::unique_ptr<platform::RpcServer>> server = platform::RpcServer::Start(
+        config.rpc(), config.process().mtls(),
+        {authentication_service_.get(), &directory_service_, &admin_service_});
+    if (!server.ok()) return server.status();
+    server_ = *std::move(server);
+    return absl::OkStatus();
+  }
+
+  const std::unique_ptr<Directory> directory_;
+  const std::unique_ptr<platform::TokenSigner> signer_;
+  const Resolver resolver_;
+  Argon2Hasher hasher_;
+  LoginMemory login_memory_;
+  platform::WorkerPool hashing_pool_;
+  platform::WorkerPool admin_pool_;
+  DirectoryService directory_service_;
+  DirectoryAdminService admin_service_;
+  std::unique_ptr<Authenticator> authenticator_;
+  std::unique_ptr<AuthenticationService> authentication_service_;
+  // First to go: its calls use everything else, and its end waits for them.
+  std::unique_ptr<platform::RpcServer> server_;
+};
+
+}  // namespace
+
+absl::Status CheckConfig(const config::v1::AuthSvc& config) {
+  const std::string& separator = config.subaddress_separator();
+  // RFC 5321 atext, but no letter or digit: those are names.
+  constexpr absl::string_view kAllowed = "!#$%&'*+-/=?^_`{|}~.";
+  if (separator.size() > kMaxSeparatorOctets ||
+      std::any_of(separator.begin(), separator.end(),
+                  [&](char c) { return kAllowed.find(c) == absl::string_view::npos; })) {
+    return absl::InvalidArgumentError(absl::StrCat("subaddress_separator: expected up to ",
+                                                   kMaxSeparatorOctets, " of the characters ",
+                                                   kAllowed, " (or \"\" for no sub-addressing)"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<platform::RunningService>> MakeService(
+    const config::v1::AuthSvc& config) {
+  if (sodium_init() < 0) return absl::InternalError("libsodium cannot be initialised");
+  absl::StatusOr<std::unique_ptr<AuthService>> service = AuthService::Start(config);
+  if (!service.ok()) return service.status();
+  return *std::move(service);
+}
+
+}  // namespace postern::auth

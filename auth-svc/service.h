@@ -1,0 +1,26 @@
+// auth-svc, put together.
+#ifndef POSTERN_AUTH_SVC_SERVICE_H_
+#define POSTERN_AUTH_SVC_SERVICE_H_
+
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "services/platform/service_main.h"
+
+namespace postern::config::v1 {
+class AuthSvc;
+}  // namespace postern::config::v1
+
+namespace postern::auth {
+
+// What the rules of the fields can't say. INVALID_ARGUMENT names the setting.
+absl::Status CheckConfig(const config::v1::AuthSvc& config);
+
+// Opens the database and listens.
+absl::StatusOr<std::unique_ptr<platform::RunningService>> MakeService(
+    const config::v1::AuthSvc& config);
+
+}  // namespace postern::auth
+
+#endif  // POSTERN_AUTH_SVC_SERVICE_H_

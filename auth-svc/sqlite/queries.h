@@ -1,0 +1,62 @@
+// The directory's SQL, on one connection inside one transaction.
+#ifndef POSTERN_AUTH_SVC_SQLITE_QUERIES_H_
+#define POSTERN_AUTH_SVC_SQLITE_QUERIES_H_
+
+#include <cstddef>
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "auth-svc/domain/directory.h"
+#include "services/storage/sqlite.h"
+
+namespace postern::auth {
+
+// Reads and writes; SqliteDirectory hands it out as a reader alone inside Read. One thread.
+class Queries final : public DirectoryWriter {
+ public:
+  // `database` must outlive it.
+  explicit Queries(storage::Sqlite& database) : database_(database) {}
+
+  absl::StatusOr<std::optional<Domain>> FindDomain(absl::string_view name) override;
+  absl::StatusOr<std::optional<Domain>> FindOldestDomain() override;
+  absl::StatusOr<std::optional<Account>> FindAccount(const Address& address) override;
+  absl::StatusOr<std::optional<Account>> FindAccountById(absl::string_view account_id) override;
+  absl::StatusOr<std::optional<Account>> FindOldestAccount(absl::string_view domain) override;
+  absl::StatusOr<std::optional<Alias>> FindAlias(const Address& address) override;
+  absl::StatusOr<std::vector<Address>> FindAliasesTo(const Address& target, size_t limit) override;
+  absl::StatusOr<std::optional<Address>> FindAnyAddress(absl::string_view domain) override;
+  absl::StatusOr<std::vector<Domain>> ListDomains(absl::string_view after, size_t limit) override;
+  absl::StatusOr<std::vector<Account>> ListAccounts(absl::string_view domain, const Address& after,
+                                                    size_t limit) override;
+  absl::StatusOr<std::vector<Alias>> ListAliases(absl::string_view domain, const Address& after,
+                                                 size_t limit) override;
+  absl::StatusOr<std::optional<AnsweredRequest>> FindRequest(absl::string_view request_id) override;
+
+  absl::Status InsertDomain(const Domain& domain) override;
+  absl::Status UpdateDomain(const Domain& domain) override;
+  absl::Status DeleteDomain(absl::string_view name) override;
+  absl::Status InsertAccount(const Account& account) override;
+  absl::Status UpdateAccount(const Account& account) override;
+  absl::Status DeleteAccount(const Address& address) override;
+  absl::Status InsertAlias(const Alias& alias) override;
+  absl::Status UpdateAlias(const Alias& alias) override;
+  absl::Status DeleteAlias(const Address& address) override;
+  absl::Status InsertRequest(const AnsweredRequest& request, absl::Time oldest,
+                             size_t max_kept) override;
+
+ private:
+  absl::Status InsertAddress(const Address& address);
+  absl::Status DeleteAddress(const Address& address);
+  absl::Status InsertTargets(const Alias& alias);
+  absl::Status DeleteTargets(const Address& alias);
+
+  storage::Sqlite& database_;
+};
+
+}  // namespace postern::auth
+
+#endif  // POSTERN_AUTH_SVC_SQLITE_QUERIES_H_
