@@ -1,0 +1,212 @@
+#include "ctl/directory_commands.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+namespace postern::ctl {
+namespace {
+
+using Stub = auth::v1::DirectoryAdminService::Stub;
+
+std::string State(bool enabled) { return enabled ? "enabled" : "disabled"; }
+
+// `key` names what the text says was done.
+JsonObject Done(absl::string_view key, absl::string_view what) {
+  return JsonObject().Text(key, what);
+}
+
+auth::v1::Alias MakeAlias(const std::string& address, const std::vector<std::string>& targets) {
+  auth::v1::Alias alias;
+  alias.set_address(address);
+  for (const std::string& target : targets) alias.add_targets(target);
+  return alias;
+}
+
+std::string AliasText(const auth::v1::Alias& alias) {
+  return absl::StrCat(alias.address(), " leads to ", absl::StrJoin(alias.targets(), ", "));
+}
+
+}  // namespace
+
+absl::Status DirectoryCommands::AddDomain(const std::string& name) {
+  auth::v1::AddDomainRequest request;
+  request.set_request_id(NewRequestId());
+  request.set_name(name);
+  auto response = remote_.Call(&Stub::AddDomain, request);
+  if (!response.ok()) return response.status();
+  output_.Thing(JsonObject(response->domain()),
+                absl::StrCat("domain ", response->domain().name(), " added"));
+  return absl::OkStatus();
+}
+
+absl::Status DirectoryCommands::ListDomains() {
+  auto domains = remote_.List(&Stub::ListDomains, auth::v1::ListDomainsRequest(),
+                              &auth::v1::ListDomainsResponse::mutable_domains);
+  if (!domains.ok()) return domains.status();
+  std::vector<Output::Row> rows;
+  for (const auth::v1::Domain& domain : *domains) {
+    rows.push_back({JsonObject(domain), {domain.name(), State(domain.enabled())}});
+  }
+  output_.List("domains", {"DOMAIN", "STATE"}, rows);
+  return absl::OkStatus();
+}
+
+absl::Status DirectoryCommands::RemoveDomain(const std::string& name) {
+  auth::v1::RemoveDomainRequest request;
+  request.set_request_id(NewRequestId());
+  request.set_name(name);
+  auto response = remote_.Call(&Stub::RemoveDomain, request);
+  if (!response.ok()) return response.status();
+  output_.Thing(Done("removed", name), absl::StrCat("domain ", name, " removed"));
+  return absl::OkStatus();
+}
+
+absl::Status DirectoryCommands::SetDomainEnabled(const std::string& name, bool enabled) {
+  auth::v1::SetDomainEnabledRequest request;
+  request.set_request_id(NewRequestId());
+  request.set_name(name);
+  request.set_enabled(enabled);
+  auto response = remote_.Call(&Stub::SetDomainEnabled, request);
+  if (!response.ok()) return response.status();
+  output_.Thing(JsonObject(response->domain()),
+                absl::StrCat("domain ", response->domain().name(), " is ", State(enabled)));
+  return absl::OkStatus();
+}
+
+absl::Status DirectoryCommands::AddAccount(const std::string& address,
+                                           const std::string& password) {
+  auth::v1::AddAccountRequest request;
+  request.set_request_id(NewRequestId());
+  request.set_address(address);
+  request.set_password(password);
+  auto response = remote_.Call(&Stub::AddAccount, request);
+  if (!response.ok()) return response.status();
+  output_.Thing(JsonObject(response->account()),
+                absl::StrCat("account ", response->account().address(), " added, mailbox ",
+                             response->account().mailbox_id()));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<auth::v1::Account>> DirectoryCommands::AllAccounts(
+    const std::string& domain) {
+  auth::v1::ListAccountsRequest request;
+  request.set_domain(domain);
+  return remote_.List(&Stub::ListAccounts, request,
+                      &auth::v1::ListAccountsResponse::mutable_accounts);
+}
+
+absl::Status DirectoryCommands::ListAccounts(const std::string& domain) {
+  auto accounts = AllAccounts(domain);
+  if (!accounts.ok()) return accounts.status();
+  std::vector<Output::Row> rows;
+  for (const auth::v1::Account& account : *accounts) {
+    rows.push_back(
+        {JsonObject(account), {account.address(), State(account.enabled()), account.mailbox_id()}});
+  }
+  output_.List("accounts", {"ADDRESS", "STATE", "MAILBOX"}, rows);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<auth::v1::Account> DirectoryCommands::FindAccount(const std::string& address) {
+  auth::v1::ListAccountsRequest request;
+  request.set_address(address);
+  auto response = remote_.Call(&Stub::ListAccounts, request);
+  if (!response.ok()) return response.status();
+  if (response->accounts_size() != 1) {
+    return absl::NotFoundError(
+        absl::StrCat("there is no account ", address,
+                     ": posternctl account list shows those that there are, and posternctl "
+                     "mailbox list the mailboxes of those that were removed"));
+  }
+  return response->accounts(0);
+}
+
+absl::Status DirectoryCommands::RemoveAccount(const std::string& address) {
+  // Only now can its mailbox still be named.
+  auto account = FindAccount(address);
+  if (!account.ok()) return account.status();
+  auth::v1::RemoveAccountRequest request;
+  request.set_request_id(NewRequestId());
+  request.set_address(account->address());
+  auto response = remote_.Call(&Stub::RemoveAccount, request);
+  if (!response.ok()) return response.status();
+  output_.Thing(
+      Done("removed", account->address()).Text("mailbox_id", account->mailbox_id()),
+      absl::StrCat("account ", account->address(), " removed; its mail is kept: posternctl ",
+                   "mailbox purge ", account->mailbox_id(), " removes it for ever"));
+  return absl::OkStatus();
+}
+
+absl::Status DirectoryCommands::SetPassword(const std::string& address,
+                                            const std::string& password) {
+  auth::v1::SetPasswordRequest request;
+  request.set_request_id(NewRequestId());
+  request.set_address(address);
+  request.set_password(password);
+  auto response = remote_.Call(&Stub::SetPassword, request);
+  if (!response.ok()) return response.status();
+  output_.Thing(Done("password_set", address), absl::StrCat("password of ", address, " set"));
+  return absl::OkStatus();
+}
+
+absl::Status DirectoryCommands::SetAccountEnabled(const std::string& address, bool enabled) {
+  auth::v1::SetAccountEnabledRequest request;
+  request.set_request_id(NewRequestId());
+  request.set_address(address);
+  request.set_enabled(enabled);
+  auto response = remote_.Call(&Stub::SetAccountEnabled, request);
+  if (!response.ok()) return response.status();
+  output_.Thing(Done(State(enabled), address),
+                absl::StrCat("account ", address, " is ", State(enabled)));
+  return absl::OkStatus();
+}
+
+absl::Status DirectoryCommands::AddAlias(const std::string& address,
+                                         const std::vector<std::string>& targets) {
+  auth::v1::AddAliasRequest request;
+  request.set_request_id(NewRequestId());
+  *request.mutable_alias() = MakeAlias(address, targets);
+  auto response = remote_.Call(&Stub::AddAlias, request);
+  if (!response.ok()) return response.status();
+  output_.Thing(JsonObject(response->alias()), AliasText(response->alias()));
+  return absl::OkStatus();
+}
+
+absl::Status DirectoryCommands::SetAlias(const std::string& address,
+                                         const std::vector<std::string>& targets) {
+  auth::v1::SetAliasTargetsRequest request;
+  request.set_request_id(NewRequestId());
+  *request.mutable_alias() = MakeAlias(address, targets);
+  auto response = remote_.Call(&Stub::SetAliasTargets, request);
+  if (!response.ok()) return response.status();
+  output_.Thing(JsonObject(response->alias()), AliasText(response->alias()));
+  return absl::OkStatus();
+}
+
+absl::Status DirectoryCommands::ListAliases(const std::string& domain) {
+  auth::v1::ListAliasesRequest request;
+  request.set_domain(domain);
+  auto aliases =
+      remote_.List(&Stub::ListAliases, request, &auth::v1::ListAliasesResponse::mutable_aliases);
+  if (!aliases.ok()) return aliases.status();
+  std::vector<Output::Row> rows;
+  for (const auth::v1::Alias& alias : *aliases) {
+    rows.push_back({JsonObject(alias), {alias.address(), absl::StrJoin(alias.targets(), ", ")}});
+  }
+  output_.List("aliases", {"ADDRESS", "LEADS TO"}, rows);
+  return absl::OkStatus();
+}
+
+absl::Status DirectoryCommands::RemoveAlias(const std::string& address) {
+  auth::v1::RemoveAliasRequest request;
+  request.set_request_id(NewRequestId());
+  request.set_address(address);
+  auto response = remote_.Call(&Stub::RemoveAlias, request);
+  if (!response.ok()) return response.status();
+  output_.Thing(Done("removed", address), absl::StrCat("alias ", address, " removed"));
+  return absl::OkStatus();
+}
+
+}  // namespace postern::ctl

@@ -1,0 +1,51 @@
+// posternctl domain, account and alias: auth-svc's directory.
+#ifndef POSTERN_CTL_DIRECTORY_COMMANDS_H_
+#define POSTERN_CTL_DIRECTORY_COMMANDS_H_
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "ctl/output.h"
+#include "ctl/remote.h"
+#include "proto/postern/auth/v1/directory_admin.grpc.pb.h"
+
+namespace postern::ctl {
+
+// One command each; prints when it went well. One thread; `output` must outlive it.
+class DirectoryCommands {
+ public:
+  DirectoryCommands(Endpoint endpoint, Output& output)
+      : remote_(std::move(endpoint)), output_(output) {}
+
+  absl::Status AddDomain(const std::string& name);
+  absl::Status ListDomains();
+  absl::Status RemoveDomain(const std::string& name);
+  absl::Status SetDomainEnabled(const std::string& name, bool enabled);
+
+  absl::Status AddAccount(const std::string& address, const std::string& password);
+  // `domain` empty: of every domain.
+  absl::Status ListAccounts(const std::string& domain);
+  absl::Status RemoveAccount(const std::string& address);
+  absl::Status SetPassword(const std::string& address, const std::string& password);
+  absl::Status SetAccountEnabled(const std::string& address, bool enabled);
+
+  absl::Status AddAlias(const std::string& address, const std::vector<std::string>& targets);
+  absl::Status SetAlias(const std::string& address, const std::vector<std::string>& targets);
+  absl::Status ListAliases(const std::string& domain);
+  absl::Status RemoveAlias(const std::string& address);
+
+  // For what names mailboxes by their accounts. NOT_FOUND: no such account.
+  absl::StatusOr<auth::v1::Account> FindAccount(const std::string& address);
+  absl::StatusOr<std::vector<auth::v1::Account>> AllAccounts(const std::string& domain);
+
+ private:
+  Remote<auth::v1::DirectoryAdminService> remote_;
+  Output& output_;
+};
+
+}  // namespace postern::ctl
+
+#endif  // POSTERN_CTL_DIRECTORY_COMMANDS_H_

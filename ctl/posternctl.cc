@@ -1,0 +1,310 @@
+#include "ctl/posternctl.h"
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <functional>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "ctl/directory_commands.h"
+#include "ctl/mailbox_commands.h"
+#include "ctl/output.h"
+#include "ctl/password_input.h"
+#include "ctl/queue_commands.h"
+#include "ctl/remote.h"
+#include "proto/postern/config/v1/posternctl.pb.h"
+#include "services/platform/access.h"
+#include "services/platform/config.h"
+
+namespace postern::ctl {
+namespace {
+
+constexpr char kFooter[] = R"(
+Exit codes: 0 done; 1 a service refused or did not answer; 2 wrong command line, input or
+configuration. Errors are one line on standard error; results go to standard output, with --json
+as one JSON object: {"domains": [...]}, {"accounts": [...]}, {"aliases": [...]},
+{"mailboxes": [...]}, {"entries": [...]} for lists, the thing itself for everything else.
+
+Examples:
+  posternctl domain add example.test
+  posternctl account add alice@example.test
+  posternctl alias add sales@example.test alice@example.test bob@example.test
+  posternctl --json queue list)";
+
+// The clients of one run, made from the configuration.
+struct Commands {
+  Commands(const config::v1::Posternctl& config, const std::string& file, Output& output)
+      : directory(
+            {platform::identity::kAuthSvc, "auth_svc", config.auth_svc(), config.mtls(), file},
+            output),
+        mailbox(
+            {platform::identity::kStoreSvc, "store_svc", config.store_svc(), config.mtls(), file},
+            directory, output),
+        queue({platform::identity::kRelaySvc, "relay_svc", config.relay_svc(), config.mtls(), file},
+              output) {}
+
+  DirectoryCommands directory;
+  MailboxCommands mailbox;
+  QueueCommands queue;
+};
+
+// The command line: every command sets `command`, which runs when all of it was read.
+class CommandLine {
+ public:
+  explicit CommandLine(std::istream& in)
+      : in_(in), app_("Postern's directory, mailboxes and queue.", "posternctl") {
+    app_.footer(kFooter);
+    app_.require_subcommand(1);
+    app_.add_option("--config", config_file_, "The configuration (YAML).")
+        ->envname("POSTERNCTL_CONFIG")
+        ->type_name("FILE");
+    app_.add_flag("--json", json_, "Print JSON for scripts.");
+    AddDomainCommands();
+    AddAccountCommands();
+    AddAliasCommands();
+    AddMailboxCommands();
+    AddQueueCommands();
+  }
+
+  // Throws CLI::ParseError.
+  void Parse(std::vector<std::string> arguments) {
+    std::reverse(arguments.begin(), arguments.end());
+    app_.parse(std::move(arguments));
+  }
+
+  int Exit(const CLI::ParseError& error, std::ostream& out, std::ostream& err) {
+    if (error.get_exit_code() == 0) return app_.exit(error, out, err);
+    err << "posternctl: " << error.what() << " (posternctl --help explains)\n";
+    return kWrongUse;
+  }
+
+  // Asks the user for what doesn't belong on a command line.
+  absl::Status ReadInput() {
+    switch (input_) {
+      case Input::kNone:
+        return absl::OkStatus();
+      case Input::kPassword: {
+        absl::StatusOr<std::string> password =
+            password_stdin_ ? ReadPasswordLine(in_) : AskPassword(subject_);
+        if (password.ok()) password_ = *std::move(password);
+        return password.status();
+      }
+      case Input::kConfirmation: {
+        if (yes_ || isatty(STDIN_FILENO) == 0) return absl::OkStatus();
+        absl::StatusOr<bool> sure =
+            Confirm(absl::StrCat("Remove every message of mailbox ", subject_, " for ever?"));
+        if (!sure.ok()) return sure.status();
+        return *sure ? absl::OkStatus() : absl::CancelledError("nothing was removed");
+      }
+    }
+    return absl::InternalError("no such input");
+  }
+
+  absl::Status Run(Commands& commands) { return command_(commands); }
+
+  const std::string& config_file() const { return config_file_; }
+  bool json() const { return json_; }
+
+ private:
+  using Command = std::function<absl::Status(Commands&)>;
+  enum class Input { kNone, kPassword, kConfirmation };
+
+  CLI::App* AddGroup(const char* name, const char* description) {
+    CLI::App* group = app_.add_subcommand(name, description);
+    group->require_subcommand(1);
+    group->fallthrough();
+    return group;
+  }
+
+  CLI::App* AddCommand(CLI::App* group, const char* name, const char* description, Command command,
+                       Input input = Input::kNone) {
+    CLI::App* app = group->add_subcommand(name, description);
+    app->fallthrough();
+    app->callback([this, input, command = std::move(command)] {
+      command_ = command;
+      input_ = input;
+    });
+    return app;
+  }
+
+  void NeedsSubject(CLI::App* app, const char* name, const char* description) {
+    app->add_option(name, subject_, description)->required()->type_name("");
+  }
+
+  void TakesDomain(CLI::App* app) {
+    app->add_option("--domain,DOMAIN", domain_, "Only this domain's.")->type_name("NAME");
+  }
+
+  void TakesPassword(CLI::App* app) {
+    app->add_flag("--password-stdin", password_stdin_,
+                  "Read the password as one line from standard input instead of asking on the "
+                  "terminal.");
+  }
+
+  void AddDomainCommands() {
+    CLI::App* group = AddGroup("domain", "Domains that mail is taken for.");
+    NeedsSubject(AddCommand(group, "add", "Adds a domain.",
+                            [this](Commands& c) { return c.directory.AddDomain(subject_); }),
+                 "NAME", "The domain; U-labels or A-labels.");
+    AddCommand(group, "list", "Lists the domains.",
+               [](Commands& c) { return c.directory.ListDomains(); });
+    NeedsSubject(AddCommand(group, "remove", "Removes a domain without accounts and aliases.",
+                            [this](Commands& c) { return c.directory.RemoveDomain(subject_); }),
+                 "NAME", "The domain.");
+    NeedsSubject(
+        AddCommand(group, "enable", "Takes mail and logins for a domain again.",
+                   [this](Commands& c) { return c.directory.SetDomainEnabled(subject_, true); }),
+        "NAME", "The domain.");
+    NeedsSubject(
+        AddCommand(group, "disable", "Refuses mail and logins for a domain; nothing is removed.",
+                   [this](Commands& c) { return c.directory.SetDomainEnabled(subject_, false); }),
+        "NAME", "The domain.");
+  }
+
+  void AddAccountCommands() {
+    CLI::App* group = AddGroup("account", "People who log in, each with a mailbox.");
+    CLI::App* add = AddCommand(
+        group, "add", "Adds an account; asks for its password.",
+        [this](Commands& c) { return c.directory.AddAccount(subject_, password_); },
+        Input::kPassword);
+    NeedsSubject(add, "ADDRESS", "local-part@domain.");
+    TakesPassword(add);
+    TakesDomain(AddCommand(group, "list", "Lists the accounts.",
+                           [this](Commands& c) { return c.directory.ListAccounts(domain_); }));
+    NeedsSubject(
+        AddCommand(group, "remove", "Removes an account. Its mail is kept until mailbox purge.",
+                   [this](Commands& c) { return c.directory.RemoveAccount(subject_); }),
+        "ADDRESS", "The account.");
+    CLI::App* set = AddCommand(
+        group, "set-password", "Sets a new password; asks for it.",
+        [this](Commands& c) { return c.directory.SetPassword(subject_, password_); },
+        Input::kPassword);
+    NeedsSubject(set, "ADDRESS", "The account.");
+    TakesPassword(set);
+    NeedsSubject(
+        AddCommand(group, "enable", "Lets an account log in and get mail again.",
+                   [this](Commands& c) { return c.directory.SetAccountEnabled(subject_, true); }),
+        "ADDRESS", "The account.");
+    NeedsSubject(
+        AddCommand(group, "disable", "Refuses an account's logins and mail; nothing is removed.",
+                   [this](Commands& c) { return c.directory.SetAccountEnabled(subject_, false); }),
+        "ADDRESS", "The account.");
+  }
+
+  void AddAliasCommands() {
+    CLI::App* group = AddGroup("alias", "Addresses that lead to accounts or to other aliases.");
+    CLI::App* add = AddCommand(group, "add", "Adds an alias.", [this](Commands& c) {
+      return c.directory.AddAlias(subject_, targets_);
+    });
+    CLI::App* set = AddCommand(group, "set", "Replaces an alias's targets.", [this](Commands& c) {
+      return c.directory.SetAlias(subject_, targets_);
+    });
+    for (CLI::App* app : {add, set}) {
+      NeedsSubject(app, "ADDRESS", "The alias.");
+      app->add_option("TARGET", targets_, "Local addresses: accounts or aliases.")
+          ->required()
+          ->type_name("");
+    }
+    TakesDomain(AddCommand(group, "list", "Lists the aliases.",
+                           [this](Commands& c) { return c.directory.ListAliases(domain_); }));
+    NeedsSubject(AddCommand(group, "remove", "Removes an alias.",
+                            [this](Commands& c) { return c.directory.RemoveAlias(subject_); }),
+                 "ADDRESS", "The alias.");
+  }
+
+  void AddMailboxCommands() {
+    CLI::App* group = AddGroup("mailbox", "Where mail lives.");
+    AddCommand(group, "list", "Lists the mailboxes that hold or held mail.",
+               [](Commands& c) { return c.mailbox.List(); });
+    NeedsSubject(AddCommand(group, "usage", "Shows what a mailbox holds and may hold.",
+                            [this](Commands& c) { return c.mailbox.Usage(subject_); }),
+                 "MAILBOX", "An account's address, or a mailbox id.");
+    CLI::App* purge = AddCommand(
+        group, "purge", "Removes every message of a mailbox, for ever.",
+        [this](Commands& c) { return c.mailbox.Purge(subject_); }, Input::kConfirmation);
+    NeedsSubject(purge, "MAILBOX", "An account's address, or a mailbox id.");
+    purge->add_flag("--yes", yes_, "Don't ask. (Nothing is asked without a terminal either.)");
+  }
+
+  void AddQueueCommands() {
+    CLI::App* group = AddGroup("queue", "Messages that wait to be delivered.");
+    AddCommand(group, "list", "Lists the messages.", [](Commands& c) { return c.queue.List(); });
+    struct {
+      const char* name;
+      const char* description;
+      absl::Status (QueueCommands::*run)(const std::string&);
+    } const kCommands[] = {
+        {"show", "Shows a message's recipients and their last results.", &QueueCommands::Show},
+        {"hold", "Keeps a message from being tried until it is released.", &QueueCommands::Hold},
+        {"release", "Lets a held message be tried again.", &QueueCommands::Release},
+        {"delete", "Drops a message; its sender gets no notice.", &QueueCommands::Delete},
+    };
+    for (const auto& command : kCommands) {
+      NeedsSubject(
+          AddCommand(group, command.name, command.description,
+                     [this, run = command.run](Commands& c) { return (c.queue.*run)(subject_); }),
+          "ID", "The message's queue id.");
+    }
+    CLI::App* retry =
+        AddCommand(group, "retry", "Tries a message's waiting recipients now.",
+                   [this](Commands& c) { return c.queue.Retry(all_ ? "" : subject_); });
+    CLI::Option_group* which = retry->add_option_group("which");
+    which->require_option(1);
+    which->add_option("ID", subject_, "The message's queue id.")->type_name("");
+    which->add_flag("--all", all_, "Every message.");
+  }
+
+  std::istream& in_;
+  CLI::App app_;
+  std::string config_file_;
+  bool json_ = false;
+  std::string subject_;
+  std::vector<std::string> targets_;
+  std::string domain_;
+  bool password_stdin_ = false;
+  bool yes_ = false;
+  bool all_ = false;
+  std::string password_;
+  Command command_;
+  Input input_ = Input::kNone;
+};
+
+int Report(std::ostream& err, const absl::Status& status, int exit_code) {
+  err << "posternctl: " << Printable(std::string(status.message())) << "\n";
+  return exit_code;
+}
+
+}  // namespace
+
+int Run(std::vector<std::string> arguments, std::istream& in, std::ostream& out,
+        std::ostream& err) {
+  CommandLine line(in);
+  try {
+    line.Parse(std::move(arguments));
+  } catch (const CLI::ParseError& error) {
+    return line.Exit(error, out, err);
+  }
+  if (line.config_file().empty()) {
+    return Report(
+        err,
+        absl::InvalidArgumentError("no configuration: give --config FILE or set POSTERNCTL_CONFIG"),
+        kWrongUse);
+  }
+  config::v1::Posternctl config;
+  if (absl::Status loaded = platform::LoadConfig(line.config_file(), &config); !loaded.ok()) {
+    return Report(err, loaded, kWrongUse);
+  }
+  if (absl::Status given = line.ReadInput(); !given.ok()) return Report(err, given, kWrongUse);
+  Output output(out, line.json());
+  Commands commands(config, line.config_file(), output);
+  if (absl::Status done = line.Run(commands); !done.ok()) return Report(err, done, kRefused);
+  out.flush();
+  if (!out) return Report(err, absl::DataLossError("cannot write to standard output"), kRefused);
+  return kDone;
+}
+
+}  // namespace postern::ctl
