@@ -1,0 +1,92 @@
+#include "gateway-smtp/replies.h"
+
+#include <string>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+
+namespace postern::gateway_smtp {
+namespace {
+
+std::string Codes(const smtp::Reply& reply) {
+  return absl::StrCat(reply.code, " ", reply.enhanced);
+}
+
+TEST(RepliesTest, RefusalsAsTheContractSays) {
+  const struct {
+    relay::v1::Refusal refusal;
+    Question question;
+    const char* codes;
+  } kCases[] = {
+      {relay::v1::REFUSAL_CLIENT, Question::kConnection, "554 5.7.1"},
+      {relay::v1::REFUSAL_CLIENT_TEMPORARY, Question::kConnection, "421 4.7.0"},
+      {relay::v1::REFUSAL_RELAYING, Question::kRecipient, "550 5.7.1"},
+      {relay::v1::REFUSAL_UNKNOWN_USER, Question::kRecipient, "550 5.1.1"},
+      {relay::v1::REFUSAL_DISABLED, Question::kRecipient, "550 5.2.1"},
+      {relay::v1::REFUSAL_MAILBOX_FULL, Question::kRecipient, "452 4.2.2"},
+      {relay::v1::REFUSAL_SENDER_NOT_OWNED, Question::kSender, "550 5.7.1"},
+      {relay::v1::REFUSAL_BAD_ADDRESS, Question::kSender, "553 5.1.7"},
+      {relay::v1::REFUSAL_BAD_ADDRESS, Question::kRecipient, "553 5.1.3"},
+      {static_cast<relay::v1::Refusal>(99), Question::kRecipient, "451 4.3.0"},
+  };
+  for (const auto& c : kCases) EXPECT_EQ(Codes(ReplyTo(c.refusal, c.question)), c.codes);
+}
+
+TEST(RepliesTest, StatusesByQuestion) {
+  const struct {
+    absl::Status status;
+    Question question;
+    const char* codes;
+  } kCases[] = {
+      {absl::UnavailableError(""), Question::kConnection, "421 4.3.0"},
+      {absl::UnavailableError(""), Question::kRecipient, "451 4.3.0"},
+      {absl::UnavailableError(""), Question::kDeliver, "451 4.3.0"},
+      {absl::DeadlineExceededError(""), Question::kEnqueue, "451 4.3.0"},
+      {absl::ResourceExhaustedError(""), Question::kDeliver, "452 4.2.2"},
+      {absl::ResourceExhaustedError(""), Question::kEnqueue, "452 4.3.1"},
+      {absl::ResourceExhaustedError(""), Question::kRecipient, "451 4.3.0"},
+      {absl::InvalidArgumentError(""), Question::kDeliver, "554 5.6.0"},
+      {absl::InvalidArgumentError(""), Question::kEnqueue, "554 5.6.0"},
+      // Ours or the service's mistake, not the client's.
+      {absl::InvalidArgumentError(""), Question::kRecipient, "451 4.3.0"},
+      {absl::PermissionDeniedError(""), Question::kEnqueue, "550 5.7.1"},
+      {absl::PermissionDeniedError(""), Question::kDeliver, "451 4.3.0"},
+      {absl::UnauthenticatedError(""), Question::kSender, "421 4.7.0"},
+      {absl::UnauthenticatedError(""), Question::kEnqueue, "421 4.7.0"},
+      {absl::UnauthenticatedError(""), Question::kDeliver, "451 4.3.0"},
+      {absl::AlreadyExistsError(""), Question::kDeliver, "451 4.3.0"},
+      // A recipient that vanished between RCPT and the commit.
+      {absl::FailedPreconditionError(""), Question::kDeliver, "451 4.3.0"},
+      {absl::NotFoundError(""), Question::kDeliver, "451 4.3.0"},
+  };
+  for (const auto& c : kCases) {
+    EXPECT_EQ(Codes(ReplyTo(c.status, c.question)), c.codes) << c.status;
+  }
+}
+
+TEST(RepliesTest, NoWordOfAServiceReachesAClient) {
+  for (const Question question : {Question::kConnection, Question::kSender, Question::kRecipient,
+                                  Question::kDeliver, Question::kEnqueue}) {
+    for (int code = 1; code <= 16; ++code) {
+      const smtp::Reply reply =
+          ReplyTo(absl::Status(static_cast<absl::StatusCode>(code), "secret"), question);
+      EXPECT_FALSE(absl::StrContains(reply.text, "secret"));
+      EXPECT_GE(reply.code, 400);
+      // RFC 3463 2: the classes agree.
+      EXPECT_EQ(reply.enhanced[0] - '0', reply.code / 100);
+    }
+  }
+}
+
+TEST(RepliesTest, AuthenticationFailures) {
+  using auth::v1::AuthenticateResponse;
+  EXPECT_EQ(Codes(ReplyTo(AuthenticateResponse::REASON_INVALID_CREDENTIALS)), "535 5.7.8");
+  EXPECT_EQ(Codes(ReplyTo(AuthenticateResponse::REASON_UNKNOWN_MECHANISM)), "504 5.5.4");
+  EXPECT_EQ(Codes(ReplyTo(AuthenticateResponse::REASON_MALFORMED)), "501 5.5.2");
+  EXPECT_EQ(Codes(ReplyTo(AuthenticateResponse::REASON_TEMPORARY)), "454 4.7.0");
+  EXPECT_EQ(Codes(ReplyTo(AuthenticateResponse::REASON_UNSPECIFIED)), "454 4.7.0");
+}
+
+}  // namespace
+}  // namespace postern::gateway_smtp
