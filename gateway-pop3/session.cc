@@ -1,0 +1,371 @@
+#include "gateway-pop3/session.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "gateway-pop3/failures.h"
+#include "gateway-pop3/session_metrics.h"
+#include "openssl/rand.h"
+#include "services/net/await.h"
+#include "services/net/connection.h"
+#include "services/platform/call_context.h"
+#include "services/platform/log.h"
+
+namespace postern::gateway_pop3 {
+
+namespace {
+
+namespace action = pop3::action;
+namespace event = pop3::event;
+namespace asio = boost::asio;
+using auth::v1::AuthenticateRequest;
+using auth::v1::AuthenticateResponse;
+using platform::Log;
+using platform::LogEnabled;
+using platform::LogLevel;
+using std::chrono::steady_clock;
+
+constexpr size_t kNonceOctets = 16;
+constexpr std::chrono::seconds kHandshakeTimeout(30);
+// A message's octets that may wait for the ones after them, so that a small message leaves in one
+// write together with its final dot.
+constexpr size_t kGatherOctets = 32 << 10;
+
+std::string RandomOctets(size_t count) {
+  std::string octets(count, '\0');
+  // Fails only when the system has no randomness at all: then nothing here can be trusted.
+  if (RAND_bytes(reinterpret_cast<unsigned char*>(octets.data()), static_cast<int>(count)) != 1) {
+    std::abort();
+  }
+  return octets;
+}
+
+class Session {
+ public:
+  Session(net::SessionContext context, const SessionSetup& setup)
+      : context_(std::move(context)),
+        setup_(setup),
+        connection_(*context_.connection),
+        engine_(setup.options) {}
+  ~Session() {
+    if (opened_) Metrics().open_maildrops.Add(-1);
+  }
+
+  asio::awaitable<void> Run();
+  void LogEnd(std::chrono::duration<double> time) const;
+
+ private:
+  net::Deadline NextDeadline(std::chrono::seconds wait) const {
+    return std::min(steady_clock::now() + wait, context_.session_deadline);
+  }
+  platform::CallContext Call(steady_clock::duration time) const {
+    return {trace_, absl::Now() + absl::FromChrono(time)};
+  }
+
+  // False: the connection is of no use any more.
+  asio::awaitable<bool> SendOutput();
+  // Waits for octets and gives them to the engine; its next action, or nullopt: as above.
+  asio::awaitable<std::optional<pop3::Action>> ReadMore();
+  asio::awaitable<bool> StartTls();
+
+  asio::awaitable<pop3::Event> Answer(pop3::Action* action);
+  asio::awaitable<pop3::Event> AuthStart(action::AuthStart* start);
+  asio::awaitable<pop3::Event> StepExchange(AuthenticateRequest request);
+  asio::awaitable<pop3::Event> OpenMaildrop();
+  asio::awaitable<pop3::Action> NextPiece();
+  asio::awaitable<pop3::Event> Commit(std::vector<uint64_t> uids);
+  void LogRefusedLogin(const char* what, const std::string& status) const;
+  void ObserveLogin() const;
+
+  const net::SessionContext context_;
+  const SessionSetup& setup_;
+  net::Connection& connection_;
+  pop3::ServerSession engine_;
+  const platform::TraceContext trace_ = platform::TraceContext::New();
+
+  std::string nonce_;
+  steady_clock::time_point login_began_;
+  std::unique_ptr<clients::SaslExchange> exchange_;
+  std::string token_;
+  std::string address_;
+  std::unique_ptr<clients::Maildrop> maildrop_;
+  bool opened_ = false;
+
+  // A message on its way, and what of it the engine has put into its output since the last write.
+  std::unique_ptr<clients::MessageReader> reader_;
+  size_t gathered_ = 0;
+
+  uint64_t retrieved_ = 0;
+  uint64_t retrieved_octets_ = 0;
+  uint64_t deleted_ = 0;
+};
+
+asio::awaitable<void> Session::Run() {
+  pop3::Action action = engine_.Start();
+  while (true) {
+    if (std::holds_alternative<action::Read>(action)) {
+      std::optional<pop3::Action> next = co_await ReadMore();
+      if (!next.has_value()) co_return;
+      action = *std::move(next);
+    } else if (std::holds_alternative<action::Flush>(action)) {
+      if (reader_ == nullptr) {
+        if (!co_await SendOutput()) co_return;
+        action = engine_.Resume(event::Done{});
+      } else {
+        if (gathered_ >= kGatherOctets) {
+          gathered_ = 0;
+          if (!co_await SendOutput()) co_return;
+        }
+        action = co_await NextPiece();
+      }
+    } else if (auto* retrieve = std::get_if<action::Retrieve>(&action)) {
+      reader_ = maildrop_->Retrieve(Call(context_.session_deadline - steady_clock::now()),
+                                    retrieve->uid, retrieve->body_lines);
+      gathered_ = 0;
+      action = co_await NextPiece();
+    } else if (std::holds_alternative<action::StartTls>(action)) {
+      if (!co_await StartTls()) co_return;
+      action = engine_.Resume(event::TlsEstablished{});
+    } else if (std::holds_alternative<action::Close>(action)) {
+      (void)co_await SendOutput();
+      co_return;
+    } else {
+      action = engine_.Resume(co_await Answer(&action));
+    }
+  }
+}
+
+asio::awaitable<bool> Session::SendOutput() {
+  if (!engine_.has_output()) co_return true;
+  const std::string output = engine_.TakeOutput();
+  const absl::Status sent = co_await connection_.Write(output, NextDeadline(context_.idle_timeout));
+  co_return sent.ok();
+}
+
+asio::awaitable<std::optional<pop3::Action>> Session::ReadMore() {
+  if (engine_.has_output() && !co_await SendOutput()) co_return std::nullopt;
+  const absl::Span<char> buffer = net::ThreadReadBuffer();
+  const absl::StatusOr<size_t> got =
+      co_await connection_.ReadSome(buffer, NextDeadline(context_.idle_timeout));
+  if (got.ok()) {
+    co_return engine_.Resume(event::Received{absl::string_view(buffer.data(), *got)});
+  }
+  if (got.status().code() == absl::StatusCode::kDeadlineExceeded) {
+    co_return engine_.Resume(event::TimedOut{});
+  }
+  if (got.status().code() == absl::StatusCode::kCancelled) {
+    co_return engine_.Resume(event::Drain{});
+  }
+  co_return std::nullopt;
+}
+
+asio::awaitable<bool> Session::StartTls() {
+  if (!co_await SendOutput()) co_return false;
+  const absl::Status status =
+      co_await connection_.StartTls(context_.tls, NextDeadline(kHandshakeTimeout));
+  if (!status.ok() && LogEnabled(LogLevel::kDebug)) {
+    Log(LogLevel::kDebug, "TLS handshake failed",
+        {{"session", context_.session_id}, {"status", std::string(status.message())}});
+  }
+  co_return status.ok();
+}
+
+asio::awaitable<pop3::Event> Session::Answer(pop3::Action* action) {
+  if (auto* start = std::get_if<action::AuthStart>(action)) co_return co_await AuthStart(start);
+  if (auto* respond = std::get_if<action::AuthRespond>(action)) {
+    AuthenticateRequest request;
+    request.set_response(std::move(respond->response));
+    co_return co_await StepExchange(std::move(request));
+  }
+  if (std::holds_alternative<action::AuthCancel>(*action)) {
+    exchange_.reset();
+    co_return event::Done{};
+  }
+  if (std::holds_alternative<action::OpenMaildrop>(*action)) co_return co_await OpenMaildrop();
+  co_return co_await Commit(std::move(std::get<action::Commit>(*action).deleted_uids));
+}
+
+asio::awaitable<pop3::Event> Session::AuthStart(action::AuthStart* start) {
+  login_began_ = steady_clock::now();
+  if (nonce_.empty()) nonce_ = RandomOctets(kNonceOctets);
+  // Its life holds the client's thinking; each step has its own deadline.
+  exchange_ = setup_.authentication->Authenticate(
+      Call(3 * (setup_.question_timeout + context_.idle_timeout)));
+  AuthenticateRequest request;
+  AuthenticateRequest::Start* first = request.mutable_start();
+  first->set_mechanism(std::move(start->mechanism));
+  if (start->initial_response.has_value()) {
+    first->set_initial_response(*std::move(start->initial_response));
+  }
+  first->set_purpose(auth::v1::PURPOSE_MAILDROP);
+  first->set_session_nonce(nonce_);
+  first->set_client_address(connection_.peer_address());
+  co_return co_await StepExchange(std::move(request));
+}
+
+asio::awaitable<pop3::Event> Session::StepExchange(AuthenticateRequest request) {
+  const auto step = [&](clients::Done<AuthenticateResponse> done) {
+    exchange_->Step(std::move(request), std::move(done));
+  };
+  const auto give_up = [this] { exchange_.reset(); };
+  absl::StatusOr<AuthenticateResponse> response =
+      co_await net::AwaitUntil<absl::StatusOr<AuthenticateResponse>>(
+          steady_clock::now() + setup_.question_timeout, step, give_up);
+  if (!response.ok()) {
+    exchange_.reset();
+    Metrics().logins_unavailable.Add();
+    ObserveLogin();
+    LogRefusedLogin("login unavailable", response.status().ToString());
+    // Whatever the code: no service has judged these credentials.
+    co_return event::Failed{pop3::Failure::kTemporary};
+  }
+  if (response->has_challenge()) {
+    co_return event::Challenge{std::move(*response->mutable_challenge())};
+  }
+  exchange_.reset();
+  if (!response->has_success()) {
+    const AuthenticateResponse::Reason reason = response->failure().reason();
+    const pop3::Failure failure = FailureOf(reason);
+    (failure == pop3::Failure::kTemporary ? Metrics().logins_unavailable : Metrics().logins_failed)
+        .Add();
+    ObserveLogin();
+    LogRefusedLogin("login failed", AuthenticateResponse::Reason_Name(reason));
+    co_return event::Failed{failure};
+  }
+  token_ = std::move(*response->mutable_success()->mutable_token());
+  address_ = std::move(*response->mutable_success()->mutable_address());
+  co_return event::Authenticated{};
+}
+
+asio::awaitable<pop3::Event> Session::OpenMaildrop() {
+  const auto open = [&](clients::Done<clients::OpenedMaildrop> done) {
+    setup_.maildrops->Open(Call(setup_.question_timeout), std::move(token_), nonce_,
+                           std::move(done));
+  };
+  absl::StatusOr<clients::OpenedMaildrop> opened =
+      co_await net::Await<absl::StatusOr<clients::OpenedMaildrop>>(open);
+  ObserveLogin();
+  if (!opened.ok()) {
+    const pop3::Failure failure = FailureOf(opened.status());
+    (failure == pop3::Failure::kInUse ? Metrics().logins_in_use : Metrics().logins_unavailable)
+        .Add();
+    LogRefusedLogin("maildrop not opened", opened.status().ToString());
+    co_return event::Failed{failure};
+  }
+  maildrop_ = std::move(opened->maildrop);
+  opened_ = true;
+  Metrics().open_maildrops.Add(1);
+  Metrics().logins_ok.Add();
+  event::Opened result;
+  result.uid_validity = opened->listing.uid_validity;
+  result.messages.reserve(opened->listing.entries.size());
+  for (const clients::MaildropEntry& entry : opened->listing.entries) {
+    result.messages.push_back({entry.uid, entry.octets});
+  }
+  Log(LogLevel::kInfo, "logged in",
+      {{"session", context_.session_id},
+       {"trace", trace_.trace_id},
+       {"client", connection_.peer_address()},
+       {"account", address_},
+       {"messages", result.messages.size()}});
+  co_return std::move(result);
+}
+
+// The engine's action after the next piece, or after the message's end.
+asio::awaitable<pop3::Action> Session::NextPiece() {
+  const auto read = [&](clients::Done<std::optional<std::string>> done) {
+    reader_->Read(std::move(done));
+  };
+  const auto give_up = [this] { reader_.reset(); };
+  const absl::StatusOr<std::optional<std::string>> piece =
+      co_await net::AwaitUntil<absl::StatusOr<std::optional<std::string>>>(
+          NextDeadline(setup_.question_timeout), read, give_up);
+  if (!piece.ok()) {
+    reader_.reset();
+    Metrics().retrievals_failed.Add();
+    Log(LogLevel::kWarning, "message not sent",
+        {{"session", context_.session_id},
+         {"trace", trace_.trace_id},
+         {"status", piece.status().ToString()}});
+    co_return engine_.Resume(event::Failed{FailureOf(piece.status())});
+  }
+  if (!piece->has_value()) {
+    reader_.reset();
+    ++retrieved_;
+    Metrics().messages_retrieved.Add();
+    co_return engine_.Resume(event::MessageEnd{});
+  }
+  const size_t octets = (*piece)->size();
+  gathered_ += octets;
+  retrieved_octets_ += octets;
+  Metrics().octets_retrieved.Add(static_cast<double>(octets));
+  co_return engine_.Resume(event::MessagePiece{**piece});
+}
+
+asio::awaitable<pop3::Event> Session::Commit(std::vector<uint64_t> uids) {
+  const size_t count = uids.size();
+  const auto commit = [&](clients::DoneStatus done) {
+    maildrop_->Commit(Call(setup_.commit_timeout), std::move(uids), std::move(done));
+  };
+  const absl::Status status = co_await net::Await<absl::Status>(commit);
+  if (!status.ok()) {
+    Metrics().commits_failed.Add();
+    Log(LogLevel::kWarning, "messages not deleted",
+        {{"session", context_.session_id},
+         {"trace", trace_.trace_id},
+         {"account", address_},
+         {"count", count},
+         {"status", status.ToString()}});
+    co_return event::Failed{FailureOf(status)};
+  }
+  deleted_ = count;
+  Metrics().messages_deleted.Add(static_cast<double>(count));
+  co_return event::Done{};
+}
+
+void Session::ObserveLogin() const {
+  Metrics().login_seconds.Observe(
+      std::chrono::duration<double>(steady_clock::now() - login_began_).count());
+}
+
+void Session::LogRefusedLogin(const char* what, const std::string& status) const {
+  Log(LogLevel::kInfo, what,
+      {{"session", context_.session_id},
+       {"trace", trace_.trace_id},
+       {"client", connection_.peer_address()},
+       {"status", status}});
+}
+
+void Session::LogEnd(std::chrono::duration<double> time) const {
+  Metrics().session_seconds.Observe(time.count());
+  // Who only knocked is for those who look closely.
+  const LogLevel level = opened_ ? LogLevel::kInfo : LogLevel::kDebug;
+  if (!LogEnabled(level)) return;
+  Log(level, "session ends",
+      {{"session", context_.session_id},
+       {"account", address_},
+       {"retrieved", retrieved_},
+       {"octets", retrieved_octets_},
+       {"deleted", deleted_},
+       {"milliseconds", static_cast<int64_t>(time.count() * 1000)}});
+}
+
+}  // namespace
+
+asio::awaitable<void> RunSession(net::SessionContext context, const SessionSetup* setup) {
+  const steady_clock::time_point began = steady_clock::now();
+  Metrics().sessions.Add();
+  // On the heap: it is large, and only the session's end frees a coroutine's frame.
+  const auto session = std::make_unique<Session>(std::move(context), *setup);
+  co_await session->Run();
+  session->LogEnd(steady_clock::now() - began);
+}
+
+}  // namespace postern::gateway_pop3
