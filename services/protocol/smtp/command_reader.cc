@@ -26,9 +26,10 @@ size_t LineLimit(absl::string_view line, bool authenticating, bool auth) {
 CommandReader::Result CommandReader::Read(absl::string_view input, bool authenticating, bool auth) {
   const size_t lf = input.find('\n', scanned_);
   const size_t cr = input.substr(0, lf).find('\r', scanned_);
-  const bool crlf = lf != absl::string_view::npos && cr + 1 == lf;
-  const bool cr_is_last = cr + 1 == input.size();
-  if (!crlf && (lf != absl::string_view::npos || (cr != absl::string_view::npos && !cr_is_last))) {
+  const bool has_lf = lf != absl::string_view::npos;
+  const bool has_cr = cr != absl::string_view::npos;
+  const bool crlf = has_lf && has_cr && cr + 1 == lf;
+  if (!crlf && (has_lf || (has_cr && cr + 1 < input.size()))) {
     return {Status::kBroken, input.size(), {}};
   }
   const size_t octets = crlf ? lf + 1 : input.size();
@@ -43,7 +44,7 @@ CommandReader::Result CommandReader::Read(absl::string_view input, bool authenti
     return {Status::kLine, octets, line};
   }
   // A CR at the end may be half of CRLF.
-  const size_t whole = cr == absl::string_view::npos ? input.size() : cr;
+  const size_t whole = has_cr ? cr : input.size();
   if (!too_long) {
     scanned_ = whole;
     return {};
