@@ -214,6 +214,13 @@ bool FakeMaildropClient::IsOpen(const std::string& token) const {
   return drops_.at(token).open;
 }
 
+bool FakeMaildropClient::WaitUntilClosed(const std::string& token) const {
+  const auto closed = [this, &token]()
+                          ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !drops_.at(token).open; };
+  absl::MutexLock lock(&mutex_);
+  return mutex_.AwaitWithTimeout(absl::Condition(&closed), absl::Seconds(20));
+}
+
 size_t FakeMaildropClient::pieces() const {
   absl::MutexLock lock(&mutex_);
   return pieces_;

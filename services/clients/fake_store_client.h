@@ -59,6 +59,8 @@ class FakeMaildropClient : public MaildropClient {
   // Uids that are still there.
   std::vector<uint64_t> Uids(const std::string& token) const;
   bool IsOpen(const std::string& token) const;
+  // Until no session has it; false after 20 s.
+  bool WaitUntilClosed(const std::string& token) const;
   // Pieces given out so far.
   size_t pieces() const;
 

@@ -1,0 +1,59 @@
+// The three services over the fakes, behind a real gRPC server with mutual TLS: what the contract
+// suite puts the gRPC clients in front of.
+#ifndef POSTERN_SERVICES_CLIENTS_CONTRACT_SERVER_H_
+#define POSTERN_SERVICES_CLIENTS_CONTRACT_SERVER_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "services/clients/fake_auth_client.h"
+#include "services/clients/fake_relay_client.h"
+#include "services/clients/fake_store_client.h"
+#include "services/platform/rpc.h"
+#include "services/platform/test_pki.h"
+
+namespace postern::clients {
+
+struct Fakes {
+  FakeAuthenticationClient authentication;
+  FakeDirectoryClient directory;
+  FakeDeliveryClient delivery;
+  FakeMaildropClient maildrops;
+  FakePolicyClient policy;
+  FakeSubmissionClient submission;
+};
+
+// Thread-safe. Every service of every deployable, under the identity store-svc.
+class ContractServer {
+ public:
+  // `fakes` and `pki` outlive it.
+  ContractServer(Fakes* fakes, const platform::TestPki* pki);
+  ~ContractServer();
+
+  // A channel of a caller with this identity.
+  std::shared_ptr<grpc::Channel> ChannelOf(absl::string_view identity) const;
+
+  // Ends every Open stream as a server does that goes away. Their leases can be resumed, unless
+  // `forget`.
+  void BreakLeases(bool forget);
+  // Goes away with all its calls and comes back on the same port.
+  void Restart();
+  // How many times a lease was resumed; uploads that ended without being committed.
+  int resumed() const;
+  // Waits for that, 20 s at most.
+  bool WaitForAbandonedUpload() const;
+
+ private:
+  struct Services;
+
+  const platform::TestPki* const pki_;
+  const std::unique_ptr<Services> services_;
+  std::unique_ptr<platform::RpcServer> server_;
+  int port_ = 0;
+};
+
+}  // namespace postern::clients
+
+#endif  // POSTERN_SERVICES_CLIENTS_CONTRACT_SERVER_H_
