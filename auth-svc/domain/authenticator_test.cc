@@ -1,0 +1,229 @@
+#include "auth-svc/domain/authenticator.h"
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/synchronization/blocking_counter.h"
+#include "absl/synchronization/notification.h"
+#include "auth-svc/domain/resolver.h"
+#include "auth-svc/domain/upkeep.h"
+#include "auth-svc/sqlite/test_directory.h"
+#include "gtest/gtest.h"
+
+namespace postern::auth {
+namespace {
+
+using Outcome = LoginResult::Outcome;
+
+// The real one, counted; can be held up.
+class CountingHasher final : public PasswordHasher {
+ public:
+  absl::StatusOr<std::string> Hash(absl::string_view password) override {
+    return real_.Hash(password);
+  }
+  absl::StatusOr<bool> Verify(const std::string& hash, absl::string_view password) override {
+    ++verifications;
+    if (before_verify) before_verify();
+    return real_.Verify(hash, password);
+  }
+
+  std::atomic<int> verifications{0};
+  std::function<void()> before_verify;
+
+ private:
+  Argon2Hasher real_{{/*memory_octets=*/8 << 20, /*passes=*/1}};
+};
+
+class AuthenticatorTest : public testing::Test {
+ protected:
+  AuthenticatorTest() {
+    Change([&](DirectoryWriter& w) { return upkeep_.AddDomain(w, "example.test").status(); });
+    const std::string hash = *hasher_.Hash("correct horse");
+    for (const char* address : {"alice@example.test", "bob@example.test"}) {
+      Change([&](DirectoryWriter& w) { return upkeep_.AddAccount(w, address, hash).status(); });
+    }
+    Change([&](DirectoryWriter& w) {
+      return upkeep_.SetAccountEnabled(w, "bob@example.test", false);
+    });
+    Change([&](DirectoryWriter& w) {
+      return upkeep_
+          .AddAlias(w, "sales@example.test", std::vector<std::string>{"alice@example.test"})
+          .status();
+    });
+    authenticator_ = *Authenticator::Create(*directory_, hasher_, memory_, pool_);
+  }
+
+  void Change(std::function<absl::Status(DirectoryWriter&)> body) {
+    ASSERT_EQ(directory_->Write([&](DirectoryWriter& w) { return body(w); }), absl::OkStatus());
+  }
+  void SetPassword(const std::string& password) {
+    const std::string hash = *hasher_.Hash(password);
+    Change([&](DirectoryWriter& w) { return upkeep_.SetPassword(w, "alice@example.test", hash); });
+  }
+
+  LoginResult LogIn(const std::string& name, const std::string& password,
+                    const std::string& acts_as = "") {
+    LoginResult result;
+    absl::Notification done;
+    authenticator_->LogIn(
+        {acts_as, name, password}, [] { return false; },
+        [&](LoginResult r) {
+          result = std::move(r);
+          done.Notify();
+        });
+    done.WaitForNotification();
+    return result;
+  }
+
+  const AliasLimits limits_;
+  const Upkeep upkeep_{Resolver("+", limits_), limits_};
+  const std::unique_ptr<Directory> directory_ = MakeTestDirectory();
+  CountingHasher hasher_;
+  absl::Time now_ = absl::FromUnixSeconds(1'000'000);
+  LoginMemory memory_{[this] { return now_; }, absl::Minutes(5), 100};
+  std::unique_ptr<Authenticator> authenticator_;
+  platform::WorkerPool pool_{/*threads=*/1, /*max_waiting=*/1};
+};
+
+TEST_F(AuthenticatorTest, AcceptsAnAccountByItsFullAddress) {
+  for (const char* name : {"alice@example.test", "ALICE@Example.Test", "\"alice\"@example.test"}) {
+    LoginResult result = LogIn(name, "correct horse");
+    EXPECT_EQ(result.outcome, Outcome::kAccepted) << name;
+    EXPECT_EQ(result.account.address.ToString(), "alice@example.test");
+  }
+}
+
+TEST_F(AuthenticatorTest, PlainsAuthorizationIdentityMayOnlyBeTheSame) {
+  EXPECT_EQ(LogIn("alice@example.test", "correct horse", "alice@example.test").outcome,
+            Outcome::kAccepted);
+  EXPECT_EQ(LogIn("alice@example.test", "correct horse", "bob@example.test").outcome,
+            Outcome::kInvalid);
+  EXPECT_EQ(LogIn("alice@example.test", "correct horse", "alice").outcome, Outcome::kInvalid);
+}
+
+// By the work done, not by the clock: whatever is wrong costs exactly one hash.
+TEST_F(AuthenticatorTest, EveryWrongLoginIsAnsweredAlikeAndCostsOneHash) {
+  struct {
+    const char* name;
+    const char* password;
+    const char* acts_as;
+  } const kCases[] = {
+      {"alice@example.test", "wrong", ""},
+      {"alice@example.test", "", ""},
+      {"nobody@example.test", "correct horse", ""},
+      {"nobody@elsewhere.test", "correct horse", ""},
+      // Disabled, with the right and a wrong password.
+      {"bob@example.test", "correct horse", ""},
+      {"bob@example.test", "wrong", ""},
+      // An alias and a sub-address are no accounts.
+      {"sales@example.test", "correct horse", ""},
+      {"alice+list@example.test", "correct horse", ""},
+      // A local part alone.
+      {"alice", "correct horse", ""},
+      {"", "correct horse", ""},
+      {"no address at all", "correct horse", ""},
+      {"alice@example.test", "correct horse", "bob@example.test"},
+  };
+  for (const auto& c : kCases) {
+    hasher_.verifications = 0;
+    LoginResult result = LogIn(c.name, c.password, c.acts_as);
+    EXPECT_EQ(result.outcome, Outcome::kInvalid) << c.name;
+    EXPECT_EQ(hasher_.verifications, 1) << c.name << " " << c.password;
+  }
+}
+
+TEST_F(AuthenticatorTest, AGoodLoginIsRememberedAndAWrongOneIsNot) {
+  EXPECT_FALSE(LogIn("alice@example.test", "correct horse").remembered);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(LogIn("alice@example.test", "correct horse").remembered);
+  }
+  EXPECT_EQ(hasher_.verifications, 1);
+  // A guess beside it costs as much as any other.
+  EXPECT_EQ(LogIn("alice@example.test", "wrong").outcome, Outcome::kInvalid);
+  EXPECT_EQ(LogIn("alice@example.test", "wrong").outcome, Outcome::kInvalid);
+  EXPECT_EQ(hasher_.verifications, 3);
+  now_ += absl::Minutes(5);
+  EXPECT_FALSE(LogIn("alice@example.test", "correct horse").remembered);
+  EXPECT_EQ(hasher_.verifications, 4);
+}
+
+TEST_F(AuthenticatorTest, ANewPasswordEndsTheOldOneAtOnce) {
+  LogIn("alice@example.test", "correct horse");
+  SetPassword("battery staple");
+  EXPECT_EQ(LogIn("alice@example.test", "correct horse").outcome, Outcome::kInvalid);
+  EXPECT_EQ(LogIn("alice@example.test", "battery staple").outcome, Outcome::kAccepted);
+}
+
+TEST_F(AuthenticatorTest, ADisabledAccountOrDomainEndsWhatIsRemembered) {
+  LogIn("alice@example.test", "correct horse");
+  auto enable = [&](bool enabled) {
+    Change([&](DirectoryWriter& w) {
+      return upkeep_.SetAccountEnabled(w, "alice@example.test", enabled);
+    });
+  };
+  auto enable_domain = [&](bool enabled) {
+    Change([&](DirectoryWriter& w) {
+      return upkeep_.SetDomainEnabled(w, "example.test", enabled).status();
+    });
+  };
+  enable(false);
+  EXPECT_EQ(LogIn("alice@example.test", "correct horse").outcome, Outcome::kInvalid);
+  enable(true);
+  EXPECT_EQ(LogIn("alice@example.test", "correct horse").outcome, Outcome::kAccepted);
+  enable_domain(false);
+  EXPECT_EQ(LogIn("alice@example.test", "correct horse").outcome, Outcome::kInvalid);
+  enable_domain(true);
+  EXPECT_EQ(LogIn("alice@example.test", "correct horse").outcome, Outcome::kAccepted);
+}
+
+TEST_F(AuthenticatorTest, WhatChangesWhileAHashIsComputedCounts) {
+  hasher_.before_verify = [&] {
+    Change([&](DirectoryWriter& w) {
+      return upkeep_.SetAccountEnabled(w, "alice@example.test", false);
+    });
+  };
+  EXPECT_EQ(LogIn("alice@example.test", "correct horse").outcome, Outcome::kInvalid);
+}
+
+TEST_F(AuthenticatorTest, MoreThanMayWaitAreToldToComeBack) {
+  absl::Notification release;
+  absl::Notification hashing;
+  hasher_.before_verify = [&] {
+    if (!hashing.HasBeenNotified()) hashing.Notify();
+    release.WaitForNotification();
+  };
+  absl::BlockingCounter accepted(2);
+  auto start = [&] {
+    authenticator_->LogIn(
+        {"", "alice@example.test", "correct horse"}, [] { return false; },
+        [&](LoginResult r) {
+          EXPECT_EQ(r.outcome, Outcome::kAccepted);
+          accepted.DecrementCount();
+        });
+  };
+  // One computes, one waits, and the next is one too many, whoever it is.
+  start();
+  hashing.WaitForNotification();
+  start();
+  EXPECT_EQ(LogIn("alice@example.test", "correct horse").outcome, Outcome::kTemporary);
+  EXPECT_EQ(LogIn("nobody@example.test", "correct horse").outcome, Outcome::kTemporary);
+  release.Notify();
+  accepted.Wait();
+}
+
+TEST_F(AuthenticatorTest, NobodyWaitingMeansNoHash) {
+  absl::Notification done;
+  authenticator_->LogIn(
+      {"", "alice@example.test", "correct horse"}, [] { return true; },
+      [&](LoginResult r) {
+        EXPECT_EQ(r.outcome, Outcome::kTemporary);
+        done.Notify();
+      });
+  done.WaitForNotification();
+  EXPECT_EQ(hasher_.verifications, 0);
+}
+
+}  // namespace
+}  // namespace postern::auth

@@ -1,0 +1,285 @@
+#include "auth-svc/domain/resolver.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "auth-svc/domain/upkeep.h"
+#include "auth-svc/sqlite/test_directory.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace postern::auth {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr char kHash[] = "$argon2id$hash";
+
+class ResolverTest : public testing::Test {
+ protected:
+  ResolverTest() {
+    Change([&](DirectoryWriter& w) { return upkeep_.AddDomain(w, "example.test").status(); });
+    Change([&](DirectoryWriter& w) { return upkeep_.AddDomain(w, "other.test").status(); });
+  }
+
+  void Change(std::function<absl::Status(DirectoryWriter&)> body) {
+    ASSERT_EQ(directory_->Write([&](DirectoryWriter& w) { return body(w); }), absl::OkStatus());
+  }
+  void AddAccount(const std::string& address) {
+    Change([&](DirectoryWriter& w) { return upkeep_.AddAccount(w, address, kHash).status(); });
+  }
+  void AddAlias(const std::string& address, const std::vector<std::string>& targets) {
+    Change([&](DirectoryWriter& w) { return upkeep_.AddAlias(w, address, targets).status(); });
+  }
+  void SetEnabled(const std::string& address, bool enabled) {
+    Change([&](DirectoryWriter& w) { return upkeep_.SetAccountEnabled(w, address, enabled); });
+  }
+  void SetDomainEnabled(const std::string& name, bool enabled) {
+    Change([&](DirectoryWriter& w) { return upkeep_.SetDomainEnabled(w, name, enabled).status(); });
+  }
+
+  // "alice@example.test bob@example.test", or the outcome's name, or the error.
+  std::string Resolve(absl::string_view address) { return ResolveWith(resolver_, address); }
+  std::string ResolveWith(const Resolver& resolver, absl::string_view address) {
+    std::string text;
+    absl::Status status = directory_->Read([&](DirectoryReader& reader) {
+      absl::StatusOr<Resolution> resolution = resolver.Resolve(reader, address);
+      if (!resolution.ok()) return resolution.status();
+      switch (resolution->outcome) {
+        case Resolution::Outcome::kUnknown:
+          text = "unknown";
+          break;
+        case Resolution::Outcome::kNotLocal:
+          text = "not local";
+          break;
+        case Resolution::Outcome::kDisabled:
+          text = "disabled";
+          break;
+        case Resolution::Outcome::kLocal:
+          for (const Account& account : resolution->accounts) {
+            EXPECT_TRUE(account.enabled && account.domain_enabled);
+            absl::StrAppend(&text, text.empty() ? "" : " ", account.address.ToString());
+          }
+      }
+      EXPECT_EQ(resolution->outcome == Resolution::Outcome::kLocal, !resolution->accounts.empty());
+      return absl::OkStatus();
+    });
+    return status.ok() ? text : status.ToString();
+  }
+
+  bool MaySendAs(const std::string& account, const std::vector<std::string>& addresses) {
+    bool allowed = false;
+    EXPECT_EQ(directory_->Read([&](DirectoryReader& reader) {
+      auto found = reader.FindAccount(*CanonicalAddress(account));
+      if (!found.ok()) return found.status();
+      auto may = resolver_.MaySendAs(reader, (*found)->account_id, addresses);
+      if (may.ok()) allowed = *may;
+      return may.status();
+    }),
+              absl::OkStatus());
+    return allowed;
+  }
+
+  const AliasLimits limits_{/*max_depth=*/3, /*max_mailboxes=*/5};
+  const Resolver resolver_{"+", limits_};
+  const Upkeep upkeep_{resolver_, limits_};
+  const std::unique_ptr<Directory> directory_ = MakeTestDirectory();
+};
+
+TEST_F(ResolverTest, ExactAddresses) {
+  AddAccount("alice@example.test");
+  AddAccount("\"John Doe\"@example.test");
+  struct {
+    const char* address;
+    const char* expected;
+  } const kCases[] = {
+      {"alice@example.test", "alice@example.test"},
+      {"ALICE@Example.TEST", "alice@example.test"},
+      {"\"alice\"@example.test", "alice@example.test"},
+      {"\"john doe\"@example.test", "\"john doe\"@example.test"},
+      {"bob@example.test", "unknown"},
+      // Domains are separate namespaces: a defect of the predecessor.
+      {"alice@other.test", "unknown"},
+      {"alice@elsewhere.test", "not local"},
+      {"alice@[192.0.2.1]", "not local"},
+      {"alice@sub.example.test", "not local"},
+  };
+  for (const auto& c : kCases) EXPECT_EQ(Resolve(c.address), c.expected) << c.address;
+  EXPECT_THAT(Resolve("alice"), HasSubstr("INVALID_ARGUMENT"));
+  EXPECT_THAT(Resolve(""), HasSubstr("INVALID_ARGUMENT"));
+}
+
+TEST_F(ResolverTest, SubAddresses) {
+  AddAccount("alice@example.test");
+  AddAccount("bob@example.test");
+  AddAccount("alice+work@example.test");
+  AddAlias("sales@example.test", {"bob@example.test"});
+  struct {
+    const char* address;
+    const char* expected;
+  } const kCases[] = {
+      {"alice+list@example.test", "alice@example.test"},
+      {"ALICE+List@example.test", "alice@example.test"},
+      {"alice+@example.test", "alice@example.test"},
+      {"alice+a+b@example.test", "alice@example.test"},
+      // An exact match comes first.
+      {"alice+work@example.test", "alice+work@example.test"},
+      {"sales+q3@example.test", "bob@example.test"},
+      {"+list@example.test", "unknown"},
+      {"carol+list@example.test", "unknown"},
+      {"alice-list@example.test", "unknown"},
+      {"\"alice+with space\"@example.test", "alice@example.test"},
+  };
+  for (const auto& c : kCases) EXPECT_EQ(Resolve(c.address), c.expected) << c.address;
+  EXPECT_EQ(ResolveWith(Resolver("", limits_), "alice+list@example.test"), "unknown");
+  EXPECT_EQ(ResolveWith(Resolver("--", limits_), "alice--list@example.test"), "alice@example.test");
+  EXPECT_EQ(ResolveWith(Resolver("--", limits_), "alice-list@example.test"), "unknown");
+}
+
+TEST_F(ResolverTest, Aliases) {
+  AddAccount("alice@example.test");
+  AddAccount("bob@example.test");
+  AddAccount("carol@other.test");
+  AddAlias("sales@example.test", {"bob@example.test", "carol@other.test"});
+  AddAlias("team@other.test", {"sales@example.test", "alice@example.test", "bob@example.test"});
+  EXPECT_EQ(Resolve("sales@example.test"), "bob@example.test carol@other.test");
+  // Each mailbox once.
+  EXPECT_EQ(Resolve("team@other.test"), "bob@example.test carol@other.test alice@example.test");
+}
+
+TEST_F(ResolverTest, DisabledIsSaid) {
+  AddAccount("alice@example.test");
+  AddAccount("bob@other.test");
+  AddAlias("both@example.test", {"alice@example.test", "bob@other.test"});
+  AddAlias("bobs@example.test", {"bob@other.test"});
+  AddAlias("alices@other.test", {"alice@example.test"});
+  SetEnabled("bob@other.test", false);
+  EXPECT_EQ(Resolve("bob@other.test"), "disabled");
+  EXPECT_EQ(Resolve("bob+x@other.test"), "disabled");
+  EXPECT_EQ(Resolve("both@example.test"), "alice@example.test");
+  EXPECT_EQ(Resolve("bobs@example.test"), "disabled");
+  SetEnabled("bob@other.test", true);
+  SetDomainEnabled("other.test", false);
+  EXPECT_EQ(Resolve("bob@other.test"), "disabled");
+  EXPECT_EQ(Resolve("nobody@other.test"), "disabled");
+  EXPECT_EQ(Resolve("postmaster@other.test"), "disabled");
+  EXPECT_EQ(Resolve("both@example.test"), "alice@example.test");
+  // The alias's own domain counts.
+  EXPECT_EQ(Resolve("alices@other.test"), "disabled");
+  SetDomainEnabled("other.test", true);
+  EXPECT_EQ(Resolve("both@example.test"), "alice@example.test bob@other.test");
+}
+
+TEST_F(ResolverTest, PostmasterIsAlwaysThere) {
+  EXPECT_THAT(Resolve("postmaster"), HasSubstr("FAILED_PRECONDITION"));
+  EXPECT_THAT(Resolve("postmaster@example.test"), HasSubstr("FAILED_PRECONDITION"));
+  EXPECT_EQ(Resolve("postmaster@elsewhere.test"), "not local");
+  // The only account there is.
+  AddAccount("zoe@other.test");
+  EXPECT_EQ(Resolve("postmaster@example.test"), "zoe@other.test");
+  // The domain's first.
+  AddAccount("bob@example.test");
+  AddAccount("alice@example.test");
+  EXPECT_EQ(Resolve("postmaster@example.test"), "bob@example.test");
+  EXPECT_EQ(Resolve("PostMaster@example.test"), "bob@example.test");
+  EXPECT_EQ(Resolve("postmaster+abuse@example.test"), "bob@example.test");
+  EXPECT_EQ(Resolve("postmaster@other.test"), "zoe@other.test");
+  SetEnabled("bob@example.test", false);
+  EXPECT_EQ(Resolve("postmaster@example.test"), "alice@example.test");
+  // Its own.
+  AddAlias("postmaster@example.test", {"zoe@other.test", "alice@example.test"});
+  EXPECT_EQ(Resolve("postmaster@example.test"), "zoe@other.test alice@example.test");
+  // Without a domain: the first one's. RFC 5321 4.5.1.
+  EXPECT_EQ(Resolve("Postmaster"), "zoe@other.test alice@example.test");
+  SetDomainEnabled("example.test", false);
+  EXPECT_EQ(Resolve("postmaster"), "zoe@other.test");
+  // A disabled account of that name does not make postmaster go away.
+  AddAccount("postmaster@other.test");
+  EXPECT_EQ(Resolve("postmaster@other.test"), "postmaster@other.test");
+  SetEnabled("postmaster@other.test", false);
+  EXPECT_EQ(Resolve("postmaster@other.test"), "zoe@other.test");
+}
+
+TEST_F(ResolverTest, LimitsThatWereLoweredAreKept) {
+  AddAccount("alice@example.test");
+  AddAccount("bob@example.test");
+  AddAlias("a@example.test", {"alice@example.test", "bob@example.test"});
+  AddAlias("b@example.test", {"a@example.test"});
+  EXPECT_THAT(ResolveWith(Resolver("+", {1, 5}), "b@example.test"),
+              HasSubstr("more than 1 aliases"));
+  EXPECT_THAT(ResolveWith(Resolver("+", {3, 1}), "b@example.test"),
+              HasSubstr("more than 1 mailboxes"));
+}
+
+TEST_F(ResolverTest, ALoopInTheDatabaseIsFoundNotFollowed) {
+  // Upkeep refuses it; whatever else writes the database may not.
+  AddAccount("alice@example.test");
+  AddAlias("a@example.test", {"alice@example.test"});
+  AddAlias("b@example.test", {"a@example.test"});
+  Change([](DirectoryWriter& w) {
+    return w.UpdateAlias(Alias{{"a", "example.test"}, {{"b", "example.test"}}});
+  });
+  EXPECT_THAT(Resolve("a@example.test"),
+              HasSubstr("a@example.test -> b@example.test -> a@example.test"));
+}
+
+TEST_F(ResolverTest, SenderIdentity) {
+  AddAccount("alice@example.test");
+  AddAccount("bob@example.test");
+  AddAccount("alice@other.test");
+  AddAccount("alice+work@example.test");
+  AddAlias("sales@example.test", {"alice@example.test", "bob@example.test"});
+  AddAlias("team@other.test", {"sales@example.test"});
+  AddAlias("bobs@example.test", {"bob@example.test"});
+  struct {
+    std::vector<std::string> addresses;
+    bool expected;
+  } const kCases[] = {
+      {{"alice@example.test"}, true},
+      {{"ALICE@EXAMPLE.TEST"}, true},
+      {{"alice+list@example.test"}, true},
+      {{"sales@example.test"}, true},
+      {{"sales+q3@example.test"}, true},
+      {{"team@other.test"}, true},
+      {{"alice@example.test", "sales@example.test"}, true},
+      // By the rule that gives the domain's first account postmaster's mail.
+      {{"postmaster@example.test"}, true},
+      {{}, true},
+      {{"bob@example.test"}, false},
+      {{"bobs@example.test"}, false},
+      // Compared whole, not by local part: a defect of the predecessor.
+      {{"alice@other.test"}, false},
+      {{"alice@elsewhere.test"}, false},
+      // Another account's own address, though it looks like a sub-address.
+      {{"alice+work@example.test"}, false},
+      {{"alice@example.test", "bob@example.test"}, false},
+      {{"nobody@example.test"}, false},
+      {{"alice"}, false},
+      {{""}, false},
+      {{"alice@example.test "}, false},
+  };
+  for (const auto& c : kCases) {
+    EXPECT_EQ(MaySendAs("alice@example.test", c.addresses), c.expected)
+        << testing::PrintToString(c.addresses);
+  }
+  SetEnabled("alice@example.test", false);
+  EXPECT_FALSE(MaySendAs("alice@example.test", {"alice@example.test"}));
+  EXPECT_FALSE(MaySendAs("alice@example.test", {}));
+  SetEnabled("alice@example.test", true);
+  SetDomainEnabled("example.test", false);
+  EXPECT_FALSE(MaySendAs("alice@example.test", {"team@other.test"}));
+}
+
+TEST_F(ResolverTest, AnUnknownAccountMaySendAsNobody) {
+  EXPECT_EQ(directory_->Read([&](DirectoryReader& reader) {
+    auto may = resolver_.MaySendAs(reader, "no such id", {});
+    EXPECT_TRUE(may.ok() && !*may);
+    return absl::OkStatus();
+  }),
+            absl::OkStatus());
+}
+
+}  // namespace
+}  // namespace postern::auth

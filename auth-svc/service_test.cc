@@ -1,0 +1,462 @@
+// The whole service over mutual TLS.
+#include "auth-svc/service.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "auth-svc/test_service.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "proto/postern/auth/v1/authentication.grpc.pb.h"
+#include "proto/postern/auth/v1/directory.grpc.pb.h"
+#include "proto/postern/auth/v1/directory_admin.grpc.pb.h"
+#include "services/platform/access.h"
+#include "services/platform/token.h"
+
+namespace postern::auth {
+namespace {
+
+using platform::identity::kGatewayPop3;
+using platform::identity::kGatewaySmtpMx;
+using platform::identity::kGatewaySmtpSubmission;
+using platform::identity::kPosternctl;
+using platform::identity::kRelaySvc;
+using platform::identity::kStoreSvc;
+using testing::HasSubstr;
+using v1::AuthenticateRequest;
+using v1::AuthenticateResponse;
+
+constexpr char kNonce[] = "0123456789abcdef";
+const std::string kRightPlain("\0alice@example.test\0correct horse", 33);
+const std::string kWrongPlain("\0alice@example.test\0wrong horse!!", 33);
+
+using Admin = v1::DirectoryAdminService::Stub;
+
+class ServiceTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(AddDomain("example.test").ok());
+    ASSERT_TRUE(AddAccount("alice@example.test", "correct horse").ok());
+  }
+
+  template <typename Stub, typename Request, typename Response>
+  grpc::Status Call(Stub& stub,
+                    grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                    const Request& request, Response* response) {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
+    return (stub.*method)(&context, request, response);
+  }
+
+  grpc::Status AddDomain(const std::string& name, const std::string& request_id = "") {
+    v1::AddDomainRequest request;
+    request.set_request_id(request_id);
+    request.set_name(name);
+    v1::AddDomainResponse response;
+    return Call(*admin_, &Admin::AddDomain, request, &response);
+  }
+  grpc::Status AddAccount(const std::string& address, const std::string& password,
+                          const std::string& request_id = "") {
+    v1::AddAccountRequest request;
+    request.set_request_id(request_id);
+    request.set_address(address);
+    request.set_password(password);
+    account_.Clear();
+    return Call(*admin_, &Admin::AddAccount, request, &account_);
+  }
+
+  static AuthenticateRequest Start(const std::string& mechanism, v1::Purpose purpose,
+                                   std::optional<std::string> initial_response) {
+    AuthenticateRequest request;
+    request.mutable_start()->set_mechanism(mechanism);
+    request.mutable_start()->set_purpose(purpose);
+    request.mutable_start()->set_session_nonce(kNonce);
+    request.mutable_start()->set_client_address("192.0.2.1");
+    if (initial_response.has_value()) {
+      request.mutable_start()->set_initial_response(*initial_response);
+    }
+    return request;
+  }
+  static AuthenticateRequest Response(const std::string& response) {
+    AuthenticateRequest request;
+    request.set_response(response);
+    return request;
+  }
+
+  struct Exchange {
+    std::vector<AuthenticateResponse> answers;
+    grpc::Status status;
+    const AuthenticateResponse& last() const { return answers.back(); }
+  };
+  // Sends each request after the answer to the one before.
+  Exchange Run(absl::string_view identity, const std::vector<AuthenticateRequest>& requests) {
+    auto stub = v1::AuthenticationService::NewStub(service_.Connect(identity));
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
+    auto stream = stub->Authenticate(&context);
+    Exchange exchange;
+    for (const AuthenticateRequest& request : requests) {
+      if (!stream->Write(request)) break;
+      AuthenticateResponse answer;
+      if (!stream->Read(&answer)) break;
+      exchange.answers.push_back(answer);
+    }
+    stream->WritesDone();
+    AuthenticateResponse more;
+    EXPECT_FALSE(stream->Read(&more));
+    exchange.status = stream->Finish();
+    return exchange;
+  }
+  Exchange LogIn(absl::string_view identity, v1::Purpose purpose, const std::string& plain) {
+    return Run(identity, {Start("PLAIN", purpose, plain)});
+  }
+  AuthenticateResponse::Reason ReasonOf(const std::vector<AuthenticateRequest>& requests) {
+    Exchange exchange = Run(kGatewayPop3, requests);
+    EXPECT_TRUE(exchange.status.ok()) << exchange.status.error_message();
+    EXPECT_EQ(exchange.answers.size(), requests.size());
+    return exchange.answers.empty() ? AuthenticateResponse::REASON_UNSPECIFIED
+                                    : exchange.last().failure().reason();
+  }
+
+  TestService service_;
+  const std::unique_ptr<Admin> admin_ =
+      v1::DirectoryAdminService::NewStub(service_.Connect(kPosternctl));
+  v1::AddAccountResponse account_;
+};
+
+TEST_F(ServiceTest, PlainGivesATokenThatIsBound) {
+  Exchange exchange = LogIn(kGatewayPop3, v1::PURPOSE_MAILDROP, kRightPlain);
+  ASSERT_TRUE(exchange.status.ok()) << exchange.status.error_message();
+  const AuthenticateResponse::Success& success = exchange.last().success();
+  EXPECT_EQ(success.address(), "alice@example.test");
+  const absl::Time now = absl::Now();
+  const absl::Time expires = absl::FromUnixSeconds(success.expires_at());
+  EXPECT_GT(expires, now + absl::Minutes(14));
+  EXPECT_LE(expires, now + absl::Minutes(15));
+
+  auto verifier = *platform::TokenVerifier::Open(service_.public_key_file());
+  const platform::TokenVerifier::Expected expected{v1::PURPOSE_MAILDROP, kGatewayPop3, kNonce, now};
+  auto claims = verifier->Verify(success.token(), expected);
+  ASSERT_TRUE(claims.ok()) << claims.status();
+  EXPECT_EQ(claims->account_id(), account_.account().account_id());
+  EXPECT_EQ(claims->mailbox_id(), account_.account().mailbox_id());
+  EXPECT_EQ(claims->address(), "alice@example.test");
+  EXPECT_EQ(claims->expires_at(), success.expires_at());
+
+  platform::TokenVerifier::Expected other = expected;
+  other.gateway = kGatewaySmtpSubmission;
+  EXPECT_FALSE(verifier->Verify(success.token(), other).ok());
+  other = expected;
+  other.purpose = v1::PURPOSE_SUBMISSION;
+  EXPECT_FALSE(verifier->Verify(success.token(), other).ok());
+  other = expected;
+  other.session_nonce = "fedcba9876543210";
+  EXPECT_FALSE(verifier->Verify(success.token(), other).ok());
+  other = expected;
+  other.now = expires + absl::Seconds(61);
+  EXPECT_FALSE(verifier->Verify(success.token(), other).ok());
+}
+
+TEST_F(ServiceTest, EveryWayToSendCredentials) {
+  struct {
+    const char* name;
+    std::vector<AuthenticateRequest> requests;
+    size_t answers;
+  } const kCases[] = {
+      {"PLAIN at once", {Start("PLAIN", v1::PURPOSE_SUBMISSION, kRightPlain)}, 1},
+      {"PLAIN when asked",
+       {Start("PLAIN", v1::PURPOSE_SUBMISSION, std::nullopt), Response(kRightPlain)},
+       2},
+      {"LOGIN",
+       {Start("LOGIN", v1::PURPOSE_SUBMISSION, std::nullopt), Response("alice@example.test"),
+        Response("correct horse")},
+       3},
+      {"LOGIN with the name at once",
+       {Start("LOGIN", v1::PURPOSE_SUBMISSION, "alice@example.test"), Response("correct horse")},
+       2},
+  };
+  for (const auto& c : kCases) {
+    Exchange exchange = Run(kGatewaySmtpSubmission, c.requests);
+    EXPECT_TRUE(exchange.status.ok()) << c.name << exchange.status.error_message();
+    ASSERT_EQ(exchange.answers.size(), c.answers) << c.name;
+    EXPECT_EQ(exchange.last().success().address(), "alice@example.test") << c.name;
+  }
+}
+
+TEST_F(ServiceTest, FailuresSayLittle) {
+  const auto purpose = v1::PURPOSE_MAILDROP;
+  auto plain = [&](const std::string& response) {
+    return ReasonOf({Start("PLAIN", purpose, response)});
+  };
+  EXPECT_EQ(plain(kWrongPlain), AuthenticateResponse::REASON_INVALID_CREDENTIALS);
+  EXPECT_EQ(plain(std::string("\0nobody@example.test\0correct horse", 34)),
+            AuthenticateResponse::REASON_INVALID_CREDENTIALS);
+  EXPECT_EQ(plain(std::string("\0alice\0correct horse", 20)),
+            AuthenticateResponse::REASON_INVALID_CREDENTIALS);
+  EXPECT_EQ(plain(std::string("bob@example.test\0alice@example.test\0correct horse", 49)),
+            AuthenticateResponse::REASON_INVALID_CREDENTIALS);
+  EXPECT_EQ(plain("no nul"), AuthenticateResponse::REASON_MALFORMED);
+  EXPECT_EQ(plain(std::string((8 << 10) + 1, 'x')), AuthenticateResponse::REASON_MALFORMED);
+  EXPECT_EQ(ReasonOf({Start("CRAM-MD5", purpose, std::nullopt)}),
+            AuthenticateResponse::REASON_UNKNOWN_MECHANISM);
+  AuthenticateRequest cancel;
+  cancel.mutable_cancel();
+  EXPECT_EQ(ReasonOf({Start("LOGIN", purpose, std::nullopt), cancel}),
+            AuthenticateResponse::REASON_CANCELLED);
+  v1::SetAccountEnabledRequest disable;
+  disable.set_address("alice@example.test");
+  v1::SetAccountEnabledResponse disabled;
+  ASSERT_TRUE(Call(*admin_, &Admin::SetAccountEnabled, disable, &disabled).ok());
+  EXPECT_EQ(plain(kRightPlain), AuthenticateResponse::REASON_INVALID_CREDENTIALS);
+}
+
+TEST_F(ServiceTest, AGatewayGetsTokensForItsOwnPurposeOnly) {
+  for (const auto& [identity, purpose] : {std::pair{kGatewayPop3, v1::PURPOSE_SUBMISSION},
+                                          std::pair{kGatewaySmtpSubmission, v1::PURPOSE_MAILDROP},
+                                          std::pair{kGatewayPop3, v1::PURPOSE_UNSPECIFIED}}) {
+    Exchange exchange = LogIn(identity, purpose, kRightPlain);
+    EXPECT_EQ(exchange.status.error_code(), grpc::StatusCode::PERMISSION_DENIED);
+    EXPECT_TRUE(exchange.answers.empty());
+  }
+}
+
+TEST_F(ServiceTest, WrongExchangesAreRefused) {
+  AuthenticateRequest short_nonce = Start("PLAIN", v1::PURPOSE_MAILDROP, kRightPlain);
+  short_nonce.mutable_start()->set_session_nonce("short");
+  const AuthenticateRequest start = Start("LOGIN", v1::PURPOSE_MAILDROP, std::nullopt);
+  for (const std::vector<AuthenticateRequest>& requests :
+       std::vector<std::vector<AuthenticateRequest>>{
+           {short_nonce}, {AuthenticateRequest()}, {Response("x")}, {start, start}}) {
+    Exchange exchange = Run(kGatewayPop3, requests);
+    EXPECT_EQ(exchange.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  }
+  // Left in the middle, by half and for good.
+  EXPECT_EQ(Run(kGatewayPop3, {}).status.error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_EQ(Run(kGatewayPop3, {start}).status.error_code(), grpc::StatusCode::CANCELLED);
+}
+
+TEST_F(ServiceTest, ExchangesThatAreDroppedDoNoHarm) {
+  auto stub = v1::AuthenticationService::NewStub(service_.Connect(kGatewayPop3));
+  for (int i = 0; i < 50; ++i) {
+    grpc::ClientContext context;
+    auto stream = stub->Authenticate(&context);
+    stream->Write(i % 2 == 0 ? Start("LOGIN", v1::PURPOSE_MAILDROP, std::nullopt)
+                             : Start("PLAIN", v1::PURPOSE_MAILDROP, kWrongPlain));
+    context.TryCancel();
+    stream->Finish();
+  }
+  EXPECT_TRUE(LogIn(kGatewayPop3, v1::PURPOSE_MAILDROP, kRightPlain).last().has_success());
+}
+
+TEST_F(ServiceTest, ManyLogInAtOnce) {
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 8; ++i) {
+    threads.emplace_back([this, i] {
+      for (int j = 0; j < 5; ++j) {
+        Exchange exchange =
+            LogIn(kGatewayPop3, v1::PURPOSE_MAILDROP, i % 2 == 0 ? kRightPlain : kWrongPlain);
+        ASSERT_EQ(exchange.answers.size(), 1u);
+        EXPECT_EQ(exchange.last().has_success(), i % 2 == 0);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST_F(ServiceTest, NewPasswordEndsTheOldOneAtOnce) {
+  ASSERT_TRUE(LogIn(kGatewayPop3, v1::PURPOSE_MAILDROP, kRightPlain).last().has_success());
+  v1::SetPasswordRequest request;
+  request.set_address("alice@example.test");
+  request.set_password("battery staple");
+  v1::SetPasswordResponse response;
+  ASSERT_TRUE(Call(*admin_, &Admin::SetPassword, request, &response).ok());
+  EXPECT_TRUE(LogIn(kGatewayPop3, v1::PURPOSE_MAILDROP, kRightPlain).last().has_failure());
+}
+
+TEST_F(ServiceTest, DirectoryAnswersGateways) {
+  auto directory = v1::DirectoryService::NewStub(service_.Connect(kGatewaySmtpMx));
+  auto resolve = [&](const std::string& address) {
+    v1::ResolveRecipientRequest request;
+    request.set_address(address);
+    v1::ResolveRecipientResponse response;
+    grpc::Status status =
+        Call(*directory, &v1::DirectoryService::Stub::ResolveRecipient, request, &response);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    return response;
+  };
+  v1::ResolveRecipientResponse alice = resolve("Alice+list@example.test");
+  EXPECT_EQ(alice.outcome(), v1::ResolveRecipientResponse::OUTCOME_LOCAL);
+  ASSERT_EQ(alice.mailboxes_size(), 1);
+  EXPECT_EQ(alice.mailboxes(0).mailbox_id(), account_.account().mailbox_id());
+  EXPECT_EQ(alice.mailboxes(0).address(), "alice@example.test");
+  EXPECT_EQ(resolve("postmaster").mailboxes(0).address(), "alice@example.test");
+  EXPECT_EQ(resolve("bob@example.test").outcome(), v1::ResolveRecipientResponse::OUTCOME_UNKNOWN);
+  EXPECT_EQ(resolve("bob@elsewhere.test").outcome(),
+            v1::ResolveRecipientResponse::OUTCOME_NOT_LOCAL);
+
+  v1::CheckSenderIdentityRequest check;
+  check.set_account_id(account_.account().account_id());
+  check.add_addresses("alice@example.test");
+  v1::CheckSenderIdentityResponse checked;
+  ASSERT_TRUE(
+      Call(*directory, &v1::DirectoryService::Stub::CheckSenderIdentity, check, &checked).ok());
+  EXPECT_TRUE(checked.allowed());
+  for (int i = 0; i < 100; ++i) check.add_addresses("alice@example.test");
+  EXPECT_EQ(Call(*directory, &v1::DirectoryService::Stub::CheckSenderIdentity, check, &checked)
+                .error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
+
+  ASSERT_TRUE(AddDomain("a.test").ok());
+  v1::ListLocalDomainsRequest list;
+  list.set_page_size(1);
+  v1::ListLocalDomainsResponse page;
+  ASSERT_TRUE(Call(*directory, &v1::DirectoryService::Stub::ListLocalDomains, list, &page).ok());
+  EXPECT_EQ(page.domains(0), "a.test");
+  list.set_page_token(page.next_page_token());
+  page.Clear();
+  ASSERT_TRUE(Call(*directory, &v1::DirectoryService::Stub::ListLocalDomains, list, &page).ok());
+  EXPECT_EQ(page.domains(0), "example.test");
+  EXPECT_EQ(page.next_page_token(), "");
+}
+
+TEST_F(ServiceTest, ListsPageThroughEverything) {
+  for (int i = 0; i < 7; ++i) {
+    ASSERT_TRUE(AddAccount(absl::StrCat("\"user ", i, "\"@example.test"), "correct horse").ok());
+  }
+  std::vector<std::string> seen;
+  v1::ListAccountsRequest request;
+  request.set_page_size(3);
+  do {
+    v1::ListAccountsResponse page;
+    grpc::Status status = Call(*admin_, &Admin::ListAccounts, request, &page);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    ASSERT_LE(page.accounts_size(), 3);
+    for (const v1::Account& account : page.accounts()) seen.push_back(account.address());
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  ASSERT_EQ(seen.size(), 8u);
+  EXPECT_EQ(seen.front(), "alice@example.test");
+  EXPECT_EQ(seen.back(), "\"user 6\"@example.test");
+
+  v1::ListAccountsResponse page;
+  auto code = [&] { return Call(*admin_, &Admin::ListAccounts, request, &page).error_code(); };
+  request.set_page_token("no token");
+  EXPECT_EQ(code(), grpc::StatusCode::INVALID_ARGUMENT);
+  request.clear_page_token();
+  request.set_page_size(1001);
+  EXPECT_EQ(code(), grpc::StatusCode::INVALID_ARGUMENT);
+  request.set_page_size(-1);
+  EXPECT_EQ(code(), grpc::StatusCode::INVALID_ARGUMENT);
+  request.set_page_size(0);
+  request.set_domain("nowhere.test");
+  EXPECT_EQ(code(), grpc::StatusCode::NOT_FOUND);
+  request.clear_domain();
+  request.set_address("ALICE@example.test");
+  ASSERT_EQ(code(), grpc::StatusCode::OK);
+  EXPECT_EQ(page.accounts_size(), 1);
+}
+
+TEST_F(ServiceTest, ARequestIdTakesEffectOnce) {
+  ASSERT_TRUE(AddAccount("bob@example.test", "correct horse", "one").ok());
+  const std::string id = account_.account().account_id();
+  ASSERT_TRUE(AddAccount("bob@example.test", "correct horse", "one").ok());
+  EXPECT_EQ(account_.account().account_id(), id);
+  EXPECT_EQ(AddAccount("bob@example.test", "correct horse", "two").error_code(),
+            grpc::StatusCode::ALREADY_EXISTS);
+  EXPECT_EQ(AddAccount("carol@example.test", "correct horse", "one").error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(AddDomain("other.test", std::string(65, 'x')).error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
+  // What was refused was not answered for good.
+  EXPECT_EQ(AddAccount("bob@other.test", "correct horse", "three").error_code(),
+            grpc::StatusCode::NOT_FOUND);
+  ASSERT_TRUE(AddDomain("other.test").ok());
+  EXPECT_TRUE(AddAccount("bob@other.test", "correct horse", "three").ok());
+}
+
+TEST_F(ServiceTest, BadPasswordsAreRefusedAndNotRepeated) {
+  for (const std::string& password :
+       {std::string("secret!"), std::string(1025, 's'), std::string("secret\0password", 15)}) {
+    grpc::Status status = AddAccount("bob@example.test", password);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    EXPECT_THAT(status.error_message(), testing::Not(HasSubstr("secret")));
+  }
+}
+
+TEST_F(ServiceTest, AliasesByRpc) {
+  v1::AddAliasRequest add;
+  add.mutable_alias()->set_address("Sales@example.test");
+  add.mutable_alias()->add_targets("alice@example.test");
+  v1::AddAliasResponse added;
+  ASSERT_TRUE(Call(*admin_, &Admin::AddAlias, add, &added).ok());
+  EXPECT_EQ(added.alias().address(), "sales@example.test");
+  v1::SetAliasTargetsRequest set;
+  *set.mutable_alias() = added.alias();
+  set.mutable_alias()->add_targets("sales@example.test");
+  v1::SetAliasTargetsResponse changed;
+  grpc::Status loop = Call(*admin_, &Admin::SetAliasTargets, set, &changed);
+  EXPECT_EQ(loop.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(loop.error_message(), HasSubstr("sales@example.test -> sales@example.test"));
+  v1::RemoveAccountRequest remove;
+  remove.set_address("alice@example.test");
+  v1::RemoveAccountResponse removed;
+  EXPECT_EQ(Call(*admin_, &Admin::RemoveAccount, remove, &removed).error_code(),
+            grpc::StatusCode::FAILED_PRECONDITION);
+  v1::ListAliasesResponse list;
+  ASSERT_TRUE(Call(*admin_, &Admin::ListAliases, v1::ListAliasesRequest(), &list).ok());
+  ASSERT_EQ(list.aliases_size(), 1);
+  EXPECT_EQ(list.aliases(0).targets(0), "alice@example.test");
+}
+
+TEST_F(ServiceTest, OnlyThoseWhoMayCall) {
+  for (absl::string_view identity :
+       {kGatewaySmtpMx, kGatewaySmtpSubmission, kGatewayPop3, kRelaySvc, kStoreSvc}) {
+    auto admin = v1::DirectoryAdminService::NewStub(service_.Connect(identity));
+    v1::ListAccountsResponse accounts;
+    EXPECT_EQ(Call(*admin, &Admin::ListAccounts, v1::ListAccountsRequest(), &accounts).error_code(),
+              grpc::StatusCode::PERMISSION_DENIED)
+        << identity;
+  }
+  for (absl::string_view identity : {kGatewaySmtpMx, kRelaySvc, kStoreSvc, kPosternctl}) {
+    EXPECT_EQ(LogIn(identity, v1::PURPOSE_MAILDROP, kRightPlain).status.error_code(),
+              grpc::StatusCode::PERMISSION_DENIED)
+        << identity;
+  }
+  for (absl::string_view identity : {kGatewayPop3, kStoreSvc, kPosternctl}) {
+    auto directory = v1::DirectoryService::NewStub(service_.Connect(identity));
+    v1::ResolveRecipientResponse response;
+    EXPECT_EQ(Call(*directory, &v1::DirectoryService::Stub::ResolveRecipient,
+                   v1::ResolveRecipientRequest(), &response)
+                  .error_code(),
+              grpc::StatusCode::PERMISSION_DENIED)
+        << identity;
+  }
+}
+
+TEST(CheckConfig, Separator) {
+  struct {
+    const char* separator;
+    bool good;
+  } const kCases[] = {{"+", true},  {"", true},   {"--", true},     {"a", false},
+                      {"@", false}, {" ", false}, {"+++++", false}, {"\xc3\xa9", false}};
+  for (const auto& c : kCases) {
+    config::v1::AuthSvc config;
+    config.set_subaddress_separator(c.separator);
+    absl::Status status = CheckConfig(config);
+    EXPECT_EQ(status.ok(), c.good) << c.separator;
+    if (!c.good) {
+      EXPECT_THAT(std::string(status.message()), HasSubstr("subaddress_separator"));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace postern::auth

@@ -1,0 +1,201 @@
+// posternctl against a real auth-svc, over mutual TLS.
+#include "ctl/posternctl.h"
+
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "auth-svc/test_service.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "services/platform/access.h"
+
+namespace postern::ctl {
+namespace {
+
+using testing::HasSubstr;
+using testing::MatchesRegex;
+
+class PosternctlTest : public testing::Test {
+ protected:
+  PosternctlTest() { WriteConfig(config_file_, platform::identity::kPosternctl, service_.port()); }
+
+  void WriteConfig(const std::string& file, absl::string_view identity, int port) {
+    const auto tls = service_.pki().IssueIdentity(identity);
+    std::ofstream(file) << "mtls:\n  certificate_file: " << tls.certificate_file()
+                        << "\n  private_key_file: " << tls.private_key_file()
+                        << "\n  ca_file: " << tls.ca_file()
+                        << "\nauth_svc:\n  target: 127.0.0.1:" << port
+                        << "\nstore_svc:\n  target: 127.0.0.1:1\n"
+                        << "relay_svc:\n  target: 127.0.0.1:1\n";
+  }
+
+  struct Result {
+    int exit_code;
+    std::string out;
+    std::string err;
+  };
+  Result RunRaw(std::vector<std::string> arguments, const std::string& input = "") {
+    std::istringstream in(input);
+    std::ostringstream out;
+    std::ostringstream err;
+    const int exit_code = ctl::Run(std::move(arguments), in, out, err);
+    return {exit_code, out.str(), err.str()};
+  }
+  Result RunWith(const std::string& config, std::vector<std::string> arguments,
+                 const std::string& input = "") {
+    arguments.insert(arguments.begin(), {"--config", config});
+    return RunRaw(std::move(arguments), input);
+  }
+  // What it prints when it goes well.
+  std::string Ok(std::vector<std::string> arguments, const std::string& input = "") {
+    Result result = RunWith(config_file_, std::move(arguments), input);
+    EXPECT_EQ(result.exit_code, kDone) << result.err;
+    EXPECT_EQ(result.err, "");
+    return result.out;
+  }
+  // The error when it doesn't: always one line.
+  std::string Fails(int exit_code, std::vector<std::string> arguments,
+                    const std::string& input = "") {
+    Result result = RunWith(config_file_, std::move(arguments), input);
+    EXPECT_EQ(result.exit_code, exit_code) << result.err;
+    EXPECT_EQ(result.out, "");
+    EXPECT_EQ(result.err.find('\n'), result.err.size() - 1) << result.err;
+    return result.err;
+  }
+
+  auth::TestService service_;
+  const std::string config_file_ = service_.folder() + "/posternctl.yaml";
+};
+
+TEST_F(PosternctlTest, Domains) {
+  EXPECT_EQ(Ok({"domain", "list"}), "no domains\n");
+  EXPECT_EQ(Ok({"--json", "domain", "list"}), "{\"domains\": []}\n");
+  EXPECT_EQ(Ok({"domain", "add", "Example.test"}), "domain example.test added\n");
+  EXPECT_EQ(Ok({"domain", "add", "a.test", "--json"}),
+            "{\"name\": \"a.test\", \"enabled\": true}\n");
+  EXPECT_EQ(Ok({"domain", "disable", "a.test"}), "domain a.test is disabled\n");
+  EXPECT_EQ(Ok({"domain", "list"}),
+            "DOMAIN        STATE\n"
+            "a.test        disabled\n"
+            "example.test  enabled\n");
+  EXPECT_EQ(Ok({"--json", "domain", "list"}),
+            "{\"domains\": [{\"name\": \"a.test\", \"enabled\": false}, "
+            "{\"name\": \"example.test\", \"enabled\": true}]}\n");
+  EXPECT_EQ(Ok({"domain", "remove", "a.test"}), "domain a.test removed\n");
+  EXPECT_EQ(Fails(kRefused, {"domain", "remove", "a.test"}),
+            "posternctl: there is no domain a.test\n");
+}
+
+TEST_F(PosternctlTest, AccountsAndTheirPasswords) {
+  Ok({"domain", "add", "example.test"});
+  EXPECT_THAT(Ok({"account", "add", "alice@example.test", "--password-stdin"}, "correct horse\n"),
+              MatchesRegex("account alice@example.test added, mailbox [0-9a-f]{32}\n"));
+  EXPECT_THAT(
+      Ok({"--json", "account", "add", "bob@example.test", "--password-stdin"}, "correct horse\r\n"),
+      MatchesRegex("\\{\"account_id\": \"[0-9a-f]{32}\", \"address\": \"bob@example.test\", "
+                   "\"mailbox_id\": \"[0-9a-f]{32}\", \"enabled\": true\\}\n"));
+  EXPECT_EQ(
+      Ok({"account", "set-password", "bob@example.test", "--password-stdin"}, "battery staple"),
+      "password of bob@example.test set\n");
+  EXPECT_THAT(Ok({"account", "list", "--domain", "example.test"}),
+              MatchesRegex("ADDRESS             STATE    MAILBOX\n"
+                           "alice@example.test  enabled  [0-9a-f]{32}\n"
+                           "bob@example.test    enabled  [0-9a-f]{32}\n"));
+  EXPECT_EQ(Ok({"account", "disable", "bob@example.test"}),
+            "account bob@example.test is disabled\n");
+  EXPECT_EQ(Ok({"--json", "account", "enable", "bob@example.test"}),
+            "{\"enabled\": \"bob@example.test\"}\n");
+  EXPECT_THAT(Ok({"account", "remove", "bob@example.test"}), HasSubstr("mailbox purge"));
+  EXPECT_THAT(Fails(kRefused, {"account", "remove", "bob@example.test"}),
+              HasSubstr("there is no account bob@example.test"));
+}
+
+TEST_F(PosternctlTest, BadPasswords) {
+  Ok({"domain", "add", "example.test"});
+  const std::vector<std::string> add = {"account", "add", "alice@example.test", "--password-stdin"};
+  EXPECT_THAT(Fails(kWrongUse, add, ""), HasSubstr("standard input is empty"));
+  EXPECT_THAT(Fails(kWrongUse, add, std::string(5000, 'x')), HasSubstr("too long"));
+  EXPECT_THAT(Fails(kRefused, add, "short\n"), HasSubstr("8 to 1024"));
+  EXPECT_THAT(Fails(kRefused, add, "\n"), HasSubstr("8 to 1024"));
+  // Never as an argument: that every user of the machine could read.
+  EXPECT_THAT(Fails(kWrongUse, {"account", "add", "alice@example.test", "correct horse"}),
+              HasSubstr("--help"));
+}
+
+TEST_F(PosternctlTest, Aliases) {
+  Ok({"domain", "add", "example.test"});
+  Ok({"account", "add", "alice@example.test", "--password-stdin"}, "correct horse\n");
+  Ok({"account", "add", "bob@example.test", "--password-stdin"}, "correct horse\n");
+  EXPECT_EQ(Ok({"alias", "add", "sales@example.test", "alice@example.test", "bob@example.test"}),
+            "sales@example.test leads to alice@example.test, bob@example.test\n");
+  EXPECT_EQ(Ok({"alias", "set", "sales@example.test", "bob@example.test"}),
+            "sales@example.test leads to bob@example.test\n");
+  EXPECT_EQ(Ok({"--json", "alias", "list"}),
+            "{\"aliases\": [{\"address\": \"sales@example.test\", \"targets\": "
+            "[\"bob@example.test\"]}]}\n");
+  EXPECT_THAT(Fails(kRefused, {"alias", "set", "sales@example.test", "sales@example.test"}),
+              HasSubstr("sales@example.test -> sales@example.test"));
+  EXPECT_THAT(Fails(kRefused, {"account", "remove", "bob@example.test"}),
+              HasSubstr("target of sales@example.test"));
+  EXPECT_EQ(Ok({"alias", "remove", "sales@example.test"}), "alias sales@example.test removed\n");
+}
+
+TEST_F(PosternctlTest, ListsAreComplete) {
+  for (int i = 0; i < 120; ++i) Ok({"domain", "add", absl::StrCat("d", i, ".test")});
+  const std::string list = Ok({"domain", "list"});
+  EXPECT_EQ(std::count(list.begin(), list.end(), '\n'), 121);
+}
+
+TEST_F(PosternctlTest, WrongCommandLines) {
+  for (const std::vector<std::string>& arguments :
+       std::vector<std::vector<std::string>>{{},
+                                             {"domain"},
+                                             {"domain", "add"},
+                                             {"nonsense"},
+                                             {"domain", "nonsense"},
+                                             {"alias", "add", "a@example.test"},
+                                             {"queue", "retry"},
+                                             {"queue", "retry", "--json"},
+                                             {"queue", "retry", "id", "--all"},
+                                             {"domain", "list", "--nonsense"},
+                                             {"mailbox", "purge"}}) {
+    EXPECT_THAT(Fails(kWrongUse, arguments), HasSubstr("--help"))
+        << testing::PrintToString(arguments);
+  }
+  EXPECT_EQ(RunRaw({"domain", "list"}).exit_code, kWrongUse);
+  EXPECT_THAT(RunRaw({"domain", "list"}).err, HasSubstr("POSTERNCTL_CONFIG"));
+  EXPECT_EQ(RunWith("/nonexistent.yaml", {"domain", "list"}).exit_code, kWrongUse);
+}
+
+TEST_F(PosternctlTest, ConfigurationFromTheEnvironment) {
+  setenv("POSTERNCTL_CONFIG", config_file_.c_str(), 1);
+  EXPECT_EQ(RunRaw({"domain", "list"}).out, "no domains\n");
+  unsetenv("POSTERNCTL_CONFIG");
+}
+
+TEST_F(PosternctlTest, HelpExplains) {
+  Result help = RunRaw({"--help"});
+  EXPECT_EQ(help.exit_code, kDone);
+  for (const char* word : {"domain", "account", "alias", "mailbox", "queue", "Exit codes",
+                           "POSTERNCTL_CONFIG", "--json"}) {
+    EXPECT_THAT(help.out, HasSubstr(word));
+  }
+  EXPECT_THAT(RunRaw({"account", "add", "--help"}).out, HasSubstr("--password-stdin"));
+}
+
+TEST_F(PosternctlTest, SaysWhoDoesNotAnswerAndWhatToLookAt) {
+  EXPECT_THAT(Fails(kRefused, {"queue", "list"}),
+              testing::AllOf(HasSubstr("relay-svc at 127.0.0.1:1"), HasSubstr("relay_svc.target"),
+                             HasSubstr(config_file_)));
+  const std::string other = service_.folder() + "/other.yaml";
+  WriteConfig(other, platform::identity::kGatewayPop3, service_.port());
+  Result result = RunWith(other, {"domain", "list"});
+  EXPECT_EQ(result.exit_code, kRefused);
+  EXPECT_THAT(result.err, HasSubstr("must have the identity posternctl"));
+}
+
+}  // namespace
+}  // namespace postern::ctl
