@@ -1,6 +1,8 @@
 // Whole sessions on real sockets, with the services' fakes.
 #include "gateway-smtp/session.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <functional>
 #include <future>
@@ -70,6 +72,15 @@ class HeldDeliveryClient : public clients::DeliveryClient {
 
   store::v1::DeliverRequest request_;
   std::promise<clients::Done<Response>> asked_;
+};
+
+// A store that takes everything and keeps nothing.
+class OpenDeliveryClient : public HeldDeliveryClient {
+ public:
+  void Deliver(const platform::CallContext&, store::v1::DeliverRequest,
+               clients::Done<Response> done) override {
+    done(Response());
+  }
 };
 
 class SessionTest : public testing::Test {
@@ -584,6 +595,28 @@ TEST_F(SessionTest, TooManyMailboxesForOneRequest) {
   ASSERT_TRUE(Says(*client, "MAIL FROM:<>\r\n", "250"));
   EXPECT_TRUE(Says(*client, "RCPT TO:<everyone@example.test>\r\n", "452 4.5.3"));
   EXPECT_TRUE(Says(*client, "RCPT TO:<alice@example.test>\r\n", "250"));
+}
+
+// What a message took is given back, not kept for the next.
+TEST_F(SessionTest, AnIdleSessionHoldsNoBuffer) {
+  OpenDeliveryClient open;
+  setup_.delivery = &open;
+  WithTls();
+  listener_.set_implicit_tls(true);
+  StartMx();
+  std::vector<std::unique_ptr<TestClient>> clients;
+  for (int i = 0; i < 30; ++i) clients.push_back(Open());
+  // Once for what is only made once.
+  const std::string message = Much(60 << 10) + ".\r\n";
+  const auto send = [&](TestClient& client) {
+    return Envelope(client, "alice@example.test") && Says(client, message, "250");
+  };
+  ASSERT_TRUE(send(*clients[0]));
+  const size_t before = mallinfo2().uordblks;
+  for (size_t i = 1; i < clients.size(); ++i) ASSERT_TRUE(send(*clients[i]));
+  const size_t after = mallinfo2().uordblks;
+  // The client's end is in it too.
+  EXPECT_LT(after, before + (clients.size() - 1) * (6 << 10));
 }
 
 }  // namespace

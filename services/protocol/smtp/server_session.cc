@@ -307,7 +307,7 @@ class ServerSession::Impl {
   Action Run() {
     while (true) {
       if (closing_) {
-        input_ = std::string();
+        DropInput(input_.size());
         return Ask(Waiting::kNothing, action::Close{});
       }
       if (output_.size() > kMaxOutput) return Ask(Waiting::kDone, action::Flush{});
@@ -318,9 +318,14 @@ class ServerSession::Impl {
 
   Action ReadMore() {
     // What remains is a part of a line. An idle session holds no buffer.
-    if (consumed_ > 0) input_ = input_.substr(consumed_);
-    consumed_ = 0;
+    if (consumed_ > 0) DropInput(consumed_);
     return Ask(Waiting::kOctets, action::Read{});
+  }
+
+  // Assigning a short string would keep the capacity of the long one.
+  void DropInput(size_t octets) {
+    std::string(input_, octets).swap(input_);
+    consumed_ = 0;
   }
 
   std::optional<Action> TakeData() {
@@ -535,8 +540,7 @@ class ServerSession::Impl {
       Say(220, "2.0.0", "Ready to start TLS");
       // Commands that were sent ahead in clear must not be taken for commands within TLS
       // (RFC 3207 4.2; CVE-2011-0411).
-      input_ = std::string();
-      consumed_ = 0;
+      DropInput(input_.size());
       return Ask(Waiting::kTls, action::StartTls{});
     }
     return std::nullopt;
