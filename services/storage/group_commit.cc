@@ -186,10 +186,8 @@ struct GroupCommit::Rep {
     platform::Log(platform::LogLevel::kError, "commit failed",
                   {{"database", options.name}, {"status", failed.ToString()}});
     RollBack();
-    // A write that was refused keeps its own answer; none keeps an OK.
-    for (Waiting& one : group) {
-      if (one.status.ok()) one.status = failed;
-    }
+    // A refusal too: it may have been for what another write did that is now undone.
+    for (Waiting& one : group) one.status = failed;
   }
 
   // A savepoint for each write costs a tenth of the throughput, and a write that is refused has

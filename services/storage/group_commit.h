@@ -21,9 +21,10 @@ class GroupCommit {
   // another write failed half-way), so it must not consume what it captured. Cheapest when it
   // checks all that may refuse it before its first change.
   using Write = absl::AnyInvocable<absl::Status(Sqlite&)>;
-  // Runs on the writer thread after the commit is durable (or failed): the write's own status, or
-  // the commit's (UNAVAILABLE, or RESOURCE_EXHAUSTED for a full disk). Must not block, and must not
-  // submit again when the answer was RESOURCE_EXHAUSTED from Submit itself, which runs it at once.
+  // Runs on the writer thread after the commit is durable (or failed): the write's own status, or,
+  // for every write of the group, the commit's (UNAVAILABLE; RESOURCE_EXHAUSTED for a full disk).
+  // Must not block. Submit itself runs it at once with RESOURCE_EXHAUSTED when too many wait: it
+  // must not submit again then.
   using Done = absl::AnyInvocable<void(absl::Status)>;
 
   struct Options {

@@ -219,14 +219,13 @@ TEST_F(GroupCommitTest, ACommitThatFailsFailsAllAndTheNextIsGood) {
     const std::vector<absl::Status> statuses = [&] {
       std::vector<GroupCommit::Write> writes;
       for (int i = 0; i < 5; ++i) writes.push_back(Insert(10 + i));
-      writes.push_back([](Sqlite&) { return absl::AbortedError("its own answer"); });
+      writes.push_back(
+          [](Sqlite&) { return absl::AbortedError("refused, perhaps for one of those"); });
       return RunAsOneGroup(std::move(writes));
     }();
-    for (int i = 0; i < 5; ++i) {
-      EXPECT_TRUE(absl::IsUnavailable(statuses[i]) || absl::IsResourceExhausted(statuses[i]))
-          << statuses[i];
+    for (const absl::Status& status : statuses) {
+      EXPECT_TRUE(absl::IsUnavailable(status) || absl::IsResourceExhausted(status)) << status;
     }
-    EXPECT_TRUE(absl::IsAborted(statuses[5])) << statuses[5];
   }
   EXPECT_EQ(Number("SELECT count(*) FROM t"), 1);
   absl::Notification last;

@@ -1,0 +1,42 @@
+#include "store-svc/rpc/delivery_request.h"
+
+#include <string>
+#include <utility>
+
+#include "absl/container/flat_hash_set.h"
+#include "store-svc/domain/envelope.h"
+
+namespace postern::store {
+namespace {
+
+constexpr size_t kDeliveryIdOctets = 16;
+// All of them are in one commit, which others wait for.
+constexpr int kMaxRecipients = 1000;
+
+}  // namespace
+
+absl::StatusOr<Delivery> ParseDeliveryHeader(const v1::DeliveryHeader& header) {
+  if (header.delivery_id().size() != kDeliveryIdOctets) {
+    return absl::InvalidArgumentError("a delivery_id has 16 octets");
+  }
+  if (header.recipients().empty() || header.recipients_size() > kMaxRecipients) {
+    return absl::InvalidArgumentError("a delivery has 1 to 1000 recipients");
+  }
+  Delivery delivery{.delivery_id = header.delivery_id()};
+  delivery.recipients.reserve(header.recipients_size());
+  absl::flat_hash_set<std::string> seen;
+  for (const v1::DeliveryRecipient& recipient : header.recipients()) {
+    absl::StatusOr<MailboxId> mailbox = MailboxId::Parse(recipient.mailbox_id());
+    if (!mailbox.ok()) return mailbox.status();
+    absl::StatusOr<std::string> prefix = EnvelopePrefix(
+        header.envelope_sender(), recipient.address(), recipient.original_recipient());
+    if (!prefix.ok()) return prefix.status();
+    if (header.recipients_size() > 1 && !seen.insert(std::string(mailbox->octets())).second) {
+      continue;
+    }
+    delivery.recipients.push_back({*std::move(mailbox), *std::move(prefix)});
+  }
+  return delivery;
+}
+
+}  // namespace postern::store

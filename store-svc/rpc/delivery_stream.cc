@@ -1,0 +1,120 @@
+#include "store-svc/rpc/delivery_stream.h"
+
+#include <utility>
+
+#include "services/platform/rpc.h"
+#include "store-svc/rpc/delivery_outcome.h"
+#include "store-svc/rpc/delivery_request.h"
+
+namespace postern::store {
+
+DeliveryStream::DeliveryStream(MailStore* store, uint64_t max_message_octets,
+                               std::atomic<int>* streams, grpc::CallbackServerContext* context,
+                               v1::DeliverResponse* response)
+    : store_(store),
+      max_message_octets_(max_message_octets),
+      streams_(streams),
+      context_(context),
+      response_(response),
+      call_(platform::ReadCallContext(*context)) {
+  StartRead(&request_);
+}
+
+DeliveryStream::~DeliveryStream() { --*streams_; }
+
+void DeliveryStream::OnReadDone(bool ok) {
+  if (!ok) {
+    // No more chunks: either the client is through, or the stream broke, which this alone does not
+    // tell, and half a message must not be taken for a whole one. Sending the headers does: on a
+    // stream that the client half-closed it succeeds, on a broken or cancelled one it fails.
+    StartSendInitialMetadata();
+    return;
+  }
+  if (!has_header_) {
+    if (absl::Status status = TakeHeader(); !status.ok()) {
+      FinishWith(status);
+    } else {
+      StartRead(&request_);
+    }
+    return;
+  }
+  absl::StatusOr<bool> storing = TakeChunk();
+  if (!storing.ok()) {
+    FinishWith(storing.status());
+  } else if (!*storing) {
+    StartRead(&request_);
+  }
+}
+
+absl::Status DeliveryStream::TakeHeader() {
+  if (!request_.has_header()) return absl::InvalidArgumentError("the first part is the header");
+  absl::StatusOr<Delivery> delivery = ParseDeliveryHeader(request_.header());
+  if (!delivery.ok()) return delivery.status();
+  delivery_ = *std::move(delivery);
+  has_header_ = true;
+  body_ = store_->StageBody();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> DeliveryStream::TakeChunk() {
+  if (request_.part_case() != v1::DeliverStreamRequest::kChunk) {
+    return absl::InvalidArgumentError("after the header come chunks");
+  }
+  std::string& chunk = *request_.mutable_chunk();
+  if (chunk.size() > kMaxPieceOctets) {
+    return absl::InvalidArgumentError("a chunk has at most 256 KiB");
+  }
+  octets_ += chunk.size();
+  if (octets_ > max_message_octets_) return absl::InvalidArgumentError("the message is too large");
+  if (gathered_.empty()) {
+    gathered_ = std::move(chunk);
+    return false;
+  }
+  if (gathered_.size() + chunk.size() <= kMaxPieceOctets) {
+    gathered_ += chunk;
+    return false;
+  }
+  std::string full = std::exchange(gathered_, std::move(chunk));
+  Append(std::move(full), /*then_deliver=*/false);
+  return true;
+}
+
+void DeliveryStream::Append(std::string piece, bool then_deliver) {
+  body_->Append(piece, [this, then_deliver](absl::Status status) {
+    if (!status.ok()) {
+      FinishWith(status);
+    } else if (then_deliver) {
+      Deliver();
+    } else {
+      StartRead(&request_);
+    }
+  });
+}
+
+void DeliveryStream::OnSendInitialMetadataDone(bool ok) {
+  if (!ok || context_->IsCancelled()) {
+    FinishWith(absl::CancelledError("the stream broke"));
+  } else if (!has_header_) {
+    FinishWith(absl::InvalidArgumentError("the first part is the header"));
+  } else if (!gathered_.empty()) {
+    Append(std::exchange(gathered_, std::string()), /*then_deliver=*/true);
+  } else {
+    Deliver();
+  }
+}
+
+void DeliveryStream::Deliver() {
+  const size_t recipients = delivery_.recipients.size();
+  body_->Deliver(std::move(delivery_), [this, recipients](absl::StatusOr<DeliveryResult> result) {
+    if (result.ok()) response_->set_repeated_delivery(result->repeated);
+    RecordDelivery(call_, result, recipients, octets_);
+    Finish(platform::ToGrpc(result.status()));
+  });
+}
+
+void DeliveryStream::FinishWith(const absl::Status& status) {
+  RecordDelivery(call_, status, delivery_.recipients.size(), octets_);
+  Finish(platform::ToGrpc(status));
+}
+
+}  // namespace postern::store

@@ -1,0 +1,233 @@
+#include "store-svc/rpc/maildrop_open.h"
+
+#include <utility>
+
+#include "services/platform/metrics.h"
+#include "services/platform/rpc.h"
+
+namespace postern::store {
+namespace {
+
+// Entries of one page: some 6 KiB on the wire, one read of the database.
+constexpr size_t kPageEntries = 1000;
+
+platform::Gauge& OpenLeases() {
+  static platform::Gauge& gauge =
+      platform::GetGauge("postern_store_leases", "Maildrops whose lease is held or in its grace");
+  return gauge;
+}
+
+}  // namespace
+
+bool OpenStreams::Add(OpenStream* stream) {
+  absl::MutexLock lock(&mutex_);
+  if (!draining_) streams_.insert(stream);
+  return !draining_;
+}
+
+void OpenStreams::Remove(OpenStream* stream) {
+  absl::MutexLock lock(&mutex_);
+  streams_.erase(stream);
+}
+
+void OpenStreams::EndAll() {
+  absl::MutexLock lock(&mutex_);
+  draining_ = true;
+  for (OpenStream* stream : streams_) stream->EndAsBroken();
+}
+
+OpenStream::OpenStream(const MaildropParts* parts, OpenStreams* streams,
+                       grpc::CallbackServerContext* context)
+    : parts_(*parts), streams_(streams), context_(context) {
+  if (!streams_->Add(this)) {
+    Stop(absl::UnavailableError("the store is draining"), /*broken=*/false);
+    return;
+  }
+  StartRead(&request_);
+}
+
+void OpenStream::OnReadDone(bool ok) {
+  if (!hold_.has_value()) {
+    if (!ok) {
+      Stop(absl::InvalidArgumentError("the first request says who"), /*broken=*/false);
+      return;
+    }
+    {
+      absl::MutexLock lock(&mutex_);
+      if (stopped_.has_value()) return;
+      under_way_ = true;
+    }
+    absl::StatusOr<LeaseTable::Hold> hold = TakeLease();
+    if (!hold.ok()) {
+      FailRead(hold.status());
+      return;
+    }
+    bool stopped = false;
+    {
+      absl::MutexLock lock(&mutex_);
+      hold_ = *std::move(hold);
+      stopped = stopped_.has_value();
+    }
+    if (stopped) {
+      // Drained meanwhile, when there was no lease to end yet.
+      parts_.leases->BreakStream(*hold_);
+      FailRead(absl::OkStatus());
+      return;
+    }
+    OpenLeases().Set(static_cast<double>(parts_.leases->size()));
+    StartRead(&request_);
+    SubmitRead(&OpenStream::StartListing);
+    return;
+  }
+  if (ok) {
+    Stop(absl::InvalidArgumentError("one request opens a maildrop"), /*broken=*/false);
+  } else if (context_->IsCancelled()) {
+    Stop(absl::CancelledError("the stream broke"), /*broken=*/true);
+  } else {
+    // The client half-closed; or the stream broke and gRPC does not know it yet: OnDone sees to
+    // that. The maildrop must be free before the client hears that the stream ended.
+    Stop(absl::OkStatus(), /*broken=*/false);
+  }
+}
+
+absl::StatusOr<LeaseTable::Hold> OpenStream::TakeLease() {
+  const std::string credential = Credential(*context_, request_.token(), request_.session_nonce());
+  const uint64_t fence = request_.resume_fence();
+  if (fence != 0) {
+    absl::StatusOr<LeaseTable::Hold> hold = parts_.leases->Resume(fence, credential);
+    if (!absl::IsNotFound(hold.status())) return hold;
+  }
+  absl::StatusOr<MailboxId> mailbox =
+      VerifyToken(parts_, *context_, request_.token(), request_.session_nonce());
+  if (!mailbox.ok()) return mailbox.status();
+  return fence != 0 ? parts_.leases->ResumeFormer(*mailbox, fence, credential)
+                    : parts_.leases->Take(*mailbox, credential);
+}
+
+void OpenStream::SubmitRead(void (OpenStream::*read)()) {
+  if (!parts_.pool->Submit([this, read] { (this->*read)(); })) {
+    FailRead(absl::UnavailableError("too many reads wait"));
+  }
+}
+
+void OpenStream::StartListing() {
+  absl::StatusOr<ListingStart> start = parts_.store->StartListing(hold_->mailbox, kPageEntries);
+  if (!start.ok()) {
+    FailRead(start.status());
+    return;
+  }
+  uid_next_ = start->uid_next;
+  v1::OpenResponse::Lease& lease = *response_.mutable_lease();
+  lease.set_fence(hold_->fence);
+  lease.set_uid_validity(start->uid_validity);
+  lease.set_message_count(start->messages);
+  lease.set_total_octets(start->octets);
+  sent_ = Sent::kLease;
+  // The page goes with it in one packet: its write follows at once.
+  v1::OpenResponse with_lease;
+  with_lease.Swap(&response_);
+  FillPage(start->first_page);
+  first_page_.Swap(&response_);
+  response_.Swap(&with_lease);
+  WriteResponse(grpc::WriteOptions().set_buffer_hint());
+}
+
+void OpenStream::ReadNextPage() {
+  absl::StatusOr<std::vector<MessageEntry>> page =
+      parts_.store->List(hold_->mailbox, last_uid_, uid_next_, kPageEntries);
+  if (!page.ok()) {
+    FailRead(page.status());
+    return;
+  }
+  FillPage(*page);
+  WriteResponse(grpc::WriteOptions());
+}
+
+void OpenStream::FillPage(const std::vector<MessageEntry>& entries) {
+  v1::OpenResponse::Page& page = *response_.mutable_page();
+  page.Clear();
+  page.mutable_uids()->Reserve(static_cast<int>(entries.size()));
+  page.mutable_sizes()->Reserve(static_cast<int>(entries.size()));
+  for (const MessageEntry& entry : entries) {
+    page.add_uids(entry.uid);
+    page.add_sizes(entry.octets);
+  }
+  if (!entries.empty()) last_uid_ = entries.back().uid;
+  listed_ = entries.size() < kPageEntries;
+  page.set_last(listed_);
+}
+
+void OpenStream::WriteResponse(grpc::WriteOptions options) {
+  // What is under way goes on as a write, unless the call was stopped meanwhile.
+  if (IdleAndStopped()) return;
+  StartWrite(&response_, options);
+}
+
+void OpenStream::OnWriteDone(bool ok) {
+  if (ok && sent_ == Sent::kLease) {
+    sent_ = Sent::kPages;
+    response_.Swap(&first_page_);
+    WriteResponse(grpc::WriteOptions());
+    return;
+  }
+  if (ok && !listed_) {
+    SubmitRead(&OpenStream::ReadNextPage);
+    return;
+  }
+  // Listed; or the stream broke, and the pending read is about to say so.
+  absl::MutexLock lock(&mutex_);
+  under_way_ = false;
+  if (stopped_.has_value()) Finish(platform::ToGrpc(*stopped_));
+}
+
+bool OpenStream::IdleAndStopped() {
+  absl::MutexLock lock(&mutex_);
+  if (!stopped_.has_value()) return false;
+  under_way_ = false;
+  Finish(platform::ToGrpc(*stopped_));
+  return true;
+}
+
+void OpenStream::FailRead(const absl::Status& status) {
+  {
+    absl::MutexLock lock(&mutex_);
+    under_way_ = false;
+    if (stopped_.has_value()) {
+      Finish(platform::ToGrpc(*stopped_));
+      return;
+    }
+  }
+  Stop(status, /*broken=*/false);
+}
+
+void OpenStream::Stop(const absl::Status& status, bool broken) {
+  absl::MutexLock lock(&mutex_);
+  if (stopped_.has_value()) return;
+  stopped_ = status;
+  if (hold_.has_value()) {
+    if (broken) {
+      parts_.leases->BreakStream(*hold_);
+    } else {
+      ended_ = parts_.leases->EndSession(*hold_);
+    }
+    OpenLeases().Set(static_cast<double>(parts_.leases->size()));
+  }
+  if (!under_way_) Finish(platform::ToGrpc(*stopped_));
+}
+
+void OpenStream::EndAsBroken() {
+  Stop(absl::UnavailableError("the store is draining"), /*broken=*/true);
+}
+
+void OpenStream::OnDone() {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (ended_.has_value() && stopped_->ok() && context_->IsCancelled()) {
+      parts_.leases->PutBackBroken(*std::move(ended_));
+    }
+  }
+  streams_->Remove(this);
+  delete this;
+}
+
+}  // namespace postern::store

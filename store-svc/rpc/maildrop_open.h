@@ -1,0 +1,92 @@
+// One Open call: its life is the lease.
+#ifndef POSTERN_STORE_SVC_RPC_MAILDROP_OPEN_H_
+#define POSTERN_STORE_SVC_RPC_MAILDROP_OPEN_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "grpcpp/server_context.h"
+#include "grpcpp/support/server_callback.h"
+#include "proto/postern/store/v1/maildrop.pb.h"
+#include "store-svc/domain/lease_table.h"
+#include "store-svc/rpc/maildrop_session.h"
+
+namespace postern::store {
+
+class OpenStream;
+
+// Those that run. Thread-safe.
+class OpenStreams {
+ public:
+  // False when draining.
+  bool Add(OpenStream* stream);
+  // Waits while EndAll uses it.
+  void Remove(OpenStream* stream);
+  void EndAll();
+
+ private:
+  absl::Mutex mutex_;
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::flat_hash_set<OpenStream*> streams_ ABSL_GUARDED_BY(mutex_);
+};
+
+// Deletes itself when the call is done.
+class OpenStream final : public grpc::ServerBidiReactor<v1::OpenRequest, v1::OpenResponse> {
+ public:
+  OpenStream(const MaildropParts* parts, OpenStreams* streams,
+             grpc::CallbackServerContext* context);
+
+  void OnReadDone(bool ok) override;
+  void OnWriteDone(bool ok) override;
+  void OnDone() override;
+
+  // The lease stays for its grace period, and the call ends.
+  void EndAsBroken();
+
+ private:
+  absl::StatusOr<LeaseTable::Hold> TakeLease();
+  // On the pool.
+  void StartListing();
+  void ReadNextPage();
+  // The page that follows what was sent; it is the last when nothing follows it.
+  void FillPage(const std::vector<MessageEntry>& entries);
+  void WriteResponse(grpc::WriteOptions options);
+  // Ends the call when nothing is under way, else lets what is under way do it.
+  void Stop(const absl::Status& status, bool broken);
+  // What was under way is over. True: the call ends, and is not to be touched any more.
+  bool IdleAndStopped();
+  void SubmitRead(void (OpenStream::*read)());
+  void FailRead(const absl::Status& status);
+
+  const MaildropParts& parts_;
+  OpenStreams* const streams_;
+  grpc::CallbackServerContext* const context_;
+
+  // Of the reactions' thread: the first read, then the watch for the end.
+  v1::OpenRequest request_;
+  std::optional<LeaseTable::Hold> hold_;
+
+  // Of whatever is under way: a job on the pool or a write.
+  v1::OpenResponse response_;
+  v1::OpenResponse first_page_;
+  enum class Sent { kNothing, kLease, kPages } sent_ = Sent::kNothing;
+  uint64_t last_uid_ = 0;
+  uint64_t uid_next_ = 0;
+  bool listed_ = false;
+
+  absl::Mutex mutex_;
+  bool under_way_ ABSL_GUARDED_BY(mutex_) = false;
+  std::optional<absl::Status> stopped_ ABSL_GUARDED_BY(mutex_);
+  std::optional<LeaseTable::Ended> ended_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace postern::store
+
+#endif  // POSTERN_STORE_SVC_RPC_MAILDROP_OPEN_H_

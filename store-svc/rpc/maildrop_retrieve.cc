@@ -1,0 +1,90 @@
+#include "store-svc/rpc/maildrop_retrieve.h"
+
+#include <utility>
+
+#include "services/platform/metrics.h"
+#include "services/platform/rpc.h"
+
+namespace postern::store {
+
+RetrieveStream::RetrieveStream(const MaildropParts* parts, grpc::CallbackServerContext* context,
+                               const v1::RetrieveRequest* request)
+    : parts_(*parts), uid_(request->uid()) {
+  if (request->has_body_lines()) cutter_.emplace(request->body_lines());
+  absl::StatusOr<MailboxId> mailbox = parts_.leases->Find(
+      request->fence(), Credential(*context, request->token(), request->session_nonce()));
+  if (!mailbox.ok()) {
+    Finish(platform::ToGrpc(
+        Refusal(parts_, *context, request->token(), request->session_nonce(), mailbox.status())));
+    return;
+  }
+  mailbox_ = *std::move(mailbox);
+  SubmitRead(&RetrieveStream::ReadFirst);
+}
+
+void RetrieveStream::SubmitRead(void (RetrieveStream::*read)()) {
+  if (!parts_.pool->Submit([this, read] { (this->*read)(); })) {
+    Finish(platform::ToGrpc(absl::UnavailableError("too many reads wait")));
+  }
+}
+
+void RetrieveStream::ReadFirst() {
+  absl::StatusOr<StoredMessage> message = parts_.store->Read(*mailbox_, uid_);
+  if (!message.ok()) {
+    Finish(platform::ToGrpc(message.status()));
+    return;
+  }
+  octets_left_ = message->octets;
+  body_id_ = message->body_id;
+  std::string chunk = std::move(message->prefix);
+  if (chunk.size() + message->first_piece.size() <= kMaxPieceOctets) {
+    chunk += message->first_piece;
+  } else {
+    pending_ = std::move(message->first_piece);
+  }
+  Send(std::move(chunk));
+}
+
+void RetrieveStream::ReadNext() {
+  absl::StatusOr<std::string> piece = parts_.store->ReadPiece(body_id_, next_piece_++);
+  if (!piece.ok()) {
+    // NOT_FOUND here: the mailbox was purged under the reader.
+    Finish(platform::ToGrpc(piece.status()));
+    return;
+  }
+  Send(*std::move(piece));
+}
+
+void RetrieveStream::Send(std::string chunk) {
+  if (chunk.size() > octets_left_) {
+    Finish(platform::ToGrpc(absl::DataLossError("a message is longer than its entry says")));
+    return;
+  }
+  octets_left_ -= chunk.size();
+  bool last = octets_left_ == 0;
+  if (cutter_.has_value()) {
+    chunk.resize(cutter_->Pass(chunk));
+    last = last || cutter_->done();
+  }
+  static platform::Counter& octets = platform::GetCounter("postern_store_retrieved_bytes_total",
+                                                          "Octets of messages that were read");
+  octets.Add(static_cast<double>(chunk.size()));
+  *response_.mutable_chunk() = std::move(chunk);
+  if (last) {
+    StartWriteAndFinish(&response_, grpc::WriteOptions(), grpc::Status::OK);
+  } else {
+    StartWrite(&response_);
+  }
+}
+
+void RetrieveStream::OnWriteDone(bool ok) {
+  if (!ok) {
+    Finish(platform::ToGrpc(absl::CancelledError("the stream broke")));
+  } else if (!pending_.empty()) {
+    Send(std::exchange(pending_, std::string()));
+  } else {
+    SubmitRead(&RetrieveStream::ReadNext);
+  }
+}
+
+}  // namespace postern::store

@@ -1,0 +1,86 @@
+#include "store-svc/rpc/maildrop_service.h"
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "grpcpp/server_context.h"
+#include "grpcpp/support/server_callback.h"
+#include "proto/postern/store/v1/maildrop.grpc.pb.h"
+#include "services/platform/log.h"
+#include "services/platform/metrics.h"
+#include "services/platform/rpc.h"
+#include "store-svc/rpc/maildrop_open.h"
+#include "store-svc/rpc/maildrop_retrieve.h"
+
+namespace postern::store {
+namespace {
+
+class MaildropService final : public v1::MaildropService::CallbackService {
+ public:
+  MaildropService(const MaildropParts* parts, OpenStreams* streams)
+      : parts_(*parts), streams_(streams) {}
+
+  grpc::ServerBidiReactor<v1::OpenRequest, v1::OpenResponse>* Open(
+      grpc::CallbackServerContext* context) override {
+    return new OpenStream(&parts_, streams_, context);
+  }
+
+  grpc::ServerWriteReactor<v1::RetrieveResponse>* Retrieve(
+      grpc::CallbackServerContext* context, const v1::RetrieveRequest* request) override {
+    return new RetrieveStream(&parts_, context, request);
+  }
+
+  grpc::ServerUnaryReactor* Commit(grpc::CallbackServerContext* context,
+                                   const v1::CommitRequest* request, v1::CommitResponse*) override {
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    const uint64_t fence = request->fence();
+    absl::StatusOr<MailboxId> mailbox =
+        parts_.leases->Pin(fence, Credential(*context, request->token(), request->session_nonce()));
+    if (!mailbox.ok()) {
+      reactor->Finish(platform::ToGrpc(
+          Refusal(parts_, *context, request->token(), request->session_nonce(), mailbox.status())));
+      return reactor;
+    }
+    if (request->deleted_uids().empty()) {
+      parts_.leases->Unpin(fence);
+      reactor->Finish(grpc::Status::OK);
+      return reactor;
+    }
+    std::vector<uint64_t> uids(request->deleted_uids().begin(), request->deleted_uids().end());
+    parts_.store->Delete(
+        *mailbox, std::move(uids),
+        [this, reactor, fence, count = request->deleted_uids_size(),
+         call = platform::ReadCallContext(*context)](absl::Status status) {
+          static platform::Counter& deleted = platform::GetCounter(
+              "postern_store_deletions_total", "Messages that sessions asked to delete");
+          if (status.ok()) deleted.Add(count);
+          if (!status.ok()) {
+            platform::Log(platform::LogLevel::kWarning, "deletions failed",
+                          {{"trace", call.trace.trace_id}, {"status", status.ToString()}});
+          }
+          parts_.leases->Unpin(fence);
+          reactor->Finish(platform::ToGrpc(status));
+        });
+    return reactor;
+  }
+
+ private:
+  const MaildropParts& parts_;
+  OpenStreams* const streams_;
+};
+
+}  // namespace
+
+MaildropServer::MaildropServer(MaildropParts parts)
+    : parts_(std::move(parts)),
+      streams_(std::make_unique<OpenStreams>()),
+      service_(std::make_unique<MaildropService>(&parts_, streams_.get())) {}
+
+MaildropServer::~MaildropServer() = default;
+
+grpc::Service* MaildropServer::service() { return service_.get(); }
+
+void MaildropServer::EndStreams() { streams_->EndAll(); }
+
+}  // namespace postern::store

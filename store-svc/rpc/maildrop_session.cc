@@ -1,0 +1,52 @@
+#include "store-svc/rpc/maildrop_session.h"
+
+#include <openssl/sha.h>
+
+#include "absl/strings/str_cat.h"
+#include "grpcpp/server_context.h"
+#include "services/platform/log.h"
+#include "services/platform/rpc.h"
+
+namespace postern::store {
+
+std::string Credential(const grpc::CallbackServerContext& context, absl::string_view token,
+                       absl::string_view session_nonce) {
+  const std::string caller = platform::CallerIdentity(context);
+  const std::string all =
+      absl::StrCat(caller.size(), ":", caller, session_nonce.size(), ":", session_nonce, token);
+  std::string digest(SHA256_DIGEST_LENGTH, '\0');
+  SHA256(reinterpret_cast<const unsigned char*>(all.data()), all.size(),
+         reinterpret_cast<unsigned char*>(digest.data()));
+  return digest;
+}
+
+absl::StatusOr<MailboxId> VerifyToken(const MaildropParts& parts,
+                                      const grpc::CallbackServerContext& context,
+                                      absl::string_view token, absl::string_view session_nonce) {
+  const std::string caller = platform::CallerIdentity(context);
+  absl::StatusOr<token::v1::Claims> claims =
+      parts.verifier->Verify(token, {.purpose = auth::v1::PURPOSE_MAILDROP,
+                                     .gateway = caller,
+                                     .session_nonce = session_nonce,
+                                     .now = parts.clock()});
+  absl::StatusOr<MailboxId> mailbox =
+      claims.ok() ? MailboxId::Parse(claims->mailbox_id()) : claims.status();
+  if (!mailbox.ok()) {
+    platform::Log(platform::LogLevel::kWarning, "token refused",
+                  {{"trace", platform::ReadCallContext(context).trace.trace_id},
+                   {"caller", caller},
+                   {"status", mailbox.status().ToString()}});
+    return absl::UnauthenticatedError("the token is not good");
+  }
+  return mailbox;
+}
+
+absl::Status Refusal(const MaildropParts& parts, const grpc::CallbackServerContext& context,
+                     absl::string_view token, absl::string_view session_nonce,
+                     const absl::Status& refused) {
+  if (!absl::IsFailedPrecondition(refused)) return refused;
+  absl::StatusOr<MailboxId> verified = VerifyToken(parts, context, token, session_nonce);
+  return verified.ok() ? refused : verified.status();
+}
+
+}  // namespace postern::store

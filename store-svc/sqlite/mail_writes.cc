@@ -1,0 +1,214 @@
+#include "store-svc/sqlite/mail_writes.h"
+
+#include "absl/strings/str_cat.h"
+#include "services/storage/body_store.h"
+#include "store-svc/sqlite/mail_reads.h"
+
+namespace postern::store {
+namespace {
+
+using storage::Sqlite;
+using storage::Statement;
+using storage::Use;
+
+// Before a text whose end must be plain.
+void HashWithLength(storage::BodyHash& hash, absl::string_view text) {
+  hash.Update(absl::StrCat(text.size(), ":"));
+  hash.Update(text);
+}
+
+// True: committed before with this digest. ALREADY_EXISTS: with another.
+absl::StatusOr<bool> IsRepeated(Sqlite& database, absl::string_view delivery_id,
+                                absl::string_view digest) {
+  absl::StatusOr<Statement*> query =
+      database.Prepare("SELECT digest FROM delivery WHERE delivery_id = ?");
+  if (!query.ok()) return query.status();
+  Use use(*query);
+  use->BindBlob(1, delivery_id);
+  absl::StatusOr<bool> row = use->Step();
+  if (!row.ok() || !*row) return row;
+  if (use->Blob(0) != digest) {
+    return absl::AlreadyExistsError("the delivery_id was used for other contents");
+  }
+  return true;
+}
+
+// Counts the message in the mailbox, which comes into being with its first, and gives its uid.
+absl::StatusOr<int64_t> CountIn(Sqlite& database, const MailboxId& mailbox, int64_t octets,
+                                absl::Time now) {
+  absl::StatusOr<Statement*> upsert = database.Prepare(
+      "INSERT INTO mailbox (mailbox_id, uid_validity, uid_next, messages, octets) "
+      "VALUES (?1, ?2, 2, 1, ?3) ON CONFLICT DO UPDATE SET "
+      "uid_next = uid_next + 1, messages = messages + 1, octets = octets + ?3 "
+      "RETURNING uid_next - 1");
+  if (!upsert.ok()) return upsert.status();
+  Use use(*upsert);
+  use->BindBlob(1, mailbox.octets()).Bind(2, absl::ToUnixSeconds(now)).Bind(3, octets);
+  absl::StatusOr<bool> row = use->Step();
+  if (!row.ok()) return row.status();
+  return use->Int(0);
+}
+
+absl::Status InsertMessage(Sqlite& database, const Recipient& recipient, int64_t uid,
+                           int64_t body_id, int64_t octets) {
+  absl::StatusOr<Statement*> insert = database.Prepare(
+      "INSERT INTO message (mailbox_id, uid, body_id, octets, prefix) VALUES (?, ?, ?, ?, ?)");
+  if (!insert.ok()) return insert.status();
+  return (*insert)
+      ->BindBlob(1, recipient.mailbox.octets())
+      .Bind(2, uid)
+      .Bind(3, body_id)
+      .Bind(4, octets)
+      .BindBlob(5, recipient.prefix)
+      .Run();
+}
+
+absl::Status RememberDelivery(Sqlite& database, absl::string_view delivery_id,
+                              absl::string_view digest, absl::Time now) {
+  absl::StatusOr<Statement*> insert =
+      database.Prepare("INSERT INTO delivery (delivery_id, digest, committed_at) VALUES (?, ?, ?)");
+  if (!insert.ok()) return insert.status();
+  return (*insert)
+      ->BindBlob(1, delivery_id)
+      .BindBlob(2, digest)
+      .Bind(3, absl::ToUnixSeconds(now))
+      .Run();
+}
+
+// What left a mailbox.
+struct Removed {
+  int64_t messages = 0;
+  int64_t octets = 0;
+};
+
+// Runs a DELETE ... RETURNING body_id, octets, and lets the bodies go.
+absl::Status DeleteAndRelease(Sqlite& database, Statement* statement, Removed* removed) {
+  Use deletion(statement);
+  for (;;) {
+    absl::StatusOr<bool> row = deletion->Step();
+    if (!row.ok()) return row.status();
+    if (!*row) return absl::OkStatus();
+    ++removed->messages;
+    removed->octets += deletion->Int(1);
+    if (absl::Status status = storage::ReleaseBody(database, deletion->Int(0), 1); !status.ok()) {
+      return status;
+    }
+  }
+}
+
+absl::Status CountOut(Sqlite& database, const MailboxId& mailbox, const Removed& removed) {
+  if (removed.messages == 0) return absl::OkStatus();
+  absl::StatusOr<Statement*> update = database.Prepare(
+      "UPDATE mailbox SET messages = messages - ?, octets = octets - ? WHERE mailbox_id = ?");
+  if (!update.ok()) return update.status();
+  return (*update)
+      ->Bind(1, removed.messages)
+      .Bind(2, removed.octets)
+      .BindBlob(3, mailbox.octets())
+      .Run();
+}
+
+}  // namespace
+
+std::string DeliveryDigest(const Delivery& delivery, absl::string_view body_sha256) {
+  storage::BodyHash hash;
+  for (const Recipient& recipient : delivery.recipients) {
+    hash.Update(recipient.mailbox.octets());
+    HashWithLength(hash, recipient.prefix);
+  }
+  hash.Update(body_sha256);
+  return hash.Finish();
+}
+
+absl::StatusOr<DeliveryResult> WriteDelivery(Sqlite& database, const Delivery& delivery,
+                                             absl::string_view digest, uint64_t body_octets,
+                                             const Quota& default_quota, absl::Time now,
+                                             PlaceBody place_body) {
+  absl::StatusOr<bool> repeated = IsRepeated(database, delivery.delivery_id, digest);
+  if (!repeated.ok()) return repeated.status();
+  if (*repeated) return DeliveryResult{.repeated = true};
+  for (const Recipient& recipient : delivery.recipients) {
+    if (absl::Status status = CheckRoom(database, recipient.mailbox, default_quota); !status.ok()) {
+      return status;
+    }
+  }
+  absl::StatusOr<int64_t> body_id =
+      place_body(database, static_cast<int>(delivery.recipients.size()));
+  if (!body_id.ok()) return body_id.status();
+  for (const Recipient& recipient : delivery.recipients) {
+    const int64_t octets = static_cast<int64_t>(recipient.prefix.size() + body_octets);
+    absl::StatusOr<int64_t> uid = CountIn(database, recipient.mailbox, octets, now);
+    if (!uid.ok()) return uid.status();
+    if (absl::Status status = InsertMessage(database, recipient, *uid, *body_id, octets);
+        !status.ok()) {
+      return status;
+    }
+  }
+  if (absl::Status status = RememberDelivery(database, delivery.delivery_id, digest, now);
+      !status.ok()) {
+    return status;
+  }
+  return DeliveryResult{};
+}
+
+absl::Status DeleteMessages(Sqlite& database, const MailboxId& mailbox,
+                            const std::vector<uint64_t>& uids) {
+  Removed removed;
+  for (const uint64_t uid : uids) {
+    absl::StatusOr<Statement*> deletion = database.Prepare(
+        "DELETE FROM message WHERE mailbox_id = ? AND uid = ? RETURNING body_id, octets");
+    if (!deletion.ok()) return deletion.status();
+    (*deletion)->BindBlob(1, mailbox.octets()).Bind(2, static_cast<int64_t>(uid));
+    if (absl::Status status = DeleteAndRelease(database, *deletion, &removed); !status.ok()) {
+      return status;
+    }
+  }
+  return CountOut(database, mailbox, removed);
+}
+
+absl::StatusOr<uint64_t> DeleteSome(Sqlite& database, const MailboxId& mailbox, size_t limit) {
+  absl::StatusOr<Statement*> deletion = database.Prepare(
+      "DELETE FROM message WHERE mailbox_id = ?1 AND uid IN "
+      "(SELECT uid FROM message WHERE mailbox_id = ?1 ORDER BY uid LIMIT ?2) "
+      "RETURNING body_id, octets");
+  if (!deletion.ok()) return deletion.status();
+  (*deletion)->BindBlob(1, mailbox.octets()).Bind(2, static_cast<int64_t>(limit));
+  Removed removed;
+  if (absl::Status status = DeleteAndRelease(database, *deletion, &removed); !status.ok()) {
+    return status;
+  }
+  if (absl::Status status = CountOut(database, mailbox, removed); !status.ok()) return status;
+  return static_cast<uint64_t>(removed.messages);
+}
+
+absl::StatusOr<size_t> ForgetSomeDeliveries(Sqlite& database, absl::Time before, size_t limit) {
+  // The oldest rows are the first; only they are looked at, so that a pass costs what it deletes.
+  absl::StatusOr<Statement*> deletion = database.Prepare(
+      "DELETE FROM delivery WHERE sequence IN "
+      "(SELECT sequence FROM delivery ORDER BY sequence LIMIT ?1) AND committed_at < ?2");
+  if (!deletion.ok()) return deletion.status();
+  if (absl::Status status = (*deletion)
+                                ->Bind(1, static_cast<int64_t>(limit))
+                                .Bind(2, absl::ToUnixSeconds(before))
+                                .Run();
+      !status.ok()) {
+    return status;
+  }
+  return static_cast<size_t>(database.Changes());
+}
+
+absl::StatusOr<uint64_t> NextLeaseEpoch(Sqlite& database) {
+  absl::StatusOr<Statement*> update =
+      database.Prepare("UPDATE lease_epoch SET epoch = epoch + 1 RETURNING epoch");
+  if (!update.ok()) return update.status();
+  Use use(*update);
+  absl::StatusOr<bool> row = use->Step();
+  if (!row.ok()) return row.status();
+  if (!*row) return absl::InternalError("the database has no lease epoch");
+  const uint64_t epoch = static_cast<uint64_t>(use->Int(0));
+  // In autocommit mode the update is committed by the step that ends the statement.
+  if (absl::StatusOr<bool> end = use->Step(); !end.ok()) return end.status();
+  return epoch;
+}
+
+}  // namespace postern::store

@@ -1,0 +1,49 @@
+// The transactions of SqliteMailStore, on a connection inside its owner's transaction.
+#ifndef POSTERN_STORE_SVC_SQLITE_MAIL_WRITES_H_
+#define POSTERN_STORE_SVC_SQLITE_MAIL_WRITES_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "services/storage/sqlite.h"
+#include "store-svc/domain/mail_store.h"
+#include "store-svc/sqlite/mail_reads.h"
+
+namespace postern::store {
+
+// What this delivery_id stands for.
+std::string DeliveryDigest(const Delivery& delivery, absl::string_view body_sha256);
+
+// Puts the body there with that many references, and says its id.
+using PlaceBody = absl::FunctionRef<absl::StatusOr<int64_t>(storage::Sqlite&, int references)>;
+
+// As MailStore::Deliver; `digest` is DeliveryDigest's. All that may refuse it is checked before the
+// first change (GroupCommit's cheap way). When it is a repetition, `place_body` is not called.
+absl::StatusOr<DeliveryResult> WriteDelivery(storage::Sqlite& database, const Delivery& delivery,
+                                             absl::string_view digest, uint64_t body_octets,
+                                             const Quota& default_quota, absl::Time now,
+                                             PlaceBody place_body);
+
+absl::Status DeleteMessages(storage::Sqlite& database, const MailboxId& mailbox,
+                            const std::vector<uint64_t>& uids);
+
+// Deletes at most `limit` messages; how many it were.
+absl::StatusOr<uint64_t> DeleteSome(storage::Sqlite& database, const MailboxId& mailbox,
+                                    size_t limit);
+
+absl::StatusOr<size_t> ForgetSomeDeliveries(storage::Sqlite& database, absl::Time before,
+                                            size_t limit);
+
+// The next value of the lease epoch.
+absl::StatusOr<uint64_t> NextLeaseEpoch(storage::Sqlite& database);
+
+}  // namespace postern::store
+
+#endif  // POSTERN_STORE_SVC_SQLITE_MAIL_WRITES_H_

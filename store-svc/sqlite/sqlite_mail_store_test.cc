@@ -1,0 +1,119 @@
+#include "store-svc/sqlite/sqlite_mail_store.h"
+
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "gtest/gtest.h"
+#include "services/storage/sqlite.h"
+#include "store-svc/domain/mail_store_contract.h"
+
+namespace postern::store {
+namespace {
+
+std::string FreshFile() {
+  std::string folder = absl::StrCat(testing::TempDir(), "/mail_store.XXXXXX");
+  EXPECT_NE(mkdtemp(folder.data()), nullptr);
+  return folder + "/mail.db";
+}
+
+int64_t Number(const std::string& file, absl::string_view sql) {
+  std::unique_ptr<storage::Sqlite> reader =
+      *storage::Sqlite::Open(file, storage::Sqlite::Mode::kReadOnly);
+  storage::Use use(*reader->Prepare(sql));
+  EXPECT_TRUE(*use->Step());
+  return use->Int(0);
+}
+
+class SqliteHarness : public MailStoreHarness {
+ public:
+  explicit SqliteHarness(const MailStoreHarnessOptions& options)
+      : options_{.file = FreshFile(),
+                 .quota_messages = options.quota_messages,
+                 .quota_octets = options.quota_octets,
+                 .max_waiting = options.max_waiting},
+        clock_(options.clock) {
+    Reopen();
+  }
+
+  MailStore& store() override { return *store_; }
+  void Reopen() override {
+    store_.reset();
+    absl::StatusOr<OpenedMailStore> opened = OpenSqliteMailStore(options_, clock_);
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    store_ = std::move(opened->store);
+  }
+  int64_t CountBodies() override {
+    // Every body has its pieces, and no piece is left without one.
+    EXPECT_EQ(Number(options_.file,
+                     "SELECT count(*) FROM body_piece WHERE piece_id / 65536 NOT IN "
+                     "(SELECT body_id FROM body)"),
+              0);
+    return Number(options_.file, "SELECT count(*) FROM body");
+  }
+
+ private:
+  const SqliteMailStoreOptions options_;
+  const platform::Clock clock_;
+  std::unique_ptr<MailStore> store_;
+};
+
+std::unique_ptr<MailStoreHarness> MakeSqliteHarness(const MailStoreHarnessOptions& options) {
+  return std::make_unique<SqliteHarness>(options);
+}
+
+INSTANTIATE_TEST_SUITE_P(Sqlite, MailStoreContract, testing::Values(&MakeSqliteHarness));
+
+TEST(SqliteMailStore, TheLeaseEpochGrowsWithEveryStart) {
+  const SqliteMailStoreOptions options{.file = FreshFile()};
+  uint64_t last = 0;
+  for (int i = 0; i < 3; ++i) {
+    absl::StatusOr<OpenedMailStore> opened = OpenSqliteMailStore(options, platform::SystemClock());
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    EXPECT_GT(opened->lease_epoch, last);
+    last = opened->lease_epoch;
+  }
+}
+
+TEST(SqliteMailStore, AMailboxsOwnQuotaWins) {
+  const SqliteMailStoreOptions options{.file = FreshFile(), .quota_messages = 1};
+  std::unique_ptr<MailStore> store =
+      std::move(OpenSqliteMailStore(options, platform::SystemClock())->store);
+  const MailboxId id = *MailboxId::Parse("000102030405060708090a0b0c0d0e0f");
+  const auto deliver = [&](absl::string_view name) {
+    absl::Notification done;
+    absl::Status status;
+    store->Deliver({.delivery_id = std::string(name), .recipients = {{id, "P: x\r\n"}}}, "body",
+                   [&](absl::StatusOr<DeliveryResult> result) {
+                     status = result.status();
+                     done.Notify();
+                   });
+    done.WaitForNotification();
+    return status;
+  };
+  ASSERT_TRUE(deliver("1").ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(deliver("2")));
+  std::unique_ptr<storage::Sqlite> writer =
+      *storage::Sqlite::Open(options.file, storage::Sqlite::Mode::kReadWrite);
+  ASSERT_TRUE(writer->Execute("UPDATE mailbox SET quota_messages = 2").ok());
+  EXPECT_TRUE(deliver("2").ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(deliver("3")));
+}
+
+TEST(SqliteMailStore, AFileOfANewerProgramIsLeftAlone) {
+  const SqliteMailStoreOptions options{.file = FreshFile()};
+  ASSERT_TRUE(OpenSqliteMailStore(options, platform::SystemClock()).ok());
+  {
+    std::unique_ptr<storage::Sqlite> writer =
+        *storage::Sqlite::Open(options.file, storage::Sqlite::Mode::kReadWrite);
+    ASSERT_TRUE(writer->Execute("PRAGMA user_version = 1000").ok());
+  }
+  EXPECT_TRUE(
+      absl::IsFailedPrecondition(OpenSqliteMailStore(options, platform::SystemClock()).status()));
+}
+
+}  // namespace
+}  // namespace postern::store
