@@ -1,0 +1,58 @@
+// One attempt to deliver one message to the recipients of one destination.
+#ifndef POSTERN_RELAY_SVC_DOMAIN_DELIVERY_H_
+#define POSTERN_RELAY_SVC_DOMAIN_DELIVERY_H_
+
+#include <string>
+#include <vector>
+
+#include "boost/asio/awaitable.hpp"
+#include "proto/postern/auth/v1/directory.pb.h"
+#include "relay-svc/domain/message_body.h"
+#include "relay-svc/domain/spool.h"
+
+namespace postern::relay {
+
+struct DeliveryResult {
+  enum class Kind { kDelivered, kTemporary, kPermanent };
+  Kind kind = Kind::kTemporary;
+  // RFC 3463: "5.1.1". Empty when the other side gave none.
+  std::string enhanced;
+  // One line: the other side's answer, or our own words.
+  std::string text;
+  // `text` is an SMTP reply (RFC 3464 2.3.6: diagnostic-type smtp).
+  bool is_reply = false;
+  // The host that answered; empty when none did.
+  std::string remote_mta;
+  bool tls = false;
+
+  static DeliveryResult Delivered(std::string text) {
+    return {Kind::kDelivered, "2.0.0", std::move(text)};
+  }
+  static DeliveryResult Temporary(std::string enhanced, std::string text) {
+    return {Kind::kTemporary, std::move(enhanced), std::move(text)};
+  }
+  static DeliveryResult Permanent(std::string enhanced, std::string text) {
+    return {Kind::kPermanent, std::move(enhanced), std::move(text)};
+  }
+};
+
+struct DeliveryRecipient {
+  std::string address;
+  // Of a local recipient.
+  std::vector<auth::v1::Mailbox> mailboxes;
+};
+
+// Runs on the queue runner's loop and must outlive every attempt.
+class Deliverer {
+ public:
+  virtual ~Deliverer() = default;
+  // One result per recipient, in their order. `destination` is a domain in A-labels, or
+  // kLocalDestination. Ends in bounded time.
+  virtual boost::asio::awaitable<std::vector<DeliveryResult>> Deliver(
+      const SpooledMessage& message, const std::string& destination,
+      const std::vector<DeliveryRecipient>& recipients, MessageBody& body) = 0;
+};
+
+}  // namespace postern::relay
+
+#endif  // POSTERN_RELAY_SVC_DOMAIN_DELIVERY_H_

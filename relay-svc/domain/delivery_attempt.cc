@@ -1,0 +1,218 @@
+#include "relay-svc/domain/delivery_attempt.h"
+
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "relay-svc/domain/destination.h"
+#include "relay-svc/domain/dsn.h"
+#include "relay-svc/domain/gather.h"
+#include "relay-svc/domain/header_section.h"
+#include "relay-svc/domain/random_id.h"
+#include "services/protocol/mail/address.h"
+
+namespace postern::relay {
+namespace {
+
+using auth::v1::ResolveRecipientResponse;
+using boost::asio::awaitable;
+using ResolvedOr = absl::StatusOr<ResolveRecipientResponse>;
+
+// Long enough for a restart of auth-svc: the client repeats the call meanwhile.
+constexpr absl::Duration kResolveTime = absl::Seconds(30);
+constexpr size_t kResolvesAtOnce = 16;
+constexpr size_t kMaxResultOctets = 500;
+
+platform::CallContext NewCall() {
+  return {.trace = platform::TraceContext::New(), .deadline = absl::Now() + kResolveTime};
+}
+
+awaitable<std::vector<ResolvedOr>> Resolve(const std::vector<Job::Recipient>& recipients,
+                                           size_t count, clients::DirectoryClient* directory) {
+  co_return co_await Gather<ResolveRecipientResponse>(
+      count, kResolvesAtOnce, [&](size_t i, clients::Done<ResolveRecipientResponse> done) {
+        auth::v1::ResolveRecipientRequest request;
+        request.set_address(recipients[i].address);
+        directory->ResolveRecipient(NewCall(), std::move(request), std::move(done));
+      });
+}
+
+// The result when the directory's answer settles it.
+std::optional<DeliveryResult> Settled(const ResolvedOr& resolved) {
+  if (!resolved.ok()) {
+    return DeliveryResult::Temporary("4.3.0", "the directory is not available");
+  }
+  switch (resolved->outcome()) {
+    case ResolveRecipientResponse::OUTCOME_LOCAL:
+    case ResolveRecipientResponse::OUTCOME_NOT_LOCAL:
+      return std::nullopt;
+    case ResolveRecipientResponse::OUTCOME_UNKNOWN:
+      return DeliveryResult::Permanent("5.1.1", "no such mailbox here");
+    case ResolveRecipientResponse::OUTCOME_DISABLED:
+      return DeliveryResult::Permanent("5.2.1", "the mailbox is disabled");
+    default:
+      return DeliveryResult::Temporary("4.3.0", "the directory's answer is not known here");
+  }
+}
+
+// Indices of the job's recipients that go out together, and their part of the answer.
+struct Group {
+  std::vector<size_t> indices;
+  std::vector<DeliveryRecipient> recipients;
+};
+
+awaitable<void> DeliverGroup(const Job& job, const std::string& destination, const Group& group,
+                             Deliverer* deliverer, MessageBody& body,
+                             std::vector<DeliveryResult>* results) {
+  if (group.indices.empty()) co_return;
+  std::vector<DeliveryResult> answers =
+      co_await deliverer->Deliver(job.message, destination, group.recipients, body);
+  for (size_t i = 0; i < group.indices.size() && i < answers.size(); ++i) {
+    (*results)[group.indices[i]] = std::move(answers[i]);
+  }
+}
+
+std::string OneLine(absl::string_view text) {
+  std::string line;
+  for (const char c : text.substr(0, kMaxResultOctets)) line += absl::ascii_iscntrl(c) ? ' ' : c;
+  return line;
+}
+
+// RFC 3463 wants class 5 in a failure notice; a recipient whose time is up failed with a 4.x.x.
+std::string FailureStatus(absl::string_view enhanced) {
+  if (absl::StartsWith(enhanced, "5.")) return std::string(enhanced);
+  return "5.0.0";
+}
+
+}  // namespace
+
+awaitable<std::vector<DeliveryResult>> AttemptDelivery(const Job& job, MessageBody& body,
+                                                       clients::DirectoryClient* directory,
+                                                       Deliverer* local, Deliverer* remote) {
+  const size_t count = job.recipients.size();
+  std::vector<DeliveryResult> results(
+      count, DeliveryResult::Temporary("4.3.0", "no answer from the delivery"));
+  const absl::StatusOr<std::shared_ptr<const std::string>> first = co_await body.FirstPiece();
+  if (!first.ok()) {
+    results.assign(count, DeliveryResult::Temporary("4.3.0", "the spool can't be read"));
+    co_return results;
+  }
+  if (CountReceived(HeaderSectionOf(**first)) > kMaxReceivedFields) {
+    results.assign(count, DeliveryResult::Permanent(
+                              "5.4.6", absl::StrCat("the message loops: over ", kMaxReceivedFields,
+                                                    " Received fields")));
+    co_return results;
+  }
+
+  // A domain that is not ours is asked for once.
+  std::vector<ResolvedOr> resolved =
+      co_await Resolve(job.recipients, job.destination == kLocalDestination ? count : 1, directory);
+  if (resolved.size() < count) {
+    const bool remote_domain =
+        resolved[0].ok() && resolved[0]->outcome() == ResolveRecipientResponse::OUTCOME_NOT_LOCAL;
+    if (remote_domain || !resolved[0].ok()) {
+      resolved.resize(count, resolved[0]);
+    } else {
+      resolved = co_await Resolve(job.recipients, count, directory);
+    }
+  }
+
+  Group here;
+  std::map<std::string, Group> elsewhere;
+  for (size_t i = 0; i < count; ++i) {
+    if (std::optional<DeliveryResult> settled = Settled(resolved[i]); settled.has_value()) {
+      results[i] = *std::move(settled);
+      continue;
+    }
+    DeliveryRecipient recipient{job.recipients[i].address, {}};
+    if (resolved[i]->outcome() == ResolveRecipientResponse::OUTCOME_LOCAL) {
+      recipient.mailboxes.assign(resolved[i]->mailboxes().begin(), resolved[i]->mailboxes().end());
+      here.indices.push_back(i);
+      here.recipients.push_back(std::move(recipient));
+      continue;
+    }
+    std::string destination = job.destination;
+    if (destination == kLocalDestination) {
+      // It was ours when the message came.
+      absl::StatusOr<mail::Address> address =
+          mail::ParseAddress(recipient.address, /*allow_utf8=*/true);
+      absl::StatusOr<std::string> domain =
+          address.ok() ? DestinationOf(address->domain) : address.status();
+      if (!domain.ok()) {
+        results[i] = DeliveryResult::Permanent("5.1.2", "no mail goes to this domain");
+        continue;
+      }
+      destination = *std::move(domain);
+    }
+    Group& group = elsewhere[destination];
+    group.indices.push_back(i);
+    group.recipients.push_back(std::move(recipient));
+  }
+  co_await DeliverGroup(job, std::string(kLocalDestination), here, local, body, &results);
+  for (const auto& [destination, group] : elsewhere) {
+    co_await DeliverGroup(job, destination, group, remote, body, &results);
+  }
+  co_return results;
+}
+
+JobOutcome DecideOutcome(const Job& job, const std::vector<DeliveryResult>& results,
+                         absl::string_view message_start, const OutcomeContext& context) {
+  JobOutcome outcome;
+  outcome.queue_id = job.message.queue_id;
+  std::vector<FailedRecipient> failed;
+  for (size_t i = 0; i < job.recipients.size(); ++i) {
+    const Job::Recipient& recipient = job.recipients[i];
+    const DeliveryResult& result = results[i];
+    RecipientOutcome& decided = outcome.recipients.emplace_back();
+    decided.id = recipient.id;
+    decided.last_result =
+        OneLine(result.remote_mta.empty() ? result.text
+                                          : absl::StrCat(result.remote_mta, ": ", result.text));
+    switch (result.kind) {
+      case DeliveryResult::Kind::kDelivered:
+        decided.kind = RecipientOutcome::Kind::kDelivered;
+        continue;
+      case DeliveryResult::Kind::kTemporary:
+        if (!context.schedule.Expired(job.message.enqueued_at, context.now)) {
+          decided.kind = RecipientOutcome::Kind::kWaiting;
+          decided.next_attempt_at = context.schedule.NextAttempt(
+              job.message.enqueued_at, context.now, recipient.attempts + 1, context.random);
+          continue;
+        }
+        decided.kind = RecipientOutcome::Kind::kFailed;
+        // RFC 3463 X.4.7: delivery time expired.
+        failed.push_back(
+            {recipient.address, "4.4.7", OneLine(result.text), result.is_reply, result.remote_mta});
+        continue;
+      case DeliveryResult::Kind::kPermanent:
+        decided.kind = RecipientOutcome::Kind::kFailed;
+        failed.push_back({recipient.address, FailureStatus(result.enhanced), OneLine(result.text),
+                          result.is_reply, result.remote_mta});
+        continue;
+    }
+  }
+  if (failed.empty() || job.message.sender.empty()) return outcome;
+
+  FailureNotice notice;
+  notice.hostname = context.hostname;
+  notice.sender = job.message.sender;
+  notice.queue_id = job.message.queue_id;
+  notice.arrived_at = job.message.enqueued_at;
+  notice.failed_at = context.now;
+  notice.recipients = std::move(failed);
+  notice.message = message_start;
+  notice.unique = RandomHex(16);
+  JobOutcome::Notice& spooled = outcome.notice.emplace();
+  spooled.body = BuildFailureNotice(notice);
+  spooled.message.message.queue_id = NewQueueId();
+  spooled.message.message.enqueued_at = context.now;
+  spooled.message.message.smtputf8 = NeedsUtf8(notice);
+  // Whoever sent through us was ours; the attempt asks the directory again.
+  spooled.message.recipients.push_back({job.message.sender, std::string(kLocalDestination)});
+  return outcome;
+}
+
+}  // namespace postern::relay

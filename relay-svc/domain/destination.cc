@@ -1,0 +1,46 @@
+#include "relay-svc/domain/destination.h"
+
+#include <idn2.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "services/protocol/mail/address.h"
+
+namespace postern::relay {
+
+bool IsAscii(absl::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return (c & 0x80) == 0; });
+}
+
+absl::StatusOr<std::string> DestinationOf(absl::string_view domain) {
+  if (domain.empty() || domain[0] == '[') {
+    return absl::InvalidArgumentError("an address literal or no domain");
+  }
+  if (IsAscii(domain)) {
+    if (domain.size() > 253) return absl::InvalidArgumentError("the domain is too long");
+    return absl::AsciiStrToLower(domain);
+  }
+  char* ascii = nullptr;
+  const int error =
+      idn2_to_ascii_8z(std::string(domain).c_str(), &ascii, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL);
+  if (error != IDN2_OK) {
+    return absl::InvalidArgumentError(absl::StrCat("domain: ", idn2_strerror(error)));
+  }
+  std::unique_ptr<char, void (*)(void*)> owned(ascii, idn2_free);
+  return absl::AsciiStrToLower(ascii);
+}
+
+std::string ForAsciiHosts(absl::string_view address) {
+  if (IsAscii(address)) return std::string(address);
+  absl::StatusOr<mail::Address> parsed = mail::ParseAddress(address, /*allow_utf8=*/true);
+  if (!parsed.ok() || !IsAscii(parsed->local_part)) return std::string(address);
+  absl::StatusOr<std::string> domain = DestinationOf(parsed->domain);
+  if (!domain.ok()) return std::string(address);
+  parsed->domain = *std::move(domain);
+  return parsed->ToString();
+}
+
+}  // namespace postern::relay

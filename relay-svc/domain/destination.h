@@ -1,0 +1,23 @@
+// Domains of recipients as the DNS has them, and addresses as hosts without SMTPUTF8 take them.
+#ifndef POSTERN_RELAY_SVC_DOMAIN_DESTINATION_H_
+#define POSTERN_RELAY_SVC_DOMAIN_DESTINATION_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace postern::relay {
+
+bool IsAscii(absl::string_view text);
+
+// A domain in A-labels (RFC 5890), lower case. INVALID_ARGUMENT: no host name, or an address
+// literal: mail goes where the DNS says, not to whatever address a user names.
+absl::StatusOr<std::string> DestinationOf(absl::string_view domain);
+
+// `address` with its domain in A-labels when its local part is ASCII; else as it is. "" is "".
+std::string ForAsciiHosts(absl::string_view address);
+
+}  // namespace postern::relay
+
+#endif  // POSTERN_RELAY_SVC_DOMAIN_DESTINATION_H_

@@ -1,0 +1,54 @@
+// What may come in and what may leave: the answers of PolicyService.
+#ifndef POSTERN_RELAY_SVC_DOMAIN_POLICY_H_
+#define POSTERN_RELAY_SVC_DOMAIN_POLICY_H_
+
+#include "absl/status/statusor.h"
+#include "boost/asio/awaitable.hpp"
+#include "proto/postern/relay/v1/policy.pb.h"
+#include "relay-svc/domain/submitter.h"
+#include "services/clients/auth_client.h"
+#include "services/clients/store_client.h"
+#include "services/platform/clock.h"
+#include "services/platform/token.h"
+
+namespace postern::relay {
+
+struct PolicyOptions {
+  // How long gateways may remember an answer that accepts.
+  int ttl_seconds = 5;
+  platform::Clock clock = platform::SystemClock();
+};
+
+// Thread-safe. What it is given must outlive every call. UNAVAILABLE: a service that has to be
+// asked doesn't answer.
+class Policy {
+ public:
+  Policy(PolicyOptions options, clients::DirectoryClient* directory, clients::DeliveryClient* store,
+         const platform::TokenVerifier* verifier);
+
+  // Accepts every client that has an address; a reputation would be asked here.
+  relay::v1::CheckConnectionResponse CheckConnection(
+      const relay::v1::CheckConnectionRequest& request) const;
+
+  // The null sender is refused: it belongs to no account, and a user who could send as nobody would
+  // send unanswerable mail (verify_identity; RFC 6409 6.1 lets a submission server ask for an
+  // authorised sender).
+  boost::asio::awaitable<absl::StatusOr<relay::v1::CheckSenderResponse>> CheckSender(
+      Caller caller, const relay::v1::CheckSenderRequest& request) const;
+
+  // Without a token (mx): ours, known and not full, or refused; never relayed. With one: local as
+  // above but for the quota (a full mailbox is tried again from the queue), and everything else may
+  // leave.
+  boost::asio::awaitable<absl::StatusOr<relay::v1::CheckRecipientResponse>> CheckRecipient(
+      Caller caller, const relay::v1::CheckRecipientRequest& request) const;
+
+ private:
+  const PolicyOptions options_;
+  clients::DirectoryClient* const directory_;
+  clients::DeliveryClient* const store_;
+  const platform::TokenVerifier* const verifier_;
+};
+
+}  // namespace postern::relay
+
+#endif  // POSTERN_RELAY_SVC_DOMAIN_POLICY_H_

@@ -1,0 +1,81 @@
+// Mail from users, on its way into the spool.
+#ifndef POSTERN_RELAY_SVC_DOMAIN_SUBMISSION_H_
+#define POSTERN_RELAY_SVC_DOMAIN_SUBMISSION_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "boost/asio/awaitable.hpp"
+#include "proto/postern/relay/v1/submission.pb.h"
+#include "relay-svc/domain/digest.h"
+#include "relay-svc/domain/spool.h"
+#include "relay-svc/domain/submitter.h"
+#include "services/clients/auth_client.h"
+#include "services/platform/clock.h"
+#include "services/platform/token.h"
+
+namespace postern::relay {
+
+struct SubmissionOptions {
+  // Of a Message-ID that we add.
+  std::string hostname;
+  uint64_t max_message_octets = 52 << 20;
+  int max_recipients = 1000;
+  platform::Clock clock = platform::SystemClock();
+};
+
+// What the submission of every message needs. Thread-safe; what stands here must outlive every
+// call.
+struct SubmissionParts {
+  SubmissionOptions options;
+  Spool* spool = nullptr;
+  clients::DirectoryClient* directory = nullptr;
+  const platform::TokenVerifier* verifier = nullptr;
+  // Told of every new message, after its commit.
+  std::function<void(std::vector<JobKey>)> committed;
+};
+
+// One message: Begin, Add as often as there are pieces, End. One operation at a time; after an
+// error it is over. Everything the gateway checked is checked again: the service decides.
+// ABORTED: a local recipient vanished since RCPT; the transaction may be tried again.
+class Submission {
+ public:
+  explicit Submission(const SubmissionParts* parts) : parts_(*parts) {}
+
+  boost::asio::awaitable<absl::Status> Begin(Caller caller, relay::v1::EnqueueHeader header);
+  boost::asio::awaitable<absl::Status> Add(absl::string_view octets);
+  boost::asio::awaitable<absl::StatusOr<relay::v1::EnqueueResponse>> End();
+
+ private:
+  // Once the header section is known: identity, recipients, missing fields.
+  boost::asio::awaitable<absl::Status> Admit();
+  boost::asio::awaitable<absl::Status> CheckRecipients();
+  // Into pieces, and full pieces into the spool.
+  boost::asio::awaitable<absl::Status> Keep(absl::string_view octets);
+  absl::Status CheckLineEnds(absl::string_view octets);
+
+  const SubmissionParts& parts_;
+  Caller caller_;
+  relay::v1::EnqueueHeader header_;
+  std::string account_id_;
+  std::vector<NewMessage::Recipient> recipients_;
+  std::unique_ptr<SpoolWriter> writer_;
+  Digest body_digest_;
+  uint64_t octets_ = 0;
+  char last_octet_ = '\n';
+  // What came before the header section was whole.
+  std::string start_;
+  bool admitted_ = false;
+  // Not yet a full piece.
+  std::string piece_;
+};
+
+}  // namespace postern::relay
+
+#endif  // POSTERN_RELAY_SVC_DOMAIN_SUBMISSION_H_

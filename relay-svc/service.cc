@@ -1,0 +1,194 @@
+#include "relay-svc/service.h"
+
+#include <chrono>
+#include <csignal>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "boost/asio/thread_pool.hpp"
+#include "relay-svc/dns/unbound_resolver.h"
+#include "relay-svc/domain/destination.h"
+#include "relay-svc/domain/local_delivery.h"
+#include "relay-svc/domain/policy.h"
+#include "relay-svc/domain/queue_runner.h"
+#include "relay-svc/domain/submission.h"
+#include "relay-svc/rpc/policy_service.h"
+#include "relay-svc/rpc/queue_admin_service.h"
+#include "relay-svc/rpc/submission_service.h"
+#include "relay-svc/smtp/remote_delivery.h"
+#include "relay-svc/sqlite/sqlite_spool.h"
+#include "services/clients/auth_client.h"
+#include "services/clients/store_client.h"
+#include "services/platform/access.h"
+#include "services/platform/rpc.h"
+#include "services/platform/token.h"
+
+namespace postern::relay {
+namespace {
+
+// Threads that answer RPCs: signatures, digests and compression run there.
+constexpr int kRpcThreads = 4;
+constexpr absl::Duration kPingTime = absl::Seconds(2);
+
+RemoteDeliveryOptions RemoteOptions(const config::v1::Delivery& delivery) {
+  RemoteDeliveryOptions options;
+  options.routing.hostname = delivery.hostname();
+  options.routing.mx_port = delivery.mx_port();
+  for (const config::v1::NextHop& hop : delivery.next_hops()) {
+    options.routing.next_hops[hop.domain()] = {hop.host(), hop.port()};
+  }
+  options.limits.connect_timeout = std::chrono::seconds(delivery.connect_timeout_seconds());
+  options.limits.reply_timeout = std::chrono::seconds(delivery.reply_timeout_seconds());
+  return options;
+}
+
+QueueRunnerOptions RunnerOptions(const config::v1::Delivery& delivery) {
+  QueueRunnerOptions options;
+  options.hostname = delivery.hostname();
+  std::vector<absl::Duration> waits;
+  for (const int64_t seconds : delivery.retry_seconds()) waits.push_back(absl::Seconds(seconds));
+  options.schedule =
+      RetrySchedule(std::move(waits), absl::Seconds(delivery.queue_lifetime_seconds()));
+  options.max_sessions = delivery.max_sessions();
+  options.max_sessions_per_destination = delivery.max_sessions_per_destination();
+  return options;
+}
+
+class RelayService : public platform::RunningService {
+ public:
+  // In the order in which they depend on each other; destroyed in the opposite one.
+  std::unique_ptr<platform::TokenVerifier> verifier;
+  std::unique_ptr<clients::DirectoryClient> directory;
+  std::unique_ptr<clients::DeliveryClient> store;
+  std::unique_ptr<Resolver> resolver;
+  std::unique_ptr<LocalDelivery> local;
+  std::unique_ptr<RemoteDelivery> remote;
+  std::unique_ptr<Spool> spool;
+  std::unique_ptr<QueueRunner> runner;
+  std::unique_ptr<Policy> policy;
+  SubmissionParts submission;
+  boost::asio::thread_pool pool{kRpcThreads};
+  std::unique_ptr<PolicyServiceAdapter> policy_rpc;
+  std::unique_ptr<SubmissionServiceAdapter> submission_rpc;
+  std::unique_ptr<QueueAdminServiceAdapter> queue_admin_rpc;
+  std::unique_ptr<platform::RpcServer> server;
+
+  absl::Status Ready() override {
+    struct Answer {
+      absl::Notification came;
+      absl::Status status;
+    };
+    // Outlives a wait that was given up.
+    auto answer = std::make_shared<Answer>();
+    spool->Ping([answer](absl::Status status) {
+      answer->status = std::move(status);
+      answer->came.Notify();
+    });
+    if (!answer->came.WaitForNotificationWithTimeout(kPingTime)) {
+      return absl::UnavailableError("the spool does not answer");
+    }
+    return answer->status;
+  }
+
+  std::map<std::string, int> Ports() const override { return {{"rpc", server->port()}}; }
+
+  void Drain(absl::Duration grace) override {
+    const absl::Time end = absl::Now() + grace;
+    server->Drain(grace);
+    runner->Drain(std::max(end - absl::Now(), absl::ZeroDuration()));
+    pool.join();
+  }
+};
+
+}  // namespace
+
+absl::Status CheckConfig(const config::v1::RelaySvc& config) {
+  absl::flat_hash_set<std::string> domains;
+  for (const config::v1::NextHop& hop : config.delivery().next_hops()) {
+    if (!domains.insert(hop.domain()).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("delivery.next_hops: domain \"", hop.domain(), "\" stands twice"));
+    }
+    if (hop.domain() == "*") continue;
+    const absl::StatusOr<std::string> destination = DestinationOf(hop.domain());
+    if (!destination.ok() || *destination != hop.domain()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("delivery.next_hops: domain \"", hop.domain(),
+                       "\": expected A-labels in lower case, or \"*\""));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<platform::RunningService>> MakeService(
+    const config::v1::RelaySvc& config) {
+  // OpenSSL writes on the descriptor itself; a host that went away is an error there, not a signal.
+  std::signal(SIGPIPE, SIG_IGN);
+  const config::v1::MutualTls& tls = config.process().mtls();
+  auto service = std::make_unique<RelayService>();
+
+  absl::StatusOr<std::unique_ptr<platform::TokenVerifier>> verifier =
+      platform::TokenVerifier::Open(config.token_verification_keys_file());
+  if (!verifier.ok()) return verifier.status();
+  service->verifier = *std::move(verifier);
+
+  absl::StatusOr<std::shared_ptr<grpc::Channel>> auth =
+      platform::ConnectTo(config.auth_svc(), tls, platform::identity::kAuthSvc);
+  if (!auth.ok()) return auth.status();
+  service->directory = clients::MakeDirectoryClient(*std::move(auth));
+  absl::StatusOr<std::shared_ptr<grpc::Channel>> store =
+      platform::ConnectTo(config.store_svc(), tls, platform::identity::kStoreSvc);
+  if (!store.ok()) return store.status();
+  service->store = clients::MakeDeliveryClient(*std::move(store));
+
+  absl::StatusOr<std::unique_ptr<Resolver>> resolver = OpenUnboundResolver(
+      {config.delivery().name_servers().begin(), config.delivery().name_servers().end()});
+  if (!resolver.ok()) return resolver.status();
+  service->resolver = *std::move(resolver);
+
+  absl::StatusOr<std::unique_ptr<Spool>> spool =
+      OpenSqliteSpool(config.database_file(), {.max_messages = config.max_queue_messages()});
+  if (!spool.ok()) return spool.status();
+  service->spool = *std::move(spool);
+
+  service->local = std::make_unique<LocalDelivery>(service->store.get());
+  service->remote =
+      std::make_unique<RemoteDelivery>(RemoteOptions(config.delivery()), service->resolver.get());
+  service->runner = std::make_unique<QueueRunner>(RunnerOptions(config.delivery()),
+                                                  service->spool.get(), service->directory.get(),
+                                                  service->local.get(), service->remote.get());
+
+  PolicyOptions policy;
+  policy.ttl_seconds = static_cast<int>(config.policy_ttl_seconds());
+  service->policy = std::make_unique<Policy>(policy, service->directory.get(), service->store.get(),
+                                             service->verifier.get());
+  service->submission.options.hostname = config.delivery().hostname();
+  service->submission.options.max_message_octets =
+      static_cast<uint64_t>(config.max_message_octets());
+  service->submission.spool = service->spool.get();
+  service->submission.directory = service->directory.get();
+  service->submission.verifier = service->verifier.get();
+  service->submission.committed = [runner = service->runner.get()](std::vector<JobKey> due) {
+    runner->Offer(std::move(due));
+  };
+
+  service->policy_rpc =
+      std::make_unique<PolicyServiceAdapter>(service->policy.get(), &service->pool);
+  service->submission_rpc =
+      std::make_unique<SubmissionServiceAdapter>(&service->submission, &service->pool);
+  service->queue_admin_rpc = std::make_unique<QueueAdminServiceAdapter>(
+      service->spool.get(), service->runner.get(), platform::SystemClock());
+  absl::StatusOr<std::unique_ptr<platform::RpcServer>> server = platform::RpcServer::Start(
+      config.rpc(), tls,
+      {service->policy_rpc.get(), service->submission_rpc.get(), service->queue_admin_rpc.get()});
+  if (!server.ok()) return server.status();
+  service->server = *std::move(server);
+  return service;
+}
+
+}  // namespace postern::relay

@@ -1,0 +1,101 @@
+#include "relay-svc/smtp/outgoing_session.h"
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <utility>
+#include <variant>
+
+#include "absl/status/status.h"
+#include "boost/asio/this_coro.hpp"
+#include "relay-svc/smtp/outgoing_connection.h"
+
+namespace postern::relay {
+namespace {
+
+using boost::asio::awaitable;
+using std::chrono::steady_clock;
+
+smtp::ClientEvent Lost(const absl::Status& status) {
+  return smtp::client_event::Lost{std::string(status.message())};
+}
+
+std::vector<smtp::ServerAnswer> NotConnected(const absl::Status& status, size_t recipients) {
+  smtp::ServerAnswer answer;
+  answer.text = std::string(status.message());
+  answer.command = "CONNECT";
+  return std::vector<smtp::ServerAnswer>(recipients, answer);
+}
+
+}  // namespace
+
+awaitable<SessionResult> RunOutgoingSession(boost::asio::ip::tcp::endpoint peer, std::string host,
+                                            smtp::ClientOptions options,
+                                            smtp::ClientTransaction transaction,
+                                            SessionLimits limits, SSL_CTX* tls, MessageBody& body) {
+  SessionResult result;
+  const size_t recipients = transaction.recipients.size();
+  const SteadyDeadline end = steady_clock::now() + limits.session_timeout;
+  const auto within = [end](std::chrono::seconds time) {
+    return std::min(end, steady_clock::now() + time);
+  };
+  OutgoingConnection connection(co_await boost::asio::this_coro::executor);
+  const absl::Status connected = co_await connection.Connect(peer, within(limits.connect_timeout));
+  if (!connected.ok()) {
+    result.answers = NotConnected(connected, recipients);
+    co_return result;
+  }
+
+  smtp::ClientSession session(options, std::move(transaction));
+  MessageBody::Reader reader(&body);
+  std::array<char, 4096> buffer;
+  smtp::ClientAction action = session.Start();
+  while (true) {
+    if (auto* write = std::get_if<smtp::client_action::Write>(&action)) {
+      const absl::Status status =
+          co_await connection.Write(write->octets, within(limits.reply_timeout));
+      if (!status.ok()) {
+        action = session.Resume(Lost(status));
+      } else {
+        action = session.Resume(smtp::client_event::Sent{});
+      }
+    } else if (std::holds_alternative<smtp::client_action::Read>(action)) {
+      const absl::StatusOr<size_t> octets = co_await connection.Read(
+          absl::MakeSpan(buffer), within(limits.reply_timeout * (result.body_sent ? 2 : 1)));
+      if (!octets.ok()) {
+        action = session.Resume(Lost(octets.status()));
+      } else {
+        action =
+            session.Resume(smtp::client_event::Received{absl::string_view(buffer.data(), *octets)});
+      }
+    } else if (std::holds_alternative<smtp::client_action::StartTls>(action)) {
+      const absl::Status status =
+          co_await connection.StartTls(tls, host, within(limits.reply_timeout));
+      if (!status.ok()) {
+        result.tls_failed = true;
+        action = session.Resume(Lost(status));
+      } else {
+        result.tls = true;
+        action = session.Resume(smtp::client_event::TlsEstablished{});
+      }
+    } else if (std::holds_alternative<smtp::client_action::SendBody>(action)) {
+      const absl::StatusOr<std::shared_ptr<const std::string>> piece = co_await reader.Next();
+      if (!piece.ok()) {
+        // The connection closes before the end of the body: the host drops what it has.
+        action = session.Resume(Lost(piece.status()));
+      } else if (*piece == nullptr) {
+        result.body_sent = true;
+        action = session.Resume(smtp::client_event::BodyEnd{});
+      } else {
+        action = session.Resume(smtp::client_event::Body{**piece});
+      }
+    } else {
+      result.answers = std::get<smtp::client_action::Finished>(std::move(action)).answers;
+      // The engine answers for every recipient; anything else would lose one.
+      result.answers.resize(recipients, smtp::ServerAnswer{.text = "no answer"});
+      co_return result;
+    }
+  }
+}
+
+}  // namespace postern::relay

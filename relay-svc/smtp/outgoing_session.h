@@ -1,0 +1,43 @@
+// One SMTP session with one address of a mail host: one message, its recipients, QUIT.
+#ifndef POSTERN_RELAY_SVC_SMTP_OUTGOING_SESSION_H_
+#define POSTERN_RELAY_SVC_SMTP_OUTGOING_SESSION_H_
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "boost/asio/awaitable.hpp"
+#include "boost/asio/ip/tcp.hpp"
+#include "relay-svc/domain/message_body.h"
+#include "services/protocol/smtp/client_session.h"
+
+typedef struct ssl_ctx_st SSL_CTX;
+
+namespace postern::relay {
+
+struct SessionLimits {
+  std::chrono::seconds connect_timeout{30};
+  // The answer to the body waits twice as long.
+  std::chrono::seconds reply_timeout{300};
+  // The whole session.
+  std::chrono::seconds session_timeout{3600};
+};
+
+struct SessionResult {
+  // In the order of the recipients.
+  std::vector<smtp::ServerAnswer> answers;
+  bool tls = false;
+  // The host offered STARTTLS and could not do it: it may be tried again in clear.
+  bool tls_failed = false;
+  // The whole body went out: without an answer, nobody knows whether the message was taken.
+  bool body_sent = false;
+};
+
+// On the calling coroutine's loop. `host` is the name the address was looked up for.
+boost::asio::awaitable<SessionResult> RunOutgoingSession(
+    boost::asio::ip::tcp::endpoint peer, std::string host, smtp::ClientOptions options,
+    smtp::ClientTransaction transaction, SessionLimits limits, SSL_CTX* tls, MessageBody& body);
+
+}  // namespace postern::relay
+
+#endif  // POSTERN_RELAY_SVC_SMTP_OUTGOING_SESSION_H_

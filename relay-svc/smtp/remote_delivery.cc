@@ -1,0 +1,174 @@
+#include "relay-svc/smtp/remote_delivery.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "relay-svc/domain/destination.h"
+#include "relay-svc/domain/header_section.h"
+#include "relay-svc/smtp/outgoing_connection.h"
+#include "services/net/await.h"
+#include "services/platform/log.h"
+
+namespace postern::relay {
+namespace {
+
+using boost::asio::awaitable;
+using Addresses = std::vector<boost::asio::ip::address>;
+
+// Addresses that one attempt tries, over all hosts.
+constexpr int kMaxAddresses = 20;
+
+std::string Words(const smtp::ServerAnswer& answer) {
+  if (answer.code == 0) return absl::StrCat(answer.command, ": ", answer.text);
+  return absl::StrCat(answer.code, answer.enhanced.empty() ? "" : " ", answer.enhanced,
+                      answer.text.empty() ? "" : " ", answer.text);
+}
+
+// RFC 3463 for an answer that has no code of its own.
+std::string EnhancedFor(const smtp::ServerAnswer& answer) {
+  if (!answer.enhanced.empty()) return answer.enhanced;
+  if (answer.accepted()) return "2.0.0";
+  // 4.4.1: no answer from host; 4.4.2: bad connection.
+  if (answer.code == 0) return answer.command == "CONNECT" ? "4.4.1" : "4.4.2";
+  return answer.permanent() ? "5.0.0" : "4.0.0";
+}
+
+DeliveryResult ToResult(const smtp::ServerAnswer& answer, const std::string& host, bool tls) {
+  DeliveryResult result;
+  result.kind = answer.accepted()    ? DeliveryResult::Kind::kDelivered
+                : answer.permanent() ? DeliveryResult::Kind::kPermanent
+                                     : DeliveryResult::Kind::kTemporary;
+  result.enhanced = EnhancedFor(answer);
+  result.text = Words(answer);
+  result.is_reply = answer.code != 0;
+  result.remote_mta = host;
+  result.tls = tls;
+  return result;
+}
+
+// Another host may do better: this one could not be reached, or is not able to work now. After the
+// body has gone out, a second try elsewhere might be a second copy.
+bool MayTryElsewhere(const SessionResult& session) {
+  if (session.body_sent) return false;
+  return std::all_of(session.answers.begin(), session.answers.end(),
+                     [](const smtp::ServerAnswer& answer) {
+                       if (answer.accepted() || answer.permanent()) return false;
+                       return answer.code == 0 || answer.command != "RCPT TO";
+                     });
+}
+
+}  // namespace
+
+struct RemoteDelivery::Attempt {
+  const SpooledMessage& message;
+  const std::vector<DeliveryRecipient>& recipients;
+  smtp::ClientTransaction transaction;
+  MessageBody& body;
+  std::vector<DeliveryResult> results;
+};
+
+RemoteDelivery::RemoteDelivery(RemoteDeliveryOptions options, Resolver* resolver)
+    : options_(std::move(options)), resolver_(resolver), tls_(MakeOpportunisticTlsContext()) {}
+
+awaitable<RouteOrFailure> RemoteDelivery::FindRoute(const std::string& destination) {
+  if (const NextHop* hop = FindNextHop(options_.routing, destination); hop != nullptr) {
+    co_return Route{{hop->host}, hop->port};
+  }
+  absl::StatusOr<std::vector<MxRecord>> answer =
+      co_await net::Await<absl::StatusOr<std::vector<MxRecord>>>(
+          [&](clients::Done<std::vector<MxRecord>> done) {
+            resolver_->LookUpMx(destination, std::move(done));
+          });
+  co_return RouteByMx(options_.routing, destination, std::move(answer), random_);
+}
+
+awaitable<bool> RemoteDelivery::TryAddress(Attempt& attempt, const std::string& host,
+                                           const boost::asio::ip::tcp::endpoint& peer) {
+  smtp::ClientOptions client;
+  client.hostname = options_.routing.hostname;
+  client.starttls = tls_ != nullptr;
+  SessionResult session = co_await RunOutgoingSession(peer, host, client, attempt.transaction,
+                                                      options_.limits, tls_.get(), attempt.body);
+  if (session.tls_failed) {
+    platform::Log(platform::LogLevel::kInfo, "TLS failed, trying in clear",
+                  {{"queue_id", attempt.message.queue_id}, {"host", host}});
+    client.starttls = false;
+    session = co_await RunOutgoingSession(peer, host, client, attempt.transaction, options_.limits,
+                                          tls_.get(), attempt.body);
+  }
+  attempt.results.clear();
+  for (const smtp::ServerAnswer& answer : session.answers) {
+    attempt.results.push_back(ToResult(answer, host, session.tls));
+  }
+  co_return !MayTryElsewhere(session);
+}
+
+awaitable<std::vector<DeliveryResult>> RemoteDelivery::Deliver(
+    const SpooledMessage& message, const std::string& destination,
+    const std::vector<DeliveryRecipient>& recipients, MessageBody& body) {
+  const auto all = [&](DeliveryResult result) {
+    return std::vector<DeliveryResult>(recipients.size(), std::move(result));
+  };
+  if (destination.empty() || destination[0] == '[') {
+    co_return all(DeliveryResult::Permanent("5.1.2", "address literals are not served"));
+  }
+  const absl::StatusOr<std::shared_ptr<const std::string>> first = co_await body.FirstPiece();
+  if (!first.ok()) co_return all(DeliveryResult::Temporary("4.3.0", "the spool can't be read"));
+
+  Attempt attempt{message, recipients, {}, body, {}};
+  attempt.transaction.sender = ForAsciiHosts(message.sender);
+  for (const DeliveryRecipient& recipient : recipients) {
+    attempt.transaction.recipients.push_back(ForAsciiHosts(recipient.address));
+  }
+  attempt.transaction.octets = message.octets;
+  attempt.transaction.eight_bit = message.eight_bit;
+  // RFC 6531 3.6: a message that needs nothing of SMTPUTF8 can go to any host.
+  attempt.transaction.smtputf8 =
+      message.smtputf8 &&
+      (!IsAscii(attempt.transaction.sender) || !IsAscii(HeaderSectionOf(**first)) ||
+       !std::all_of(attempt.transaction.recipients.begin(), attempt.transaction.recipients.end(),
+                    [](const std::string& address) { return IsAscii(address); }));
+
+  const RouteOrFailure route_or = co_await FindRoute(destination);
+  if (const auto* failure = std::get_if<DeliveryResult>(&route_or)) co_return all(*failure);
+  const Route& route = std::get<Route>(route_or);
+  bool unknown_hosts_only = true;
+  int tried = 0;
+  for (const std::string& host : route.hosts) {
+    Addresses addresses;
+    boost::system::error_code no_address;
+    const boost::asio::ip::address literal = boost::asio::ip::make_address(host, no_address);
+    if (!no_address) {
+      addresses.push_back(literal);
+    } else {
+      absl::StatusOr<Addresses> found =
+          co_await net::Await<absl::StatusOr<Addresses>>([&](clients::Done<Addresses> done) {
+            resolver_->LookUpAddresses(host, std::move(done));
+          });
+      if (!found.ok() && !absl::IsNotFound(found.status())) {
+        unknown_hosts_only = false;
+        if (attempt.results.empty()) {
+          attempt.results = all(DeliveryResult::Temporary(
+              "4.4.3", absl::StrCat("the DNS has no answer for ", host, " now")));
+        }
+      }
+      if (found.ok()) addresses = *std::move(found);
+    }
+    for (const boost::asio::ip::address& address : addresses) {
+      unknown_hosts_only = false;
+      if (++tried > kMaxAddresses) break;
+      const bool settled = co_await TryAddress(
+          attempt, host,
+          boost::asio::ip::tcp::endpoint(address, static_cast<unsigned short>(route.port)));
+      if (settled) co_return std::move(attempt.results);
+    }
+  }
+  if (unknown_hosts_only) {
+    co_return all(DeliveryResult::Permanent(
+        "5.1.2", absl::StrCat("no mail host of ", destination, " has an address")));
+  }
+  co_return std::move(attempt.results);
+}
+
+}  // namespace postern::relay

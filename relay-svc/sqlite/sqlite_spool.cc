@@ -1,0 +1,358 @@
+#include "relay-svc/sqlite/sqlite_spool.h"
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "relay-svc/sqlite/spool_rows.h"
+#include "services/platform/metrics.h"
+#include "services/platform/worker_pool.h"
+#include "services/storage/body_store.h"
+#include "services/storage/group_commit.h"
+#include "services/storage/sqlite.h"
+
+namespace postern::relay {
+namespace {
+
+using clients::Done;
+using clients::DoneStatus;
+using storage::Sqlite;
+
+// Reads that may wait for a thread.
+constexpr size_t kMaxWaitingReads = 20000;
+
+// The number of messages, known without asking the database.
+class QueueSize {
+ public:
+  explicit QueueSize(int64_t messages)
+      : messages_(messages),
+        gauge_(platform::GetGauge("postern_relay_queue_messages", "Messages in the spool.")) {
+    gauge_.Set(static_cast<double>(messages));
+  }
+  void Add(int64_t n) { gauge_.Set(static_cast<double>(messages_.fetch_add(n) + n)); }
+  int64_t messages() const { return messages_.load(); }
+
+ private:
+  std::atomic<int64_t> messages_;
+  platform::Gauge& gauge_;
+};
+
+Committed CommittedNow(const NewMessage& message) {
+  Committed committed;
+  committed.queue_id = message.message.queue_id;
+  for (const NewMessage::Recipient& recipient : message.recipients) {
+    JobKey key{message.message.queue_id, recipient.destination};
+    if (std::find(committed.due.begin(), committed.due.end(), key) == committed.due.end()) {
+      committed.due.push_back(std::move(key));
+    }
+  }
+  return committed;
+}
+
+bool HasHighOctet(absl::string_view octets) {
+  return std::any_of(octets.begin(), octets.end(), [](char c) { return (c & 0x80) != 0; });
+}
+
+// What a writer and its writes share; outlives the writer while a write is under way.
+struct WriterState {
+  storage::GroupCommit* commits;
+  QueueSize* size;
+  const SqliteSpoolOptions* options;
+
+  storage::BodyHash hash;
+  // A body of one piece waits here for Commit, so that it costs one transaction.
+  std::optional<storage::CompressedPiece> only_piece;
+  // 0: no piece has been written to the database.
+  int64_t body_id = 0;
+  uint64_t octets = 0;
+  bool eight_bit = false;
+  // A commit is under way or done: the body is no longer the writer's to drop.
+  bool committing = false;
+};
+
+class SqliteSpoolWriter : public SpoolWriter {
+ public:
+  SqliteSpoolWriter(storage::GroupCommit* commits, QueueSize* size,
+                    const SqliteSpoolOptions* options)
+      : state_(std::make_shared<WriterState>()) {
+    state_->commits = commits;
+    state_->size = size;
+    state_->options = options;
+  }
+  ~SqliteSpoolWriter() override {
+    if (state_->committing || state_->body_id == 0) return;
+    // If this write is refused, the next start drops the body (DropUnfinishedBodies).
+    state_->commits->Submit([body_id = state_->body_id](
+                                Sqlite& database) { return storage::DropBody(database, body_id); },
+                            [](absl::Status) {});
+  }
+
+  void Write(std::string piece, DoneStatus done) override {
+    state_->hash.Update(piece);
+    state_->octets += piece.size();
+    state_->eight_bit = state_->eight_bit || HasHighOctet(piece);
+    auto compressed = std::make_shared<storage::CompressedPiece>(storage::CompressPiece(piece));
+    if (state_->body_id == 0 && !state_->only_piece.has_value()) {
+      state_->only_piece = std::move(*compressed);
+      done(absl::OkStatus());
+      return;
+    }
+    auto body_id = std::make_shared<int64_t>(0);
+    state_->commits->Submit(
+        [state = state_, compressed, body_id](Sqlite& database) -> absl::Status {
+          *body_id = state->body_id;
+          if (*body_id == 0) {
+            absl::StatusOr<int64_t> begun = storage::BeginBody(database);
+            if (!begun.ok()) return begun.status();
+            *body_id = *begun;
+            absl::Status first = storage::AppendPiece(database, *body_id, *state->only_piece);
+            if (!first.ok()) return first;
+          }
+          return storage::AppendPiece(database, *body_id, *compressed);
+        },
+        [state = state_, body_id, done = std::move(done)](absl::Status status) mutable {
+          if (status.ok()) {
+            state->body_id = *body_id;
+            state->only_piece.reset();
+          }
+          done(std::move(status));
+        });
+  }
+
+  void Commit(NewMessage message, Done<Committed> done) override {
+    state_->committing = true;
+    message.message.octets = state_->octets;
+    message.message.eight_bit = state_->eight_bit;
+    struct Commitment {
+      NewMessage message;
+      std::string sha256;
+      Committed committed;
+    };
+    auto commitment = std::make_shared<Commitment>();
+    commitment->sha256 = state_->hash.Finish();
+    commitment->message = std::move(message);
+    state_->commits->Submit(
+        [state = state_, commitment](Sqlite& database) {
+          return Insert(*state, commitment->message, commitment->sha256, &commitment->committed,
+                        database);
+        },
+        [state = state_, commitment, done = std::move(done)](absl::Status status) mutable {
+          if (!status.ok()) {
+            state->committing = false;
+            done(std::move(status));
+            return;
+          }
+          if (!commitment->committed.repeated) state->size->Add(1);
+          done(std::move(commitment->committed));
+        });
+  }
+
+ private:
+  static absl::Status Insert(const WriterState& state, const NewMessage& message,
+                             const std::string& sha256, Committed* committed, Sqlite& database) {
+    if (!message.delivery_id.empty()) {
+      absl::StatusOr<std::optional<EarlierDelivery>> earlier =
+          FindDelivery(database, message.delivery_id);
+      if (!earlier.ok()) return earlier.status();
+      if (earlier->has_value()) {
+        if ((*earlier)->digest != message.digest) {
+          return absl::AlreadyExistsError("this delivery_id was used for another message");
+        }
+        *committed = Committed{(*earlier)->queue_id, true, {}};
+        return state.body_id == 0 ? absl::OkStatus() : storage::DropBody(database, state.body_id);
+      }
+    }
+    *committed = CommittedNow(message);
+    // The size as of the last commit: one group may overshoot it.
+    if (state.size->messages() >= state.options->max_messages) {
+      return absl::ResourceExhaustedError("the queue is full");
+    }
+    absl::StatusOr<int64_t> body_id =
+        state.body_id == 0
+            ? storage::AddBody(database, sha256,
+                               state.only_piece.value_or(storage::CompressPiece("")), 1)
+            : storage::FinishBody(database, state.body_id, sha256, 1);
+    if (!body_id.ok()) return body_id.status();
+    return InsertMessage(database, message, *body_id, state.options->clock());
+  }
+
+  std::shared_ptr<WriterState> state_;
+};
+
+class SqliteSpool : public Spool {
+ public:
+  SqliteSpool(std::unique_ptr<Sqlite> writer, std::vector<std::unique_ptr<Sqlite>> readers,
+              const SqliteSpoolOptions& options, int64_t messages)
+      : options_(options),
+        size_(messages),
+        idle_readers_(std::move(readers)),
+        reads_(options.read_threads, kMaxWaitingReads),
+        commits_(std::move(writer), {.max_waiting = options.max_waiting_writes, .name = "spool"}) {}
+
+  std::unique_ptr<SpoolWriter> NewMessageWriter() override {
+    return std::make_unique<SqliteSpoolWriter>(&commits_, &size_, &options_);
+  }
+
+  void FindDue(absl::Time now, DueCursor after, int limit, Done<DuePage> done) override {
+    Read([=](Sqlite& database) { return SelectDue(database, now, after, limit); }, std::move(done));
+  }
+
+  void Load(JobKey key, absl::Time now, Done<std::optional<Job>> done) override {
+    Read([key = std::move(key), now](Sqlite& database) { return SelectJob(database, key, now); },
+         std::move(done));
+  }
+
+  void ReadPiece(std::string queue_id, int64_t index, Done<std::string> done) override {
+    Read([queue_id = std::move(queue_id),
+          index](Sqlite& database) { return ReadBodyPiece(database, queue_id, index); },
+         std::move(done));
+  }
+
+  void Record(JobOutcome outcome, Done<Committed> done) override {
+    struct Recording {
+      JobOutcome outcome;
+      storage::CompressedPiece notice_body;
+      std::string notice_sha256;
+      RecordedOutcome recorded;
+    };
+    auto recording = std::make_shared<Recording>();
+    recording->outcome = std::move(outcome);
+    if (recording->outcome.notice.has_value()) {
+      JobOutcome::Notice& notice = *recording->outcome.notice;
+      storage::BodyHash hash;
+      hash.Update(notice.body);
+      recording->notice_sha256 = hash.Finish();
+      recording->notice_body = storage::CompressPiece(notice.body);
+      notice.message.message.octets = notice.body.size();
+      notice.message.message.eight_bit = HasHighOctet(notice.body);
+      notice.body.clear();
+    }
+    commits_.Submit(
+        [this, recording](Sqlite& database) -> absl::Status {
+          absl::StatusOr<RecordedOutcome> recorded = RecordOutcome(database, recording->outcome);
+          if (!recorded.ok()) return recorded.status();
+          recording->recorded = *recorded;
+          if (!recorded->found || !recording->outcome.notice.has_value()) return absl::OkStatus();
+          absl::StatusOr<int64_t> body_id = storage::AddBody(
+              database, recording->notice_sha256, recording->notice_body, /*references=*/1);
+          if (!body_id.ok()) return body_id.status();
+          return InsertMessage(database, recording->outcome.notice->message, *body_id,
+                               options_.clock());
+        },
+        [this, recording, done = std::move(done)](absl::Status status) mutable {
+          if (!status.ok()) {
+            done(std::move(status));
+            return;
+          }
+          Committed committed;
+          if (recording->recorded.found && recording->outcome.notice.has_value()) {
+            committed = CommittedNow(recording->outcome.notice->message);
+            size_.Add(1);
+          }
+          if (recording->recorded.removed) size_.Add(-1);
+          done(std::move(committed));
+        });
+  }
+
+  void ForgetDeliveryIds(absl::Time before, DoneStatus done) override {
+    commits_.Submit([before](Sqlite& database) { return ForgetDeliveries(database, before); },
+                    std::move(done));
+  }
+
+  void List(int page_size, std::string page_token, Done<QueuePage> done) override {
+    Read([page_size, page_token = std::move(page_token)](
+             Sqlite& database) { return SelectEntries(database, page_size, page_token); },
+         std::move(done));
+  }
+
+  void Get(std::string queue_id, Done<QueueEntry> done) override {
+    Read([queue_id =
+              std::move(queue_id)](Sqlite& database) { return SelectEntry(database, queue_id); },
+         std::move(done));
+  }
+
+  void SetHeld(std::string queue_id, bool held, DoneStatus done) override {
+    commits_.Submit([queue_id = std::move(queue_id),
+                     held](Sqlite& database) { return UpdateHeld(database, queue_id, held); },
+                    std::move(done));
+  }
+
+  void MakeDue(std::string queue_id, absl::Time now, DoneStatus done) override {
+    commits_.Submit([queue_id = std::move(queue_id),
+                     now](Sqlite& database) { return UpdateDue(database, queue_id, now); },
+                    std::move(done));
+  }
+
+  void Delete(std::string queue_id, DoneStatus done) override {
+    commits_.Submit([queue_id = std::move(queue_id)](
+                        Sqlite& database) { return DeleteMessage(database, queue_id); },
+                    [this, done = std::move(done)](absl::Status status) mutable {
+                      if (status.ok()) size_.Add(-1);
+                      done(std::move(status));
+                    });
+  }
+
+  void Ping(DoneStatus done) override {
+    using Answer = std::optional<EarlierDelivery>;
+    Read([](Sqlite& database) { return FindDelivery(database, ""); },
+         Done<Answer>([done = std::move(done)](absl::StatusOr<Answer> answer) mutable {
+           done(answer.status());
+         }));
+  }
+
+  int64_t messages() const override { return size_.messages(); }
+
+ private:
+  template <typename T, typename Query>
+  void Read(Query query, Done<T> done) {
+    // Shared, since a job that the pool refuses must still answer.
+    auto answer = std::make_shared<Done<T>>(std::move(done));
+    const bool accepted = reads_.Submit([this, query = std::move(query), answer]() mutable {
+      std::unique_ptr<Sqlite> reader;
+      {
+        // As many connections as threads: there is one.
+        absl::MutexLock lock(&mutex_);
+        reader = std::move(idle_readers_.back());
+        idle_readers_.pop_back();
+      }
+      absl::StatusOr<T> result = query(*reader);
+      {
+        absl::MutexLock lock(&mutex_);
+        idle_readers_.push_back(std::move(reader));
+      }
+      (*answer)(std::move(result));
+    });
+    if (!accepted) (*answer)(absl::ResourceExhaustedError("too many reads of the spool wait"));
+  }
+
+  const SqliteSpoolOptions options_;
+  QueueSize size_;
+  absl::Mutex mutex_;
+  std::vector<std::unique_ptr<Sqlite>> idle_readers_ ABSL_GUARDED_BY(mutex_);
+  // Last, since their threads use what stands above.
+  platform::WorkerPool reads_;
+  storage::GroupCommit commits_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Spool>> OpenSqliteSpool(const std::string& file,
+                                                       const SqliteSpoolOptions& options) {
+  absl::StatusOr<std::unique_ptr<Sqlite>> writer = Sqlite::Open(file, Sqlite::Mode::kReadWrite);
+  if (!writer.ok()) return writer.status();
+  if (absl::Status status = MigrateSpool(**writer); !status.ok()) return status;
+  if (absl::Status status = storage::DropUnfinishedBodies(**writer); !status.ok()) return status;
+  absl::StatusOr<int64_t> messages = CountMessages(**writer);
+  if (!messages.ok()) return messages.status();
+  std::vector<std::unique_ptr<Sqlite>> readers;
+  for (int i = 0; i < options.read_threads; ++i) {
+    absl::StatusOr<std::unique_ptr<Sqlite>> reader = Sqlite::Open(file, Sqlite::Mode::kReadOnly);
+    if (!reader.ok()) return reader.status();
+    readers.push_back(*std::move(reader));
+  }
+  return std::make_unique<SqliteSpool>(*std::move(writer), std::move(readers), options, *messages);
+}
+
+}  // namespace postern::relay
