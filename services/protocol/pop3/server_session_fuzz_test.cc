@@ -78,7 +78,7 @@ class Fuzz {
   }
 
   Event Answer(const ServerSession&, action::Read&) {
-    piece_ = std::string(data_.substr(0, 1 + data_.front() % 64));
+    piece_ = std::string(data_.substr(0, 1 + static_cast<uint8_t>(data_.front()) % 64));
     data_.remove_prefix(piece_.size());
     return event::Received{piece_};
   }
