@@ -1,5 +1,8 @@
+#include <atomic>
+#include <chrono>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -8,6 +11,7 @@
 #include "absl/strings/string_view.h"
 #include "grpc/grpc.h"
 #include "grpcpp/channel.h"
+#include "grpcpp/completion_queue.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
 #include "grpcpp/security/tls_credentials_options.h"
@@ -52,6 +56,45 @@ grpc::ChannelArguments Arguments(absl::string_view server_identity) {
   return arguments;
 }
 
+// gRPC makes progress on a channel only while somebody polls for it, and with the callback API
+// nobody does until the first call: a handshake would time out, unseen. This thread watches the
+// channel's state and polls meanwhile, so that the channel connects, and connects again, by itself.
+class WarmChannel {
+ public:
+  explicit WarmChannel(std::shared_ptr<grpc::Channel> channel)
+      : channel_(std::move(channel)), thread_([this] { Run(); }) {}
+  ~WarmChannel() {
+    stopping_ = true;
+    thread_.join();
+  }
+  WarmChannel(const WarmChannel&) = delete;
+  WarmChannel& operator=(const WarmChannel&) = delete;
+
+  grpc::Channel* channel() const { return channel_.get(); }
+
+ private:
+  // A watch can't be cancelled: its end bounds how long the destructor waits.
+  static constexpr std::chrono::milliseconds kWatch{250};
+
+  void Run() {
+    grpc::CompletionQueue queue;
+    void* tag = nullptr;
+    bool changed = false;
+    while (!stopping_) {
+      channel_->NotifyOnStateChange(channel_->GetState(/*try_to_connect=*/true),
+                                    std::chrono::system_clock::now() + kWatch, &queue, nullptr);
+      queue.Next(&tag, &changed);
+    }
+    queue.Shutdown();
+    while (queue.Next(&tag, &changed)) {
+    }
+  }
+
+  const std::shared_ptr<grpc::Channel> channel_;
+  std::atomic<bool> stopping_{false};
+  std::thread thread_;
+};
+
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> ConnectTo(const config::v1::RpcTarget& target,
@@ -70,11 +113,10 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> ConnectTo(const config::v1::RpcTa
   options.set_certificate_provider(*std::move(certificates));
   options.watch_root_certs();
   options.watch_identity_key_cert_pairs();
-  std::shared_ptr<grpc::Channel> channel = grpc::CreateCustomChannel(
-      target.target(), grpc::experimental::TlsCredentials(options), Arguments(server_identity));
   // Starts to connect now, without waiting for it: services start in any order.
-  channel->GetState(/*try_to_connect=*/true);
-  return channel;
+  const auto warm = std::make_shared<WarmChannel>(grpc::CreateCustomChannel(
+      target.target(), grpc::experimental::TlsCredentials(options), Arguments(server_identity)));
+  return std::shared_ptr<grpc::Channel>(warm, warm->channel());
 }
 
 }  // namespace postern::platform
