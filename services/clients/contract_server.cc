@@ -231,7 +231,6 @@ class Maildrops : public store::v1::MaildropService::Service {
     response.mutable_lease()->set_fence(fence);
     response.mutable_lease()->set_uid_validity(listing.uid_validity);
     response.mutable_lease()->set_message_count(listing.entries.size());
-    stream->Write(response);
     for (size_t at = 0; at == 0 || at < listing.entries.size(); at += 2) {
       auto* page = response.mutable_page();
       page->Clear();
@@ -241,6 +240,7 @@ class Maildrops : public store::v1::MaildropService::Service {
       }
       page->set_last(at + 2 >= listing.entries.size());
       stream->Write(response);
+      response.clear_lease();
     }
   }
 

@@ -132,7 +132,6 @@ class LeaseStream : public grpc::ClientBidiReactor<OpenRequest, OpenResponse> {
         opened_.listing.entries.reserve(
             std::min<uint64_t>(response_.lease().message_count(), kMaxEntries));
       }
-      return absl::OkStatus();
     }
     const auto& page = response_.page();
     if (opened_.fence == 0) return absl::InternalError("a page before the lease");

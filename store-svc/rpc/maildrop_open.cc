@@ -122,14 +122,8 @@ void OpenStream::StartListing() {
   lease.set_uid_validity(start->uid_validity);
   lease.set_message_count(start->messages);
   lease.set_total_octets(start->octets);
-  sent_ = Sent::kLease;
-  // The page goes with it in one packet: its write follows at once.
-  v1::OpenResponse with_lease;
-  with_lease.Swap(&response_);
   FillPage(start->first_page);
-  first_page_.Swap(&response_);
-  response_.Swap(&with_lease);
-  WriteResponse(grpc::WriteOptions().set_buffer_hint());
+  WriteResponse();
 }
 
 void OpenStream::ReadNextPage() {
@@ -139,8 +133,9 @@ void OpenStream::ReadNextPage() {
     FailRead(page.status());
     return;
   }
+  response_.clear_lease();
   FillPage(*page);
-  WriteResponse(grpc::WriteOptions());
+  WriteResponse();
 }
 
 void OpenStream::FillPage(const std::vector<MessageEntry>& entries) {
@@ -157,19 +152,13 @@ void OpenStream::FillPage(const std::vector<MessageEntry>& entries) {
   page.set_last(listed_);
 }
 
-void OpenStream::WriteResponse(grpc::WriteOptions options) {
+void OpenStream::WriteResponse() {
   // What is under way goes on as a write, unless the call was stopped meanwhile.
   if (IdleAndStopped()) return;
-  StartWrite(&response_, options);
+  StartWrite(&response_);
 }
 
 void OpenStream::OnWriteDone(bool ok) {
-  if (ok && sent_ == Sent::kLease) {
-    sent_ = Sent::kPages;
-    response_.Swap(&first_page_);
-    WriteResponse(grpc::WriteOptions());
-    return;
-  }
   if (ok && !listed_) {
     SubmitRead(&OpenStream::ReadNextPage);
     return;

@@ -57,7 +57,7 @@ class OpenStream final : public grpc::ServerBidiReactor<v1::OpenRequest, v1::Ope
   void ReadNextPage();
   // The page that follows what was sent; it is the last when nothing follows it.
   void FillPage(const std::vector<MessageEntry>& entries);
-  void WriteResponse(grpc::WriteOptions options);
+  void WriteResponse();
   // Ends the call when nothing is under way, else lets what is under way do it.
   void Stop(const absl::Status& status, bool broken);
   // What was under way is over. True: the call ends, and is not to be touched any more.
@@ -75,8 +75,6 @@ class OpenStream final : public grpc::ServerBidiReactor<v1::OpenRequest, v1::Ope
 
   // Of whatever is under way: a job on the pool or a write.
   v1::OpenResponse response_;
-  v1::OpenResponse first_page_;
-  enum class Sent { kNothing, kLease, kPages } sent_ = Sent::kNothing;
   uint64_t last_uid_ = 0;
   uint64_t uid_next_ = 0;
   bool listed_ = false;
