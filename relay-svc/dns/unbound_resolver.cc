@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 
@@ -32,7 +33,8 @@ constexpr size_t kMaxLookups = 2000;
 constexpr int kMaxRecords = 100;
 
 // An uncompressed name in wire format (RFC 1035 3.1) as text without the final dot. False: it is
-// none, or has octets that no host name has.
+// none, or has octets that no host name has. In lower case: servers answer in the case of the
+// question.
 bool ReadName(const unsigned char* data, size_t size, std::string* name) {
   name->clear();
   size_t at = 0;
@@ -44,7 +46,7 @@ bool ReadName(const unsigned char* data, size_t size, std::string* name) {
     for (size_t i = 0; i < length; ++i) {
       const unsigned char c = data[at + i];
       if (c <= ' ' || c >= 0x7f || c == '.') return false;
-      name->push_back(static_cast<char>(c));
+      name->push_back(absl::ascii_tolower(c));
     }
     at += length;
   }

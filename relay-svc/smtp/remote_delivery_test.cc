@@ -1,0 +1,338 @@
+#include "relay-svc/smtp/remote_delivery.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "boost/asio/co_spawn.hpp"
+#include "boost/asio/detached.hpp"
+#include "boost/asio/io_context.hpp"
+#include "relay-svc/domain/fake_resolver.h"
+#include "relay-svc/domain/wait_for.h"
+#include "relay-svc/smtp/scripted_server.h"
+#include "relay-svc/sqlite/sqlite_spool.h"
+#include "services/platform/test_pki.h"
+
+namespace postern::relay {
+namespace {
+
+using Kind = DeliveryResult::Kind;
+using Results = std::vector<DeliveryResult>;
+using Replies = std::map<std::string, std::string>;
+
+class RemoteDeliveryTest : public testing::Test {
+ protected:
+  RemoteDeliveryTest() {
+    static int number = 0;
+    absl::StatusOr<std::unique_ptr<Spool>> spool =
+        OpenSqliteSpool(absl::StrCat(testing::TempDir(), "/remote-", ++number, ".db"), {});
+    EXPECT_TRUE(spool.ok()) << spool.status();
+    spool_ = *std::move(spool);
+  }
+
+  void Enqueue(const std::string& body) {
+    message_.queue_id = "0123456789abcdef";
+    message_.sender = "alice@example.test";
+    message_.octets = body.size();
+    std::unique_ptr<SpoolWriter> writer = spool_->NewMessageWriter();
+    for (size_t at = 0; at < body.size(); at += kMaxPieceOctets) {
+      ASSERT_TRUE(WaitForStatus([&](auto done) {
+                    writer->Write(body.substr(at, kMaxPieceOctets), std::move(done));
+                  }).ok());
+    }
+    NewMessage message;
+    message.message = message_;
+    message.recipients = {{"bob@remote.test", "remote.test"}};
+    ASSERT_TRUE(WaitFor<Committed>([&](auto done) {
+                  writer->Commit(std::move(message), std::move(done));
+                }).ok());
+  }
+
+  Results Deliver(std::vector<std::string> recipients = {"bob@remote.test"},
+                  const std::string& destination = "remote.test") {
+    RemoteDelivery delivery(options_, &resolver_);
+    std::vector<DeliveryRecipient> to;
+    for (std::string& recipient : recipients) to.push_back({std::move(recipient), {}});
+    boost::asio::io_context context;
+    Results results;
+    MessageBody body(spool_.get(), message_);
+    boost::asio::co_spawn(context, delivery.Deliver(message_, destination, to, body),
+                          [&](std::exception_ptr, Results answer) { results = std::move(answer); });
+    context.run();
+    EXPECT_EQ(results.size(), to.size());
+    results.resize(to.size());
+    return results;
+  }
+
+  // remote.test goes to this server.
+  void Use(const ScriptedServer& server) {
+    options_.routing.mx_port = server.port();
+    resolver_.mx["remote.test"] = std::vector<MxRecord>{{10, "mx.remote.test"}};
+    resolver_.AddAddress("mx.remote.test", "127.0.0.1");
+  }
+
+  static inline const std::string kBody =
+      "From: alice@example.test\r\nSubject: x\r\n\r\n.dot\r\n..two\r\n\r\nend\r\n";
+
+  RemoteDeliveryOptions options_{.routing = {.hostname = "relay.example.test"}};
+  FakeResolver resolver_;
+  std::unique_ptr<Spool> spool_;
+  SpooledMessage message_;
+};
+
+TEST_F(RemoteDeliveryTest, DeliversToAllRecipientsInOneTransaction) {
+  ScriptedServer server({});
+  Use(server);
+  Enqueue(kBody);
+  const Results results = Deliver({"bob@remote.test", "eve@remote.test"});
+  for (const DeliveryResult& result : results) {
+    EXPECT_EQ(result.kind, Kind::kDelivered) << result.text;
+    EXPECT_EQ(result.remote_mta, "mx.remote.test");
+  }
+  const ScriptedServer::Seen seen = server.seen();
+  EXPECT_EQ(seen.sessions, 1);
+  EXPECT_EQ(seen.bodies, std::vector<std::string>{kBody});
+  EXPECT_EQ(server.Count("MAIL FROM:<alice@example.test>"), 1);
+  EXPECT_EQ(server.Count("RCPT TO:"), 2);
+  EXPECT_EQ(server.Count("EHLO relay.example.test"), 1);
+}
+
+TEST_F(RemoteDeliveryTest, ALargeBodyArrivesWhole) {
+  ScriptedServer server({});
+  Use(server);
+  std::string body = "From: alice@example.test\r\n\r\n";
+  for (int i = 0; body.size() < 3'000'000; ++i) absl::StrAppend(&body, ".line ", i, "\r\n");
+  Enqueue(body);
+  EXPECT_EQ(Deliver()[0].kind, Kind::kDelivered);
+  const ScriptedServer::Seen seen = server.seen();
+  ASSERT_EQ(seen.bodies.size(), 1u);
+  EXPECT_TRUE(seen.bodies[0] == body);
+}
+
+// The predecessor retried a 5xx at MAIL and at DATA.
+TEST_F(RemoteDeliveryTest, PredecessorDefect5xxAtMailOrDataRetried) {
+  const struct {
+    const char* stage;
+    const char* reply;
+    Kind kind;
+    const char* enhanced;
+  } cases[] = {
+      {"CONNECT", "554 5.7.1 go away", Kind::kPermanent, "5.7.1"},
+      {"CONNECT", "421 4.3.2 busy", Kind::kTemporary, "4.3.2"},
+      {"MAIL", "550 5.7.1 not you", Kind::kPermanent, "5.7.1"},
+      {"MAIL", "451 4.7.1 later", Kind::kTemporary, "4.7.1"},
+      {"RCPT", "550 5.1.1 nobody", Kind::kPermanent, "5.1.1"},
+      {"RCPT", "450 4.2.0 later", Kind::kTemporary, "4.2.0"},
+      {"DATA", "554 5.5.0 no", Kind::kPermanent, "5.5.0"},
+      {"DATA", "451 4.3.0 later", Kind::kTemporary, "4.3.0"},
+      {"BODY", "554 5.6.0 spam", Kind::kPermanent, "5.6.0"},
+      {"BODY", "452 4.3.1 full", Kind::kTemporary, "4.3.1"},
+      {"BODY", "550 no enhanced code", Kind::kPermanent, "5.0.0"},
+      {"CONNECT", "DROP", Kind::kTemporary, "4.4.1"},
+      {"EHLO", "DROP", Kind::kTemporary, "4.4.2"},
+      {"MAIL", "DROP", Kind::kTemporary, "4.4.2"},
+      {"RCPT", "DROP", Kind::kTemporary, "4.4.2"},
+      {"DATA", "DROP", Kind::kTemporary, "4.4.2"},
+      {"DATA", "DROP-IN-BODY", Kind::kTemporary, "4.4.2"},
+      {"BODY", "DROP", Kind::kTemporary, "4.4.2"},
+  };
+  Enqueue(kBody);
+  for (const bool pipelining : {true, false}) {
+    for (const auto& c : cases) {
+      SCOPED_TRACE(absl::StrCat(c.stage, ": ", c.reply, pipelining ? ", pipelined" : ""));
+      ScriptedServer::Options script{.replies = {{c.stage, c.reply}}};
+      if (!pipelining) script.extensions = {"8BITMIME"};
+      ScriptedServer server(script);
+      resolver_ = FakeResolver();
+      Use(server);
+      const DeliveryResult result = Deliver()[0];
+      EXPECT_EQ(result.kind, c.kind) << result.text;
+      EXPECT_EQ(result.enhanced, c.enhanced) << result.text;
+      EXPECT_EQ(result.is_reply, absl::string_view(c.reply).substr(0, 4) != "DROP");
+      EXPECT_EQ(server.seen().sessions, 1);
+    }
+  }
+}
+
+TEST_F(RemoteDeliveryTest, OneRecipientsRefusalIsItsOwn) {
+  ScriptedServer server(
+      {.replies = {{"RCPT TO:<gone@", "550 5.1.1 nobody"}, {"RCPT TO:<full@", "452 4.2.2 full"}}});
+  Use(server);
+  Enqueue(kBody);
+  const Results results = Deliver({"gone@remote.test", "bob@remote.test", "full@remote.test"});
+  EXPECT_EQ(results[0].kind, Kind::kPermanent);
+  EXPECT_EQ(results[1].kind, Kind::kDelivered);
+  EXPECT_EQ(results[2].kind, Kind::kTemporary);
+  EXPECT_EQ(server.seen().bodies.size(), 1u);
+}
+
+// Both families (the predecessor was IPv4 only), each address in turn.
+TEST_F(RemoteDeliveryTest, PredecessorDefectIPv4Only) {
+  ScriptedServer server({.address = "::1"});
+  Use(server);
+  resolver_.addresses.clear();
+  resolver_.AddAddress("mx.remote.test", "::1");
+  Enqueue(kBody);
+  EXPECT_EQ(Deliver()[0].kind, Kind::kDelivered);
+}
+
+TEST_F(RemoteDeliveryTest, TheNextAddressAndTheNextHost) {
+  // Nobody listens on the first two.
+  ScriptedServer busy({.address = "127.0.0.21", .replies = {{"CONNECT", "421 4.3.2 busy"}}});
+  ScriptedServer good({.address = "127.0.0.22", .port = busy.port()});
+  options_.routing.mx_port = busy.port();
+  resolver_.mx["remote.test"] =
+      std::vector<MxRecord>{{30, "good.test"}, {5, "none.test"}, {20, "busy.test"}, {10, "a.test"}};
+  resolver_.AddAddress("a.test", "::1");
+  resolver_.AddAddress("a.test", "127.0.0.23");
+  resolver_.AddAddress("busy.test", "127.0.0.21");
+  resolver_.AddAddress("good.test", "127.0.0.22");
+  Enqueue(kBody);
+  const DeliveryResult result = Deliver()[0];
+  EXPECT_EQ(result.kind, Kind::kDelivered) << result.text;
+  EXPECT_EQ(result.remote_mta, "good.test");
+  EXPECT_EQ(busy.seen().sessions, 1);
+}
+
+TEST_F(RemoteDeliveryTest, NoSecondCopyAfterTheBodyWentOut) {
+  ScriptedServer first({.address = "127.0.0.21", .replies = {{"BODY", "DROP"}}});
+  ScriptedServer second({.address = "127.0.0.22", .port = first.port()});
+  options_.routing.mx_port = first.port();
+  resolver_.mx["remote.test"] = std::vector<MxRecord>{{10, "a.test"}, {20, "b.test"}};
+  resolver_.AddAddress("a.test", "127.0.0.21");
+  resolver_.AddAddress("b.test", "127.0.0.22");
+  Enqueue(kBody);
+  EXPECT_EQ(Deliver()[0].kind, Kind::kTemporary);
+  EXPECT_EQ(second.seen().sessions, 0);
+}
+
+TEST_F(RemoteDeliveryTest, NobodyListens) {
+  int port = 0;
+  { port = ScriptedServer({}).port(); }
+  options_.routing.mx_port = port;
+  resolver_.AddAddress("remote.test", "127.0.0.1");
+  Enqueue(kBody);
+  const DeliveryResult result = Deliver()[0];
+  EXPECT_EQ(result.kind, Kind::kTemporary);
+  EXPECT_EQ(result.enhanced, "4.4.1");
+  EXPECT_FALSE(result.is_reply);
+}
+
+TEST_F(RemoteDeliveryTest, ASilentServerEndsInTime) {
+  ScriptedServer server({.replies = {{"CONNECT", "220-and\n220-then"}}});
+  Use(server);
+  options_.limits.reply_timeout = std::chrono::seconds(1);
+  Enqueue(kBody);
+  EXPECT_EQ(Deliver()[0].kind, Kind::kTemporary);
+}
+
+// The predecessor sent everything in clear.
+class StartTlsTest : public RemoteDeliveryTest {
+ protected:
+  ScriptedServer::Options WithTls() {
+    platform::TestPki pki(absl::StrCat(testing::TempDir(), "/pki"));
+    const config::v1::MutualTls issued = pki.Issue("mx", {.dns = {"another.name.test"}});
+    return {.certificate_file = issued.certificate_file(),
+            .private_key_file = issued.private_key_file()};
+  }
+};
+
+TEST_F(StartTlsTest, PredecessorDefectNoStartTlsOut) {
+  ScriptedServer server(WithTls());
+  Use(server);
+  Enqueue(kBody);
+  const DeliveryResult result = Deliver()[0];
+  EXPECT_EQ(result.kind, Kind::kDelivered) << result.text;
+  EXPECT_TRUE(result.tls);
+  const ScriptedServer::Seen seen = server.seen();
+  EXPECT_EQ(seen.tls_sessions, 1);
+  EXPECT_EQ(seen.sessions, 1);
+  EXPECT_EQ(server.Count("EHLO"), 2);
+  EXPECT_EQ(seen.bodies, std::vector<std::string>{kBody});
+}
+
+TEST_F(StartTlsTest, BrokenHandshakeIsTriedOnceInClear) {
+  // It says 220 and then hangs up.
+  ScriptedServer server({.extensions = {"STARTTLS"}});
+  Use(server);
+  Enqueue(kBody);
+  const DeliveryResult result = Deliver()[0];
+  EXPECT_EQ(result.kind, Kind::kDelivered) << result.text;
+  EXPECT_FALSE(result.tls);
+  EXPECT_EQ(server.seen().sessions, 2);
+  EXPECT_EQ(server.Count("STARTTLS"), 1);
+}
+
+TEST_F(StartTlsTest, RefusedStartTlsGoesOnInClear) {
+  ScriptedServer server(
+      {.replies = {{"STARTTLS", "454 4.7.0 not now"}}, .extensions = {"STARTTLS"}});
+  Use(server);
+  Enqueue(kBody);
+  const DeliveryResult result = Deliver()[0];
+  EXPECT_EQ(result.kind, Kind::kDelivered) << result.text;
+  EXPECT_FALSE(result.tls);
+}
+
+TEST_F(RemoteDeliveryTest, NextHopInsteadOfMx) {
+  ScriptedServer server({});
+  options_.routing.next_hops["*"] = {"127.0.0.1", server.port()};
+  Enqueue(kBody);
+  EXPECT_EQ(Deliver({"x@nowhere.test"}, "nowhere.test")[0].kind, Kind::kDelivered);
+}
+
+TEST_F(RemoteDeliveryTest, NamesThatLeadNowhere) {
+  Enqueue(kBody);
+  resolver_.mx["null.test"] = std::vector<MxRecord>{{0, ""}};
+  resolver_.mx["servfail.test"] = absl::UnavailableError("x");
+  resolver_.mx["dangling.test"] = std::vector<MxRecord>{{10, "gone.test"}};
+  resolver_.mx["half.test"] = std::vector<MxRecord>{{10, "broken.test"}};
+  resolver_.addresses["broken.test"] = absl::UnavailableError("x");
+  const struct {
+    const char* domain;
+    Kind kind;
+    const char* enhanced;
+  } cases[] = {
+      {"nowhere.test", Kind::kPermanent, "5.1.2"},  {"null.test", Kind::kPermanent, "5.1.10"},
+      {"servfail.test", Kind::kTemporary, "4.4.3"}, {"dangling.test", Kind::kPermanent, "5.1.2"},
+      {"half.test", Kind::kTemporary, "4.4.3"},     {"[127.0.0.1]", Kind::kPermanent, "5.1.2"},
+  };
+  for (const auto& c : cases) {
+    const DeliveryResult result = Deliver({absl::StrCat("x@", c.domain)}, c.domain)[0];
+    EXPECT_EQ(result.kind, c.kind) << c.domain << ": " << result.text;
+    EXPECT_EQ(result.enhanced, c.enhanced) << c.domain;
+  }
+}
+
+TEST_F(RemoteDeliveryTest, Utf8GoesToHostsThatTakeIt) {
+  ScriptedServer plain({.extensions = {"8BITMIME"}});
+  Use(plain);
+  Enqueue(kBody);
+  message_.smtputf8 = true;
+  // MAIL said SMTPUTF8, but nothing needs it.
+  EXPECT_EQ(Deliver()[0].kind, Kind::kDelivered);
+  EXPECT_EQ(Deliver({"bob@remote.test"})[0].kind, Kind::kDelivered);
+  EXPECT_EQ(Deliver({"bøb@remote.test"})[0].kind, Kind::kPermanent);
+  ScriptedServer able({});
+  resolver_ = FakeResolver();
+  Use(able);
+  EXPECT_EQ(Deliver({"bøb@remote.test"})[0].kind, Kind::kDelivered);
+  EXPECT_EQ(able.Count("MAIL FROM:<alice@example.test>"), 1);
+}
+
+TEST_F(RemoteDeliveryTest, AMessageDeletedWhileItIsReadDoesNotArriveCut) {
+  ScriptedServer server({});
+  Use(server);
+  Enqueue("From: alice@example.test\r\n\r\n" + std::string(3 * kMaxPieceOctets, 'x') + "\r\n");
+  // The spool has less than the message should be: as after a deletion.
+  message_.octets += 100;
+  EXPECT_EQ(Deliver()[0].kind, Kind::kTemporary);
+  EXPECT_TRUE(server.seen().bodies.empty());
+}
+
+}  // namespace
+}  // namespace postern::relay
