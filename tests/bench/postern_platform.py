@@ -41,4 +41,4 @@ class Postern:
 
     def rpcs(self):
         urls = [f"{self.status['services'][name]['http']}/metrics" for name in ("auth-svc", "store-svc", "relay-svc")]
-        return measure.metric_sum(urls, "postern_rpc_server_handled_total")
+        return measure.metric_sum(urls, "postern_rpc_server_calls_total")
