@@ -1,0 +1,448 @@
+// Policy and Submission: what may come in, what may leave, and as whom.
+#include "relay-svc/domain/submission.h"
+
+#include <gtest/gtest.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/attributes.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "boost/asio/co_spawn.hpp"
+#include "boost/asio/io_context.hpp"
+#include "relay-svc/domain/policy.h"
+#include "relay-svc/domain/wait_for.h"
+#include "relay-svc/sqlite/sqlite_spool.h"
+#include "services/clients/fake_auth_client.h"
+#include "services/clients/fake_store_client.h"
+
+namespace postern::relay {
+namespace {
+
+using auth::v1::ResolveRecipientResponse;
+
+const absl::Time kNow = absl::FromUnixSeconds(1800000000);
+constexpr char kNonce[] = "nonce";
+constexpr char kBody[] =
+    "Received: by gateway\r\nFrom: Alice <alice@example.test>\r\nDate: d\r\nMessage-ID: <1@a>\r\n"
+    "\r\nbody\r\n";
+
+// A key for tokens, on disk as auth-svc and relay-svc have it.
+struct Keys {
+  explicit Keys(const std::string& name)
+      : private_file(absl::StrCat(testing::TempDir(), "/", name, ".key")),
+        public_file(absl::StrCat(testing::TempDir(), "/", name, ".pub")) {
+    EVP_PKEY* key = EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519");
+    FILE* file = fopen(private_file.c_str(), "w");
+    EXPECT_EQ(PEM_write_PrivateKey(file, key, nullptr, nullptr, 0, nullptr, nullptr), 1);
+    fclose(file);
+    file = fopen(public_file.c_str(), "w");
+    EXPECT_EQ(PEM_write_PUBKEY(file, key), 1);
+    fclose(file);
+    EVP_PKEY_free(key);
+  }
+  std::string private_file, public_file;
+};
+
+template <typename T>
+T Complete(boost::asio::awaitable<T> coroutine) {
+  boost::asio::io_context context;
+  T result;
+  boost::asio::co_spawn(context, std::move(coroutine), [&](std::exception_ptr failure, T answer) {
+    EXPECT_EQ(failure, nullptr);
+    result = std::move(answer);
+  });
+  context.run();
+  return result;
+}
+
+class SubmissionTest : public testing::Test {
+ protected:
+  SubmissionTest() {
+    static int number = 0;
+    const Keys keys("tokens");
+    signer_ = *platform::TokenSigner::Open(keys.private_file);
+    verifier_ = *platform::TokenVerifier::Open(keys.public_file);
+    absl::StatusOr<std::unique_ptr<Spool>> spool =
+        OpenSqliteSpool(absl::StrCat(testing::TempDir(), "/submission-", ++number, ".db"), {});
+    EXPECT_TRUE(spool.ok()) << spool.status();
+    spool_ = *std::move(spool);
+    parts_.options = {.hostname = "relay.example.test", .clock = [] { return kNow; }};
+    parts_.spool = spool_.get();
+    parts_.directory = &directory_;
+    parts_.verifier = verifier_.get();
+    parts_.committed = [this](std::vector<JobKey> due) { due_ = std::move(due); };
+    policy_ =
+        std::make_unique<Policy>(PolicyOptions{.ttl_seconds = 7, .clock = [] { return kNow; }},
+                                 &directory_, &store_, verifier_.get());
+
+    directory_.AllowSender("account-alice", "alice@example.test");
+    directory_.AllowSender("account-alice", "sales@example.test");
+    store_.AddMailbox("b1");
+    ResolveRecipientResponse bob;
+    bob.set_outcome(ResolveRecipientResponse::OUTCOME_LOCAL);
+    bob.add_mailboxes()->set_mailbox_id("b1");
+    bob.mutable_mailboxes(0)->set_address("bob@example.test");
+    directory_.SetRecipient("bob@example.test", bob);
+    directory_.SetRecipient("postmaster", bob);
+    SetOutcome("gone@example.test", ResolveRecipientResponse::OUTCOME_UNKNOWN);
+    SetOutcome("off@example.test", ResolveRecipientResponse::OUTCOME_DISABLED);
+    SetOutcome("x@remote.test", ResolveRecipientResponse::OUTCOME_NOT_LOCAL);
+  }
+
+  void SetOutcome(const std::string& address, ResolveRecipientResponse::Outcome outcome) {
+    ResolveRecipientResponse response;
+    response.set_outcome(outcome);
+    directory_.SetRecipient(address, response);
+  }
+
+  static token::v1::Claims GoodClaims() {
+    token::v1::Claims claims;
+    claims.set_account_id("account-alice");
+    claims.set_address("alice@example.test");
+    claims.set_purpose(auth::v1::PURPOSE_SUBMISSION);
+    claims.set_gateway("gateway-smtp-submission");
+    claims.set_session_nonce(kNonce);
+    claims.set_issued_at(absl::ToUnixSeconds(kNow) - 10);
+    claims.set_expires_at(absl::ToUnixSeconds(kNow) + 10);
+    return claims;
+  }
+  std::string Token() const { return signer_->Sign(GoodClaims()); }
+
+  // Every way in which a token can be wrong, by name.
+  std::map<std::string, std::string> BadTokens() const {
+    std::map<std::string, std::string> bad;
+    const auto with = [&](void (*change)(token::v1::Claims&)) {
+      token::v1::Claims claims = GoodClaims();
+      change(claims);
+      return signer_->Sign(claims);
+    };
+    bad["expired"] =
+        with([](token::v1::Claims& c) { c.set_expires_at(absl::ToUnixSeconds(kNow) - 1); });
+    bad["purpose"] = with([](token::v1::Claims& c) { c.set_purpose(auth::v1::PURPOSE_MAILDROP); });
+    bad["gateway"] = with([](token::v1::Claims& c) { c.set_gateway("gateway-pop3"); });
+    bad["session"] = with([](token::v1::Claims& c) { c.set_session_nonce("another"); });
+    bad["none"] = "";
+    bad["garbage"] = "garbage";
+    std::string altered = Token();
+    altered[altered.size() / 2] = altered[altered.size() / 2] == 'A' ? 'B' : 'A';
+    bad["altered"] = altered;
+    const Keys other("other");
+    bad["wrong key"] = (*platform::TokenSigner::Open(other.private_file))->Sign(GoodClaims());
+    return bad;
+  }
+
+  static Caller From(const std::string& identity) {
+    return {identity, {platform::TraceContext::New(), absl::Now() + absl::Seconds(10)}};
+  }
+
+  v1::EnqueueHeader Header(std::vector<std::string> recipients = {"x@remote.test"}) const {
+    v1::EnqueueHeader header;
+    header.set_token(Token());
+    header.set_session_nonce(kNonce);
+    header.set_delivery_id("0123456789abcdef");
+    header.set_envelope_sender("alice@example.test");
+    for (std::string& recipient : recipients) header.add_recipients(std::move(recipient));
+    return header;
+  }
+
+  absl::StatusOr<v1::EnqueueResponse> Enqueue(
+      v1::EnqueueHeader header, std::string body = kBody, size_t piece = 1 << 20,
+      const std::string& identity = "gateway-smtp-submission") {
+    return Complete(EnqueueAll(&parts_, From(identity), std::move(header), std::move(body), piece));
+  }
+
+  // Not inlined: GCC 12 would warn of Asio's own pair of operator new and delete.
+  ABSL_ATTRIBUTE_NOINLINE
+  static boost::asio::awaitable<absl::StatusOr<v1::EnqueueResponse>> EnqueueAll(
+      const SubmissionParts* parts, Caller caller, v1::EnqueueHeader header, std::string body,
+      size_t piece) {
+    Submission submission(parts);
+    absl::Status status = co_await submission.Begin(std::move(caller), std::move(header));
+    for (size_t at = 0; status.ok() && at < body.size(); at += piece) {
+      status = co_await submission.Add(absl::string_view(body).substr(at, piece));
+    }
+    if (!status.ok()) co_return status;
+    co_return co_await submission.End();
+  }
+
+  std::string Spooled(const std::string& queue_id) {
+    std::string body;
+    for (int64_t index = 0;; ++index) {
+      absl::StatusOr<std::string> piece = WaitFor<std::string>(
+          [&](auto done) { spool_->ReadPiece(queue_id, index, std::move(done)); });
+      if (!piece.ok()) return body;
+      body += *piece;
+    }
+  }
+
+  absl::StatusOr<v1::CheckRecipientResponse> CheckRecipient(const std::string& identity,
+                                                            const std::string& recipient,
+                                                            const std::string& token = "") {
+    v1::CheckRecipientRequest request;
+    request.set_recipient(recipient);
+    request.set_token(token);
+    if (!token.empty()) request.set_session_nonce(kNonce);
+    return Complete(policy_->CheckRecipient(From(identity), request));
+  }
+  absl::StatusOr<v1::CheckSenderResponse> CheckSender(
+      const std::string& sender, const std::string& token,
+      const std::string& identity = "gateway-smtp-submission") {
+    v1::CheckSenderRequest request;
+    request.set_sender(sender);
+    request.set_token(token);
+    request.set_session_nonce(kNonce);
+    return Complete(policy_->CheckSender(From(identity), request));
+  }
+
+  clients::FakeDirectoryClient directory_;
+  clients::FakeDeliveryClient store_;
+  std::unique_ptr<platform::TokenSigner> signer_;
+  std::unique_ptr<platform::TokenVerifier> verifier_;
+  std::unique_ptr<Spool> spool_;
+  SubmissionParts parts_;
+  std::unique_ptr<Policy> policy_;
+  std::vector<JobKey> due_;
+};
+
+using PolicyTest = SubmissionTest;
+
+TEST_F(PolicyTest, Connections) {
+  const struct {
+    const char* address;
+    bool accepted;
+  } cases[] = {{"192.0.2.1", true}, {"2001:db8::1", true}, {"", false}, {"example.test", false}};
+  for (const auto& c : cases) {
+    v1::CheckConnectionRequest request;
+    request.set_client_address(c.address);
+    const v1::CheckConnectionResponse response = policy_->CheckConnection(request);
+    EXPECT_EQ(response.refusal() == v1::REFUSAL_UNSPECIFIED, c.accepted) << c.address;
+    EXPECT_EQ(response.ttl_seconds(), c.accepted ? 7 : 0) << c.address;
+  }
+}
+
+// R3: unauthenticated, only to local, existing recipients.
+TEST_F(PolicyTest, R3RecipientsOfStrangers) {
+  const struct {
+    const char* recipient;
+    v1::Refusal refusal;
+  } cases[] = {
+      {"bob@example.test", v1::REFUSAL_UNSPECIFIED},
+      {"postmaster", v1::REFUSAL_UNSPECIFIED},
+      {"gone@example.test", v1::REFUSAL_UNKNOWN_USER},
+      {"off@example.test", v1::REFUSAL_DISABLED},
+      {"x@remote.test", v1::REFUSAL_RELAYING},
+      {"no address", v1::REFUSAL_BAD_ADDRESS},
+      {"", v1::REFUSAL_BAD_ADDRESS},
+      {"x@[127.0.0.1]", v1::REFUSAL_BAD_ADDRESS},
+  };
+  for (const auto& c : cases) {
+    const absl::StatusOr<v1::CheckRecipientResponse> response =
+        CheckRecipient("gateway-smtp-mx", c.recipient);
+    ASSERT_TRUE(response.ok()) << c.recipient << ": " << response.status();
+    EXPECT_EQ(response->refusal(), c.refusal) << c.recipient;
+    const bool accepted = c.refusal == v1::REFUSAL_UNSPECIFIED;
+    EXPECT_EQ(response->mailboxes_size(), accepted ? 1 : 0) << c.recipient;
+    EXPECT_EQ(response->ttl_seconds(), accepted ? 7 : 0) << c.recipient;
+  }
+  store_.SetFull("b1", true);
+  EXPECT_EQ(CheckRecipient("gateway-smtp-mx", "bob@example.test")->refusal(),
+            v1::REFUSAL_MAILBOX_FULL);
+}
+
+TEST_F(PolicyTest, RecipientsOfUsers) {
+  store_.SetFull("b1", true);
+  const struct {
+    const char* recipient;
+    v1::Refusal refusal;
+  } cases[] = {
+      // A full mailbox is the queue's business.
+      {"bob@example.test", v1::REFUSAL_UNSPECIFIED},   {"x@remote.test", v1::REFUSAL_UNSPECIFIED},
+      {"gone@example.test", v1::REFUSAL_UNKNOWN_USER}, {"off@example.test", v1::REFUSAL_DISABLED},
+      {"x@[127.0.0.1]", v1::REFUSAL_BAD_ADDRESS},
+  };
+  for (const auto& c : cases) {
+    const auto response = CheckRecipient("gateway-smtp-submission", c.recipient, Token());
+    ASSERT_TRUE(response.ok()) << c.recipient << ": " << response.status();
+    EXPECT_EQ(response->refusal(), c.refusal) << c.recipient;
+  }
+  for (const auto& [name, token] : BadTokens()) {
+    EXPECT_TRUE(absl::IsUnauthenticated(
+        CheckRecipient("gateway-smtp-submission", "x@remote.test", token).status()))
+        << name;
+  }
+  // A captured mx gateway gains nothing by a token.
+  EXPECT_TRUE(absl::IsPermissionDenied(
+      CheckRecipient("gateway-smtp-mx", "x@remote.test", Token()).status()));
+}
+
+TEST_F(PolicyTest, R9Senders) {
+  EXPECT_EQ(CheckSender("alice@example.test", Token())->refusal(), v1::REFUSAL_UNSPECIFIED);
+  EXPECT_EQ(CheckSender("sales@example.test", Token())->refusal(), v1::REFUSAL_UNSPECIFIED);
+  EXPECT_EQ(CheckSender("bob@example.test", Token())->refusal(), v1::REFUSAL_SENDER_NOT_OWNED);
+  EXPECT_EQ(CheckSender("alice@remote.test", Token())->refusal(), v1::REFUSAL_SENDER_NOT_OWNED);
+  EXPECT_EQ(CheckSender("", Token())->refusal(), v1::REFUSAL_SENDER_NOT_OWNED);
+  EXPECT_EQ(CheckSender("alice", Token())->refusal(), v1::REFUSAL_BAD_ADDRESS);
+  for (const auto& [name, token] : BadTokens()) {
+    EXPECT_TRUE(absl::IsUnauthenticated(CheckSender("alice@example.test", token).status())) << name;
+  }
+  EXPECT_TRUE(absl::IsPermissionDenied(
+      CheckSender("alice@example.test", Token(), "gateway-smtp-mx").status()));
+}
+
+TEST_F(PolicyTest, ServicesThatAreAway) {
+  directory_.FailNext(absl::InternalError("x"));
+  EXPECT_TRUE(absl::IsUnavailable(CheckRecipient("gateway-smtp-mx", "bob@example.test").status()));
+  store_.FailNext(absl::DeadlineExceededError("x"));
+  EXPECT_TRUE(absl::IsUnavailable(CheckRecipient("gateway-smtp-mx", "bob@example.test").status()));
+  directory_.FailNext(absl::InternalError("x"));
+  EXPECT_TRUE(absl::IsUnavailable(CheckSender("alice@example.test", Token()).status()));
+}
+
+TEST_F(SubmissionTest, CommitsAndTellsTheRunner) {
+  const auto response = Enqueue(Header({"x@remote.test", "bob@example.test", "x@remote.test"}));
+  ASSERT_TRUE(response.ok()) << response.status();
+  EXPECT_EQ(Spooled(response->queue_id()), kBody);
+  EXPECT_EQ(due_, (std::vector<JobKey>{{response->queue_id(), "remote.test"},
+                                       {response->queue_id(), ""}}));
+  const absl::StatusOr<QueueEntry> entry =
+      WaitFor<QueueEntry>([&](auto done) { spool_->Get(response->queue_id(), std::move(done)); });
+  ASSERT_TRUE(entry.ok());
+  EXPECT_EQ(entry->message.sender, "alice@example.test");
+  EXPECT_EQ(entry->recipients.size(), 2u);
+}
+
+TEST_F(SubmissionTest, InPiecesOfAnySize) {
+  std::string body = kBody;
+  while (body.size() < 600'000) absl::StrAppend(&body, "line ", body.size(), "\r\n");
+  for (const size_t piece : {size_t{1000}, size_t{65537}, size_t{256 << 10}}) {
+    v1::EnqueueHeader header = Header();
+    header.set_delivery_id(absl::StrCat("0123456789", piece));
+    header.mutable_delivery_id()->resize(16, '.');
+    const auto response = Enqueue(header, body, piece);
+    ASSERT_TRUE(response.ok()) << response.status();
+    EXPECT_TRUE(Spooled(response->queue_id()) == body);
+  }
+  v1::EnqueueHeader header = Header();
+  const auto response = Enqueue(header, kBody, 1);
+  ASSERT_TRUE(response.ok()) << response.status();
+  EXPECT_EQ(Spooled(response->queue_id()), kBody);
+}
+
+TEST_F(SubmissionTest, AddsDateAndMessageId) {
+  const auto response = Enqueue(Header(), "From: alice@example.test\r\n\r\nbody\r\n");
+  ASSERT_TRUE(response.ok()) << response.status();
+  const std::string body = Spooled(response->queue_id());
+  EXPECT_TRUE(absl::StartsWith(body, "From: alice@example.test\r\nDate: ")) << body;
+  EXPECT_TRUE(absl::StrContains(body, "@relay.example.test>\r\n\r\nbody\r\n")) << body;
+}
+
+TEST_F(SubmissionTest, ARepeatHasOneEffect) {
+  // The second time a Date and Message-ID would be others.
+  const std::string body = "From: alice@example.test\r\n\r\nbody\r\n";
+  const auto first = Enqueue(Header(), body);
+  const auto again = Enqueue(Header(), body, 7);
+  ASSERT_TRUE(first.ok() && again.ok()) << again.status();
+  EXPECT_FALSE(first->repeated_delivery());
+  EXPECT_TRUE(again->repeated_delivery());
+  EXPECT_EQ(first->queue_id(), again->queue_id());
+  EXPECT_TRUE(absl::IsAlreadyExists(Enqueue(Header(), body + "more\r\n").status()));
+  EXPECT_TRUE(absl::IsAlreadyExists(Enqueue(Header({"bob@example.test"}), body).status()));
+  EXPECT_EQ(spool_->messages(), 1);
+}
+
+// R9, and the predecessor's envelope sender from the header, its sender check by local part only
+// and for remote recipients only.
+TEST_F(SubmissionTest, R9EveryOriginatorIsTheUsers) {
+  const struct {
+    const char* envelope;
+    const char* header;
+    absl::StatusCode code;
+  } cases[] = {
+      {"alice@example.test", "From: sales@example.test", absl::StatusCode::kOk},
+      {"sales@example.test", "From: alice@example.test\r\nSender: sales@example.test",
+       absl::StatusCode::kOk},
+      {"bob@example.test", "From: alice@example.test", absl::StatusCode::kPermissionDenied},
+      {"alice@other.test", "From: alice@example.test", absl::StatusCode::kPermissionDenied},
+      {"", "From: alice@example.test", absl::StatusCode::kPermissionDenied},
+      {"alice@example.test", "From: bob@example.test", absl::StatusCode::kPermissionDenied},
+      {"alice@example.test", "From: alice@example.test, bob@example.test",
+       absl::StatusCode::kPermissionDenied},
+      {"alice@example.test", "From: \"alice@example.test\" <bob@example.test>",
+       absl::StatusCode::kPermissionDenied},
+      {"alice@example.test", "From: alice@example.test\r\nSender: bob@example.test",
+       absl::StatusCode::kPermissionDenied},
+      {"alice@example.test", "From: alice@example.test\r\nFrom: bob@example.test",
+       absl::StatusCode::kInvalidArgument},
+      {"alice@example.test", "Subject: no From", absl::StatusCode::kInvalidArgument},
+      {"alice@example.test", "From: alice@example.test\r\nno field\r\nFrom: bob@example.test",
+       absl::StatusCode::kInvalidArgument},
+      {"not an address", "From: alice@example.test", absl::StatusCode::kInvalidArgument},
+  };
+  int number = 0;
+  for (const auto& c : cases) {
+    for (const char* recipient : {"x@remote.test", "bob@example.test"}) {
+      v1::EnqueueHeader header = Header({recipient});
+      header.set_envelope_sender(c.envelope);
+      header.set_delivery_id(absl::StrCat("delivery", 10000000 + ++number));
+      const auto response = Enqueue(header, absl::StrCat(c.header, "\r\n\r\nbody\r\n"));
+      EXPECT_EQ(response.status().code(), c.code) << c.envelope << " " << c.header;
+    }
+  }
+}
+
+TEST_F(SubmissionTest, WhatIsRefused) {
+  const auto code = [&](const v1::EnqueueHeader& header, const std::string& body = kBody) {
+    return Enqueue(header, body).status().code();
+  };
+  EXPECT_EQ(code(Header({})), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code(Header({"no address"})), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code(Header({"x@[127.0.0.1]"})), absl::StatusCode::kInvalidArgument);
+  // It was there at RCPT: the transaction may be tried again.
+  EXPECT_EQ(code(Header({"gone@example.test"})), absl::StatusCode::kAborted);
+  EXPECT_EQ(code(Header({"off@example.test"})), absl::StatusCode::kAborted);
+  EXPECT_EQ(code(Header(std::vector<std::string>(1001, "x@remote.test"))),
+            absl::StatusCode::kInvalidArgument);
+  v1::EnqueueHeader header = Header();
+  header.set_delivery_id("short");
+  EXPECT_EQ(code(header), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code(Header(), ""), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code(Header(), absl::StrCat("X: ", std::string(300'000, 'x'), "\r\n", kBody)),
+            absl::StatusCode::kInvalidArgument);
+  for (const char* loose : {"a\nb\r\n", "a\rb\r\n", "a\n.\r\nb\r\n", "a\r\n.\rb\r\n", "a\r"}) {
+    for (const size_t piece : {size_t{1}, size_t{100000}}) {
+      EXPECT_EQ(Enqueue(Header(), absl::StrCat(kBody, loose), piece).status().code(),
+                absl::StatusCode::kInvalidArgument)
+          << loose;
+    }
+  }
+  parts_.options.max_message_octets = 200;
+  EXPECT_EQ(code(Header(), absl::StrCat(kBody, std::string(200, 'x'), "\r\n")),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(spool_->messages(), 0);
+}
+
+TEST_F(SubmissionTest, TokensAreCheckedAgain) {
+  for (const auto& [name, token] : BadTokens()) {
+    v1::EnqueueHeader header = Header();
+    header.set_token(token);
+    EXPECT_TRUE(absl::IsUnauthenticated(Enqueue(header).status())) << name;
+  }
+  EXPECT_TRUE(
+      absl::IsPermissionDenied(Enqueue(Header(), kBody, 1 << 20, "gateway-smtp-mx").status()));
+  EXPECT_EQ(spool_->messages(), 0);
+}
+
+TEST_F(SubmissionTest, AuthSvcAway) {
+  directory_.FailNext(absl::DeadlineExceededError("x"));
+  EXPECT_TRUE(absl::IsUnavailable(Enqueue(Header()).status()));
+  EXPECT_TRUE(Enqueue(Header()).ok());
+}
+
+}  // namespace
+}  // namespace postern::relay
