@@ -50,6 +50,8 @@ grpc::ChannelArguments Arguments(absl::string_view server_identity) {
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  // A slow reader holds one window of a message, not the megabytes that probing would grow it to.
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   // Neither a TXT record nor the environment decides how our hops behave.
   arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
