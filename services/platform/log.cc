@@ -4,6 +4,7 @@
 #include <initializer_list>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
@@ -20,6 +21,8 @@ struct Logger {
   LogFormat format = LogFormat::kText;
   // spdlog serializes the writes; the lines are ours.
   std::shared_ptr<spdlog::logger> out;
+  // The one it took over from: a thread may still be writing with it.
+  const Logger* before = nullptr;
 };
 
 Logger* NewLogger(absl::string_view service, LogFormat format) {
@@ -27,7 +30,7 @@ Logger* NewLogger(absl::string_view service, LogFormat format) {
   sink->set_pattern("%v");
   auto out = std::make_shared<spdlog::logger>("postern", std::move(sink));
   out->set_level(spdlog::level::trace);
-  return new Logger{std::string(service), format, std::move(out)};
+  return new Logger{std::string(service), format, std::move(out), nullptr};
 }
 
 std::atomic<LogLevel> minimum{LogLevel::kInfo};
@@ -42,7 +45,9 @@ std::atomic<Logger*>& Current() {
 
 void InitLogging(absl::string_view service, LogLevel level, LogFormat format) {
   minimum.store(level, std::memory_order_relaxed);
-  Current().store(NewLogger(service, format), std::memory_order_release);
+  Logger* const logger = NewLogger(service, format);
+  logger->before = Current().load(std::memory_order_acquire);
+  Current().store(logger, std::memory_order_release);
 }
 
 bool ParseLogLevel(absl::string_view text, LogLevel* level) {
