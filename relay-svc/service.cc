@@ -167,7 +167,6 @@ absl::StatusOr<std::unique_ptr<platform::RunningService>> MakeService(
   policy.ttl_seconds = static_cast<int>(config.policy_ttl_seconds());
   service->policy = std::make_unique<Policy>(policy, service->directory.get(), service->store.get(),
                                              service->verifier.get());
-  service->submission.options.hostname = config.delivery().hostname();
   service->submission.options.max_message_octets =
       static_cast<uint64_t>(config.max_message_octets());
   service->submission.spool = service->spool.get();

@@ -4,7 +4,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "relay-svc/domain/mail_date.h"
 #include "services/protocol/mail/header.h"
 
 namespace postern::relay {
@@ -27,7 +26,7 @@ int CountReceived(absl::string_view message) {
   return count;
 }
 
-absl::StatusOr<SubmittedHeader> ReadSubmittedHeader(absl::string_view section) {
+absl::StatusOr<std::vector<std::string>> ReadOriginators(absl::string_view section) {
   const std::vector<mail::HeaderField> fields = mail::ParseHeader(section);
   // What follows a line that is no field would be header to some readers and body to others; no
   // From may hide there.
@@ -36,42 +35,25 @@ absl::StatusOr<SubmittedHeader> ReadSubmittedHeader(absl::string_view section) {
   if (end < section.data() + section.size()) {
     return absl::InvalidArgumentError("the header has a line that is no field");
   }
-  SubmittedHeader header;
+  std::vector<std::string> originators;
   int froms = 0, senders = 0;
   for (const mail::HeaderField& field : fields) {
     const bool from = absl::EqualsIgnoreCase(field.name, "From");
     const bool sender = absl::EqualsIgnoreCase(field.name, "Sender");
-    if (from || sender) {
-      froms += from;
-      senders += sender;
-      absl::StatusOr<std::vector<std::string>> addresses = mail::ParseAddressList(field.value);
-      if (!addresses.ok()) return addresses.status();
-      if (addresses->empty()) {
-        return absl::InvalidArgumentError(absl::StrCat(field.name, " has no address"));
-      }
-      for (std::string& address : *addresses) header.originators.push_back(std::move(address));
-    } else if (absl::EqualsIgnoreCase(field.name, "Date")) {
-      header.has_date = true;
-    } else if (absl::EqualsIgnoreCase(field.name, "Message-ID")) {
-      header.has_message_id = true;
+    if (!from && !sender) continue;
+    froms += from;
+    senders += sender;
+    absl::StatusOr<std::vector<std::string>> addresses = mail::ParseAddressList(field.value);
+    if (!addresses.ok()) return addresses.status();
+    if (addresses->empty()) {
+      return absl::InvalidArgumentError(absl::StrCat(field.name, " has no address"));
     }
+    for (std::string& address : *addresses) originators.push_back(std::move(address));
   }
-  // RFC 5322 3.6: one each.
-  if (froms != 1) {
-    return absl::InvalidArgumentError(absl::StrCat("the header has ", froms, " From fields"));
-  }
+  // RFC 5322 3.6: one each at most.
+  if (froms > 1) return absl::InvalidArgumentError("the header has several From fields");
   if (senders > 1) return absl::InvalidArgumentError("the header has several Sender fields");
-  return header;
-}
-
-std::string MissingFields(const SubmittedHeader& header, absl::Time now, absl::string_view unique,
-                          absl::string_view hostname) {
-  std::string fields;
-  if (!header.has_date) absl::StrAppend(&fields, "Date: ", MailDate(now), "\r\n");
-  if (!header.has_message_id) {
-    absl::StrAppend(&fields, "Message-ID: <", unique, "@", hostname, ">\r\n");
-  }
-  return fields;
+  return originators;
 }
 
 }  // namespace postern::relay

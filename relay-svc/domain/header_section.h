@@ -8,7 +8,6 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
 
 namespace postern::relay {
 
@@ -25,21 +24,12 @@ bool HasWholeHeader(absl::string_view start);
 // Received fields (RFC 5321 6.3: over 100 is a loop).
 int CountReceived(absl::string_view message);
 
-// The header of a submitted message (RFC 6409 6.1 and 8).
-struct SubmittedHeader {
-  // Every address in From and Sender: all must be the user's (requirement R9).
-  std::vector<std::string> originators;
-  bool has_date = false;
-  bool has_message_id = false;
-};
-
-// `section` as HeaderSectionOf gives it. INVALID_ARGUMENT: a line that is no field, no From or more
-// than one, more than one Sender, or addresses that can't be read with certainty.
-absl::StatusOr<SubmittedHeader> ReadSubmittedHeader(absl::string_view section);
-
-// RFC 6409 8.2 and 8.3: the Date and Message-ID that `header` lacks, as whole lines.
-std::string MissingFields(const SubmittedHeader& header, absl::Time now, absl::string_view unique,
-                          absl::string_view hostname);
+// Every address in From and Sender of a submitted message: all must be the user's (requirement R9,
+// RFC 6409 6.1). `section` as HeaderSectionOf gives it. INVALID_ARGUMENT: a line that is no field,
+// more than one From or Sender, or addresses that can't be read with certainty. A message without
+// From claims to be nobody's, so it passes; RFC 6409 8 allows to add what is missing, but what a
+// user sends arrives as it is.
+absl::StatusOr<std::vector<std::string>> ReadOriginators(absl::string_view section);
 
 }  // namespace postern::relay
 

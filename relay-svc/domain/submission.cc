@@ -104,10 +104,10 @@ awaitable<absl::Status> Submission::Admit() {
   if (section.size() > kMaxHeaderOctets) {
     co_return absl::InvalidArgumentError("the header section is too large");
   }
-  absl::StatusOr<SubmittedHeader> header = ReadSubmittedHeader(section);
-  if (!header.ok()) co_return header.status();
+  absl::StatusOr<std::vector<std::string>> originators = ReadOriginators(section);
+  if (!originators.ok()) co_return originators.status();
 
-  std::vector<std::string> senders = header->originators;
+  std::vector<std::string> senders = *std::move(originators);
   senders.push_back(header_.envelope_sender());
   std::sort(senders.begin(), senders.end());
   senders.erase(std::unique(senders.begin(), senders.end()), senders.end());
@@ -119,17 +119,9 @@ awaitable<absl::Status> Submission::Admit() {
   }
   if (absl::Status status = co_await CheckRecipients(); !status.ok()) co_return status;
 
-  const std::string missing =
-      MissingFields(*header, parts_.options.clock(), RandomHex(16), parts_.options.hostname);
   const std::string start = std::move(start_);
   start_.clear();
-  const size_t end = HeaderSectionOf(start).size();
-  for (const absl::string_view part :
-       {absl::string_view(start).substr(0, end), absl::string_view(missing),
-        absl::string_view(start).substr(end)}) {
-    if (absl::Status status = co_await Keep(part); !status.ok()) co_return status;
-  }
-  co_return absl::OkStatus();
+  co_return co_await Keep(start);
 }
 
 awaitable<absl::Status> Submission::CheckRecipients() {

@@ -23,8 +23,6 @@
 namespace postern::relay {
 
 struct SubmissionOptions {
-  // Of a Message-ID that we add.
-  std::string hostname;
   uint64_t max_message_octets = 52 << 20;
   int max_recipients = 1000;
   platform::Clock clock = platform::SystemClock();
@@ -53,7 +51,7 @@ class Submission {
   boost::asio::awaitable<absl::StatusOr<relay::v1::EnqueueResponse>> End();
 
  private:
-  // Once the header section is known: identity, recipients, missing fields.
+  // Once the header section is known: identity and recipients.
   boost::asio::awaitable<absl::Status> Admit();
   boost::asio::awaitable<absl::Status> CheckRecipients();
   // Into pieces, and full pieces into the spool.
