@@ -1,6 +1,8 @@
 #include "gateway-smtp/received.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <string>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -42,6 +44,18 @@ bool IsPlainAddress(absl::string_view address) {
   });
 }
 
+// Formatting it takes longer than the rest of the field, and many messages come in one second.
+std::string DateTime(absl::Time time) {
+  thread_local int64_t second = -1;
+  thread_local std::string text;
+  const int64_t now = absl::ToUnixSeconds(time);
+  if (now != second) {
+    text = absl::FormatTime("%a, %d %b %Y %H:%M:%S +0000", time, absl::UTCTimeZone());
+    second = now;
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string MakeReceived(const ReceivedParts& parts) {
@@ -61,9 +75,7 @@ std::string MakeReceived(const ReceivedParts& parts) {
   if (IsPlainAddress(parts.recipient)) {
     absl::StrAppend(&field, "\r\n\tfor <", parts.recipient, ">");
   }
-  absl::StrAppend(&field, ";\r\n\t",
-                  absl::FormatTime("%a, %d %b %Y %H:%M:%S +0000", parts.time, absl::UTCTimeZone()),
-                  "\r\n");
+  absl::StrAppend(&field, ";\r\n\t", DateTime(parts.time), "\r\n");
   return field;
 }
 

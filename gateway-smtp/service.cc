@@ -20,32 +20,29 @@ namespace {
 
 using config::v1::GatewaySmtp;
 
-class SmtpGateway : public platform::RunningService {
+// What sessions use. Shared with the listeners' session functions: a session that waits for a
+// service may be left behind at the end of the process.
+class Upstream {
  public:
-  absl::Status Start(const GatewaySmtp& config) {
-    auto domains = net::LoadSecurityDomains(config.security_domains());
-    if (!domains.ok()) return domains.status();
-    absl::Status status = Connect(config);
+  absl::Status Connect(const GatewaySmtp& config) {
+    absl::Status status = Open(config, config.relay_svc(), platform::identity::kRelaySvc);
     if (!status.ok()) return status;
-
-    std::vector<net::GatewayListener> listeners;
-    for (const config::v1::Listener& listener : config.listeners()) {
-      setups_.push_back(std::make_unique<SessionSetup>(SetupFor(config, listener)));
-      net::GatewayListener& made = listeners.emplace_back();
-      made.config = listener;
-      made.run = [setup = setups_.back().get()](net::SessionContext context) {
-        return RunSession(std::move(context), setup);
-      };
-      made.too_busy = absl::StrCat("421 4.3.2 ", config.hostname(),
-                                   " Too many connections, try again later\r\n");
+    const std::shared_ptr<grpc::Channel> relay = channels_.back().second;
+    policy_ = clients::MakePolicyClient(relay);
+    if (config.role() == GatewaySmtp::mx) {
+      status = Open(config, config.store_svc(), platform::identity::kStoreSvc);
+      if (!status.ok()) return status;
+      delivery_ = clients::MakeDeliveryClient(channels_.back().second);
+      return absl::OkStatus();
     }
-    auto gateway = net::Gateway::Start(std::move(listeners), *domains, config.threads());
-    if (!gateway.ok()) return gateway.status();
-    gateway_ = *std::move(gateway);
+    submission_ = clients::MakeSubmissionClient(relay);
+    status = Open(config, config.auth_svc(), platform::identity::kAuthSvc);
+    if (!status.ok()) return status;
+    authentication_ = clients::MakeAuthenticationClient(channels_.back().second);
     return absl::OkStatus();
   }
 
-  absl::Status Ready() override {
+  absl::Status Ready() const {
     for (const auto& [name, channel] : channels_) {
       if (channel->GetState(/*try_to_connect=*/true) != GRPC_CHANNEL_READY) {
         return absl::UnavailableError(absl::StrCat("no connection to ", name));
@@ -54,39 +51,9 @@ class SmtpGateway : public platform::RunningService {
     return absl::OkStatus();
   }
 
-  std::map<std::string, int> Ports() const override { return gateway_->Ports(); }
-  void Drain(absl::Duration grace) override { gateway_->Drain(grace); }
-
- private:
-  absl::Status Connect(const GatewaySmtp& config) {
-    const bool mx = config.role() == GatewaySmtp::mx;
-    absl::Status status = Open(config, config.relay_svc(), platform::identity::kRelaySvc);
-    if (!status.ok()) return status;
-    const std::shared_ptr<grpc::Channel> relay = channels_.back().second;
-    policy_ = clients::MakePolicyClient(relay);
-    if (mx) {
-      status = Open(config, config.store_svc(), platform::identity::kStoreSvc);
-      if (!status.ok()) return status;
-      delivery_ = clients::MakeDeliveryClient(channels_.back().second);
-    } else {
-      submission_ = clients::MakeSubmissionClient(relay);
-      status = Open(config, config.auth_svc(), platform::identity::kAuthSvc);
-      if (!status.ok()) return status;
-      authentication_ = clients::MakeAuthenticationClient(channels_.back().second);
-    }
-    return absl::OkStatus();
-  }
-
-  absl::Status Open(const GatewaySmtp& config, const config::v1::RpcTarget& target,
-                    absl::string_view identity) {
-    auto channel = platform::ConnectTo(target, config.process().mtls(), identity);
-    if (!channel.ok()) return channel.status();
-    channels_.emplace_back(std::string(identity), *std::move(channel));
-    return absl::OkStatus();
-  }
-
-  SessionSetup SetupFor(const GatewaySmtp& config, const config::v1::Listener& listener) const {
-    SessionSetup setup;
+  // Lives as long as this.
+  const SessionSetup* SetupFor(const GatewaySmtp& config, const config::v1::Listener& listener) {
+    SessionSetup& setup = *setups_.emplace_back(std::make_unique<SessionSetup>());
     setup.options.hostname = config.hostname();
     setup.options.starttls = listener.tls_enabled();
     setup.options.implicit_tls = listener.implicit_tls();
@@ -99,7 +66,16 @@ class SmtpGateway : public platform::RunningService {
     setup.delivery = delivery_.get();
     setup.authentication = authentication_.get();
     setup.submission = submission_.get();
-    return setup;
+    return &setup;
+  }
+
+ private:
+  absl::Status Open(const GatewaySmtp& config, const config::v1::RpcTarget& target,
+                    absl::string_view identity) {
+    auto channel = platform::ConnectTo(target, config.process().mtls(), identity);
+    if (!channel.ok()) return channel.status();
+    channels_.emplace_back(std::string(identity), *std::move(channel));
+    return absl::OkStatus();
   }
 
   std::vector<std::pair<std::string, std::shared_ptr<grpc::Channel>>> channels_;
@@ -108,7 +84,37 @@ class SmtpGateway : public platform::RunningService {
   std::unique_ptr<clients::AuthenticationClient> authentication_;
   std::unique_ptr<clients::SubmissionClient> submission_;
   std::vector<std::unique_ptr<SessionSetup>> setups_;
-  // First to go: its sessions use the rest.
+};
+
+class SmtpGateway : public platform::RunningService {
+ public:
+  absl::Status Start(const GatewaySmtp& config) {
+    auto domains = net::LoadSecurityDomains(config.security_domains());
+    if (!domains.ok()) return domains.status();
+    const absl::Status status = upstream_->Connect(config);
+    if (!status.ok()) return status;
+
+    std::vector<net::GatewayListener> listeners;
+    for (const config::v1::Listener& listener : config.listeners()) {
+      net::GatewayListener& made = listeners.emplace_back();
+      made.config = listener;
+      made.run = [upstream = upstream_, setup = upstream_->SetupFor(config, listener)](
+                     net::SessionContext context) { return RunSession(std::move(context), setup); };
+      made.too_busy = absl::StrCat("421 4.3.2 ", config.hostname(),
+                                   " Too many connections, try again later\r\n");
+    }
+    auto gateway = net::Gateway::Start(std::move(listeners), *domains, config.threads());
+    if (!gateway.ok()) return gateway.status();
+    gateway_ = *std::move(gateway);
+    return absl::OkStatus();
+  }
+
+  absl::Status Ready() override { return upstream_->Ready(); }
+  std::map<std::string, int> Ports() const override { return gateway_->Ports(); }
+  void Drain(absl::Duration grace) override { gateway_->Drain(grace); }
+
+ private:
+  const std::shared_ptr<Upstream> upstream_ = std::make_shared<Upstream>();
   std::unique_ptr<net::Gateway> gateway_;
 };
 

@@ -376,8 +376,7 @@ asio::awaitable<smtp::Event> Session::AuthStart(action::AuthStart* start) {
   // Its life holds the client's thinking; each step has its own deadline.
   platform::CallContext call;
   call.trace = platform::TraceContext::New();
-  call.deadline =
-      absl::Now() + 3 * absl::FromChrono(setup_.question_timeout + context_.idle_timeout);
+  call.deadline = absl::Now() + 3 * absl::FromChrono(setup_.login_timeout + context_.idle_timeout);
   exchange_ = setup_.authentication->Authenticate(call);
   AuthenticateRequest request;
   AuthenticateRequest::Start* first = request.mutable_start();
@@ -398,7 +397,7 @@ asio::awaitable<smtp::Event> Session::StepExchange(AuthenticateRequest request) 
   const auto give_up = [this] { exchange_.reset(); };
   absl::StatusOr<AuthenticateResponse> response =
       co_await net::AwaitUntil<absl::StatusOr<AuthenticateResponse>>(
-          steady_clock::now() + setup_.question_timeout, step, give_up);
+          steady_clock::now() + setup_.login_timeout, step, give_up);
   if (!response.ok()) {
     exchange_.reset();
     Metrics().authentications_unavailable.Add();

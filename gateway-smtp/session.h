@@ -28,8 +28,11 @@ struct SessionSetup {
   clients::SubmissionClient* submission = nullptr;
 
   platform::Clock clock = platform::SystemClock();
-  // How long a service may take to answer before the client is told 4xx.
-  std::chrono::seconds question_timeout{30};
+  // How long a service may take to answer before the client is told 4xx: longer than a restart of
+  // it, shorter than what would pile up sessions while it is away.
+  std::chrono::seconds question_timeout{10};
+  // Password hashing has a queue.
+  std::chrono::seconds login_timeout{30};
   std::chrono::seconds commit_timeout{60};
 };
 

@@ -17,6 +17,7 @@
 #include "boost/asio/deferred.hpp"
 #include "boost/asio/detached.hpp"
 #include "boost/asio/error.hpp"
+#include "boost/asio/post.hpp"
 #include "boost/asio/steady_timer.hpp"
 #include "openssl/err.h"
 #include "openssl/ssl.h"
@@ -35,6 +36,9 @@ constexpr std::chrono::seconds kLinger(2);
 constexpr size_t kMaxLingerOctets = 1 << 20;
 // Connections of one thread that linger at once; more are closed at once.
 constexpr int kMaxLingering = 256;
+
+// A peer that sends faster than we read must not keep the thread from its other connections.
+constexpr int kMaxReadsInARow = 16;
 
 constexpr Deadline kNever = Deadline::max();
 
@@ -292,8 +296,16 @@ asio::awaitable<absl::StatusOr<size_t>> Connection::ReadSome(absl::Span<char> bu
   // A peer that was just answered needs time: a read before the wait would be a system call for
   // nothing.
   bool try_first = more_likely_ || (ssl_ != nullptr && SSL_has_pending(ssl_));
+  if (try_first && ++reads_in_a_row_ >= kMaxReadsInARow) {
+    reads_in_a_row_ = 0;
+    // What OpenSSL holds already would not make the descriptor readable: no wait, only a turn.
+    co_await asio::post(socket_.get_executor(), asio::deferred);
+    status = Usable(true, deadline);
+    if (!status.ok()) co_return status;
+  }
   while (true) {
     if (!try_first) {
+      reads_in_a_row_ = 0;
       status = co_await WaitReady(want, deadline, true);
       if (!status.ok()) co_return status;
     }

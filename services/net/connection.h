@@ -96,6 +96,8 @@ class Connection {
   bool timed_out_ = false;
   // The last read left more behind, as far as we know: try before waiting.
   bool more_likely_ = false;
+  // Reads since the last wait.
+  int reads_in_a_row_ = 0;
 };
 
 }  // namespace postern::net

@@ -34,8 +34,10 @@ struct SessionContext {
   std::function<bool()> draining;
 };
 
-// How a listener runs its sessions. A plain function object, copied into each session: it captures
-// nothing that dies before the gateway. For implicit TLS the handshake is done before it is called.
+// How a listener runs its sessions; for implicit TLS the handshake is done before it is called.
+// What a session uses lives at least as long as this function object (capture a shared_ptr): a
+// session that still waits for a service when the gateway ends is left behind, and the function
+// with it.
 using SessionFunction = std::function<boost::asio::awaitable<void>(SessionContext)>;
 
 struct GatewayListener {
