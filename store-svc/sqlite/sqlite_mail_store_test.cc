@@ -1,15 +1,20 @@
 #include "store-svc/sqlite/sqlite_mail_store.h"
 
+#include <atomic>
+#include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
 #include "gtest/gtest.h"
 #include "services/storage/sqlite.h"
 #include "store-svc/domain/mail_store_contract.h"
+#include "store-svc/domain/retention.h"
 
 namespace postern::store {
 namespace {
@@ -101,6 +106,30 @@ TEST(SqliteMailStore, AMailboxsOwnQuotaWins) {
   ASSERT_TRUE(writer->Execute("UPDATE mailbox SET quota_messages = 2").ok());
   EXPECT_TRUE(deliver("2").ok());
   EXPECT_TRUE(absl::IsResourceExhausted(deliver("3")));
+}
+
+TEST(Retention, ForgetsWhatIsOldEnoughInBatchesAndNothingElse) {
+  const std::string file = FreshFile();
+  std::atomic<int64_t> now = 1700000000;
+  const platform::Clock clock = [&now] { return absl::FromUnixSeconds(now); };
+  std::unique_ptr<MailStore> store = std::move(OpenSqliteMailStore({.file = file}, clock)->store);
+  {
+    std::unique_ptr<storage::Sqlite> writer =
+        *storage::Sqlite::Open(file, storage::Sqlite::Mode::kReadWrite);
+    ASSERT_TRUE(writer
+                    ->Execute("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n "
+                              "WHERE i < 3000) INSERT INTO delivery (delivery_id, digest, "
+                              "committed_at) SELECT i, x'', 1700000000 + i FROM n")
+                    .ok());
+  }
+  now = now + 1000 + 2001;
+  Retention retention(store.get(), clock, absl::Seconds(1000), absl::Milliseconds(1));
+  const absl::Time deadline = absl::Now() + absl::Seconds(20);
+  while (Number(file, "SELECT count(*) FROM delivery") > 1000 && absl::Now() < deadline) {
+    std::this_thread::yield();
+  }
+  EXPECT_EQ(Number(file, "SELECT count(*) FROM delivery"), 1000);
+  EXPECT_EQ(Number(file, "SELECT min(committed_at) FROM delivery"), 1700002001);
 }
 
 TEST(SqliteMailStore, AFileOfANewerProgramIsLeftAlone) {
