@@ -155,20 +155,23 @@ class Maildrops : public store::v1::MaildropService::Service {
     const std::string token = request.token();
     MaildropListing listing;
     uint64_t fence;
+    uint64_t holder;
     {
       absl::MutexLock lock(&mutex_);
       if (request.resume_fence() == 0) {
         auto locked = fake_->Lock(token);
         if (!locked.ok()) return platform::ToGrpc(locked.status());
         listing = *std::move(locked);
+        leases_[token].fence = ++last_fence_;
       } else {
         const auto lease = leases_.find(token);
-        if (lease == leases_.end() || lease->second != request.resume_fence()) {
+        if (lease == leases_.end() || lease->second.fence != request.resume_fence()) {
           return platform::ToGrpc(absl::FailedPreconditionError("the fence is stale"));
         }
         ++resumed_;
       }
-      fence = leases_[token] = ++last_fence_;
+      fence = leases_[token].fence;
+      holder = leases_[token].holder = ++last_holder_;
       open_.insert(context);
     }
     Send(stream, fence, listing);
@@ -177,10 +180,11 @@ class Maildrops : public store::v1::MaildropService::Service {
     }
     absl::MutexLock lock(&mutex_);
     open_.erase(context);
-    // Somebody else may have resumed it.
-    if (leases_[token] != fence) return Status::CANCELLED;
-    if (context->IsCancelled() && !forget_) return Status::CANCELLED;
-    leases_.erase(token);
+    // Another stream may have resumed it, or it was forgotten.
+    const auto lease = leases_.find(token);
+    if (lease == leases_.end() || lease->second.holder != holder) return Status::CANCELLED;
+    if (context->IsCancelled()) return Status::CANCELLED;
+    leases_.erase(lease);
     fake_->Unlock(token);
     return Status::OK;
   }
@@ -214,7 +218,10 @@ class Maildrops : public store::v1::MaildropService::Service {
 
   void Break(bool forget) {
     absl::MutexLock lock(&mutex_);
-    forget_ = forget;
+    if (forget) {
+      for (const auto& [token, lease] : leases_) fake_->Unlock(token);
+      leases_.clear();
+    }
     for (ServerContext* context : open_) context->TryCancel();
   }
   int resumed() const {
@@ -223,6 +230,11 @@ class Maildrops : public store::v1::MaildropService::Service {
   }
 
  private:
+  // As in the store, a resume keeps the fence; the holder says which stream has it now.
+  struct Lease {
+    uint64_t fence = 0;
+    uint64_t holder = 0;
+  };
   using Stream = grpc::ServerReaderWriter<store::v1::OpenResponse, store::v1::OpenRequest>;
 
   // In pages of two, so that there are several.
@@ -248,16 +260,16 @@ class Maildrops : public store::v1::MaildropService::Service {
   bool Holds(const Request& request) const {
     absl::MutexLock lock(&mutex_);
     const auto lease = leases_.find(request.token());
-    return lease != leases_.end() && lease->second == request.fence();
+    return lease != leases_.end() && lease->second.fence == request.fence();
   }
 
   FakeMaildropClient* const fake_;
   mutable absl::Mutex mutex_;
-  std::map<std::string, uint64_t> leases_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, Lease> leases_ ABSL_GUARDED_BY(mutex_);
   std::set<ServerContext*> open_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_fence_ ABSL_GUARDED_BY(mutex_) = 100;
   int resumed_ ABSL_GUARDED_BY(mutex_) = 0;
-  bool forget_ ABSL_GUARDED_BY(mutex_) = false;
+  uint64_t last_holder_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 class Policy : public relay::v1::PolicyService::Service {
