@@ -172,6 +172,10 @@ absl::StatusOr<std::unique_ptr<Sqlite>> Sqlite::Open(const std::string& file, Mo
   auto database = std::unique_ptr<Sqlite>(new Sqlite(std::move(rep)));
   absl::Status status;
   if (mode == Mode::kReadWrite) {
+    // page_size stays at SQLite's 4096: the unique indexes make a delivery touch random leaf pages,
+    // and with 8192 it writes 1.6 times, with 16384 2.6 times as much to the WAL (24 KiB with 4096,
+    // 4 KiB bodies, groups of 20).
+    //
     // secure_delete: Debian's build overwrites what is deleted by default, which sends every freed
     // page through the WAL; FAST does so only where no more pages are written for it.
     status = database->Execute(
