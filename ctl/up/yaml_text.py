@@ -6,8 +6,9 @@ import json
 import re
 from typing import Any
 
-# What YAML reads as a string without quotes, whatever the reader's version.
-_PLAIN = re.compile(r"^[A-Za-z/][A-Za-z0-9_./@-]*$")
+# What YAML reads as a string without quotes, whatever the reader's version; sizes and durations
+# ("64KiB", "90s") are numbers to the services and must have none.
+_PLAIN = re.compile(r"^[A-Za-z/][A-Za-z0-9_./@-]*$|^[0-9]+([KMG]iB|[smhd])$")
 _NOT_STRINGS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
 
 

@@ -173,8 +173,8 @@ def test_bare_cr_or_lf_ends_no_command(clients: Clients, ending: bytes) -> None:
     with clients.raw_smtp("mx") as client:
         client.send(b"NOOP" + ending + b"MAIL FROM:<carol@elsewhere.test>\r\n")
         assert client.smtp_reply()[0] // 100 == 5
-        # No second command was seen: there is no transaction.
-        assert client.smtp("RCPT TO:<alice@example.test>")[0] == 503
+        # No second command was seen: there is no transaction. Or the server has had enough.
+        assert client.smtp("RCPT TO:<alice@example.test>")[0] in (0, 503)
 
 
 @pytest.mark.parametrize("end", [b"\n.\n", b"\r\n.\n", b"\n.\r\n", b"\r.\r\n", b"\r\n.\r",
