@@ -51,7 +51,8 @@ awaitable<absl::StatusOr<v1::EnqueueResponse>> EnqueueWhole(const SubmissionPart
 // Reads one part at a time, when the submission wants it: a slow spool slows the gateway.
 class EnqueueReader : public grpc::ServerReadReactor<v1::EnqueueStreamRequest> {
  public:
-  explicit EnqueueReader(v1::EnqueueResponse* response) : response_(response) {}
+  EnqueueReader(grpc::CallbackServerContext* context, v1::EnqueueResponse* response)
+      : context_(context), response_(response) {}
 
   // nullptr: the end of the stream, or the call broke.
   awaitable<v1::EnqueueStreamRequest*> Next() {
@@ -61,7 +62,8 @@ class EnqueueReader : public grpc::ServerReadReactor<v1::EnqueueStreamRequest> {
     });
     co_return read ? &part_ : nullptr;
   }
-  bool cancelled() const { return cancelled_; }
+  // After the end: whether the call broke there.
+  bool broken() const { return broken_; }
 
   void End(absl::StatusOr<v1::EnqueueResponse> result) {
     if (result.ok()) *response_ = *std::move(result);
@@ -69,14 +71,27 @@ class EnqueueReader : public grpc::ServerReadReactor<v1::EnqueueStreamRequest> {
   }
 
  private:
-  void OnReadDone(bool ok) override { std::exchange(done_, nullptr)(ok); }
-  void OnCancel() override { cancelled_ = true; }
+  void OnReadDone(bool ok) override {
+    if (ok) {
+      std::exchange(done_, nullptr)(true);
+    } else {
+      // Either the client is through, or the stream broke, which this alone does not tell, and half
+      // a message must not be taken for a whole one. Sending the headers does: on a stream that the
+      // client half-closed it succeeds, on a broken or cancelled one it fails.
+      StartSendInitialMetadata();
+    }
+  }
+  void OnSendInitialMetadataDone(bool ok) override {
+    broken_ = !ok || context_->IsCancelled();
+    std::exchange(done_, nullptr)(false);
+  }
   void OnDone() override { delete this; }
 
+  grpc::CallbackServerContext* const context_;
   v1::EnqueueResponse* const response_;
   v1::EnqueueStreamRequest part_;
   absl::AnyInvocable<void(bool)> done_;
-  std::atomic<bool> cancelled_ = false;
+  bool broken_ = false;
 };
 
 awaitable<absl::StatusOr<v1::EnqueueResponse>> EnqueueParts(const SubmissionParts* parts,
@@ -100,8 +115,7 @@ awaitable<absl::StatusOr<v1::EnqueueResponse>> EnqueueParts(const SubmissionPart
     status = co_await submission.Add(part->chunk());
   }
   if (!status.ok()) co_return status;
-  // A stream that broke ends like one that was finished, but for this.
-  if (reader->cancelled()) co_return absl::CancelledError("the caller went away");
+  if (reader->broken()) co_return absl::CancelledError("the caller went away");
   co_return co_await submission.End();
 }
 
@@ -116,7 +130,7 @@ grpc::ServerUnaryReactor* SubmissionServiceAdapter::Enqueue(grpc::CallbackServer
 
 grpc::ServerReadReactor<v1::EnqueueStreamRequest>* SubmissionServiceAdapter::EnqueueStream(
     grpc::CallbackServerContext* context, v1::EnqueueResponse* response) {
-  auto* reader = new EnqueueReader(response);
+  auto* reader = new EnqueueReader(context, response);
   boost::asio::co_spawn(
       *pool_, EnqueueParts(parts_, &under_way_, CallerOf(*context), reader),
       [reader](std::exception_ptr failure, absl::StatusOr<v1::EnqueueResponse> result) {
