@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "google/protobuf/message.h"
 #include "proto/postern/config/v1/process.pb.h"
@@ -238,6 +239,9 @@ int ServiceMain(int argc, char** argv, absl::string_view service, google::protob
     case Flags::Do::kServe:
       break;
   }
+  // Debian's Abseil is built with its deadlock detection on: a graph under a global lock, looked up at
+  // every lock of every mutex, gRPC's included. The sanitizers' builds look for deadlocks.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   InitLogging(service, level, flags->log_format);
   return Serve(process(), make);
 }
