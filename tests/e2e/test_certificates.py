@@ -44,8 +44,10 @@ def test_broken_certificate_keeps_the_old_one(make_platform: Any) -> None:
     serial = _serial(platform, "pop3s")
     certificate = layout.DataDir(platform.data).certificate(ca.PUBLIC)
     certificate.write_text("no PEM\n", encoding="ascii")
-    wait_until(lambda: '"level":"error"' in platform.log("gateway-pop3").replace(" ", ""), 30,
-               "gateway-pop3 says that the new file is broken")
+    # A file is looked at when a session begins.
+    wait_until(lambda: _serial(platform, "pop3s") == serial
+               and '"level":"error"' in platform.log("gateway-pop3").replace(" ", ""), 30,
+               "gateway-pop3 says that the new file is broken, and shows the old one")
     assert _serial(platform, "pop3s") == serial
 
 
