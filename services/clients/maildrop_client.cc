@@ -172,6 +172,7 @@ class Retrieval : public std::enable_shared_from_this<Retrieval> {
     auto call = std::make_shared<RetrieveCall>();
     RetrieveRequest request = request_;
     request.set_fence(fence);
+    fence_ = fence;
     bool abandoned;
     {
       absl::MutexLock lock(&mutex_);
@@ -199,6 +200,18 @@ class Retrieval : public std::enable_shared_from_this<Retrieval> {
         return;
       }
     }
+    if (absl::IsFailedPrecondition(piece.status())) {
+      // The lease may have been taken up again while the call was on its way.
+      lease_->WhenHeld(
+          [self = shared_from_this(), status = piece.status()](absl::StatusOr<uint64_t> fence) {
+            if (fence.ok() && *fence != self->fence_) {
+              self->Start(*fence);
+            } else {
+              self->Answer(status);
+            }
+          });
+      return;
+    }
     Answer(std::move(piece));
   }
 
@@ -218,6 +231,7 @@ class Retrieval : public std::enable_shared_from_this<Retrieval> {
   const RetrieveRequest request_;
   // Attempts follow one another.
   int repetitions_ = 0;
+  uint64_t fence_ = 0;
 
   absl::Mutex mutex_;
   bool abandoned_ ABSL_GUARDED_BY(mutex_) = false;
@@ -285,6 +299,17 @@ class Committal : public std::enable_shared_from_this<Committal> {
         RunAfter(delay, [self = shared_from_this()] { self->Attempt(); });
         return;
       }
+    }
+    if (absl::IsFailedPrecondition(status)) {
+      // The lease may have been taken up again while the call was on its way.
+      lease_->WhenHeld([self = shared_from_this(), status](absl::StatusOr<uint64_t> fence) {
+        if (fence.ok() && *fence != self->request_.fence()) {
+          self->Send(*fence);
+        } else {
+          self->done_(status);
+        }
+      });
+      return;
     }
     if (!status.ok()) {
       done_(status);
