@@ -163,6 +163,8 @@ JobOutcome DecideOutcome(const Job& job, const std::vector<DeliveryResult>& resu
   JobOutcome outcome;
   outcome.queue_id = job.message.queue_id;
   std::vector<FailedRecipient> failed;
+  // By attempts that were made: what failed together is tried again in one transaction.
+  std::map<int, absl::Time> next_attempts;
   for (size_t i = 0; i < job.recipients.size(); ++i) {
     const Job::Recipient& recipient = job.recipients[i];
     const DeliveryResult& result = results[i];
@@ -178,8 +180,11 @@ JobOutcome DecideOutcome(const Job& job, const std::vector<DeliveryResult>& resu
       case DeliveryResult::Kind::kTemporary:
         if (!context.schedule.Expired(job.message.enqueued_at, context.now)) {
           decided.kind = RecipientOutcome::Kind::kWaiting;
-          decided.next_attempt_at = context.schedule.NextAttempt(
-              job.message.enqueued_at, context.now, recipient.attempts + 1, context.random);
+          if (next_attempts.count(recipient.attempts) == 0) {
+            next_attempts[recipient.attempts] = context.schedule.NextAttempt(
+                job.message.enqueued_at, context.now, recipient.attempts + 1, context.random);
+          }
+          decided.next_attempt_at = next_attempts[recipient.attempts];
           continue;
         }
         decided.kind = RecipientOutcome::Kind::kFailed;

@@ -126,6 +126,15 @@ class QueueRunnerTest : public testing::Test {
     return committed->due;
   }
 
+  // Until the spool has the outcome of this many attempts for the message's first recipient.
+  void WaitForRecord(const std::string& queue_id, int attempts) {
+    absl::StatusOr<QueueEntry> entry;
+    do {
+      entry = WaitFor<QueueEntry>([&](auto done) { spool_->Get(queue_id, std::move(done)); });
+      ASSERT_TRUE(entry.ok()) << entry.status();
+    } while (entry->recipients[0].attempts < attempts);
+  }
+
   void Drain() { EXPECT_TRUE(runner_->Drain(kLong)); }
   void Advance(absl::Duration time) { now_ += absl::ToInt64Seconds(time); }
 
@@ -216,6 +225,18 @@ TEST_F(QueueRunnerTest, TemporaryFailuresAreTriedAgainOnSchedule) {
   EXPECT_EQ(store_.delivered().size(), 1u);
 }
 
+TEST_F(QueueRunnerTest, WhatFailedTogetherIsTriedAgainTogether) {
+  answer_ = [](const std::string&) { return DeliveryResult::Temporary("4.2.0", "450 later"); };
+  StartRunner();
+  runner_->Offer(Enqueue({{"x@remote.test", "remote.test"}, {"y@remote.test", "remote.test"}}));
+  remote_.WaitForAttempts(1);
+  Drain();
+  absl::StatusOr<QueueEntry> entry =
+      WaitFor<QueueEntry>([&](auto done) { spool_->Get("q1", std::move(done)); });
+  ASSERT_TRUE(entry.ok()) << entry.status();
+  EXPECT_EQ(entry->recipients[0].next_attempt_at, entry->recipients[1].next_attempt_at);
+}
+
 TEST_F(QueueRunnerTest, ARunningRunnerWakesForARetry) {
   std::atomic<int> tries = 0;
   answer_ = [&](const std::string&) {
@@ -225,13 +246,11 @@ TEST_F(QueueRunnerTest, ARunningRunnerWakesForARetry) {
   StartRunner();
   runner_->Offer(Enqueue({{"x@remote.test", "remote.test"}}));
   remote_.WaitForAttempts(1);
-  for (size_t attempt = 2; attempt <= 3; ++attempt) {
-    // The outcome may not be written yet: then the runner finds nothing due and is woken again.
+  for (int attempt = 2; attempt <= 3; ++attempt) {
+    WaitForRecord("q1", attempt - 1);
     Advance(absl::Seconds(200));
-    while (remote_.attempts() < attempt) {
-      runner_->Wake();
-      std::this_thread::yield();
-    }
+    runner_->Wake();
+    remote_.WaitForAttempts(static_cast<size_t>(attempt));
   }
   Drain();
   EXPECT_EQ(spool_->messages(), 0);
@@ -340,13 +359,7 @@ TEST_F(QueueRunnerTest, ServicesThatAreAwayLoseNothing) {
   directory_.FailNext(absl::UnavailableError("away"));
   StartRunner();
   runner_->Offer(Enqueue({{"bob@example.test", ""}}));
-  // Seen by its outcome: nobody delivers.
-  while (true) {
-    absl::StatusOr<QueueEntry> entry =
-        WaitFor<QueueEntry>([&](auto done) { spool_->Get("q1", std::move(done)); });
-    ASSERT_TRUE(entry.ok());
-    if (entry->recipients[0].attempts == 1) break;
-  }
+  WaitForRecord("q1", 1);
   Drain();
   store_.FailNext(absl::UnavailableError("away"));
   Advance(absl::Minutes(10));

@@ -74,7 +74,8 @@ struct Committed {
 class SpoolWriter {
  public:
   virtual ~SpoolWriter() = default;
-  // 1 to kMaxPieceOctets octets; every piece but the last has kMaxPieceOctets.
+  // At most kMaxPieceOctets octets; every piece but the last has that many, and only that of an
+  // empty body has none.
   virtual void Write(std::string piece, clients::DoneStatus done) = 0;
   // OK means durable. ALREADY_EXISTS: the delivery_id stands for other contents.
   // RESOURCE_EXHAUSTED: the queue is full. Repeats of a committed delivery_id are OK even then.
