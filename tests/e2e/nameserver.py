@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import socket
-
 import dnslib
 import dnslib.server
 
 HOST = "127.0.0.1"
+_PORT_ATTEMPTS = 20
 
 
 class _Quiet(dnslib.server.DNSLogger):
@@ -21,14 +20,24 @@ class NameServer(dnslib.server.BaseResolver):
     def __init__(self) -> None:
         self._records: dict[str, list[dnslib.RR]] = {}
         self._failing: set[str] = set()
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind((HOST, 0))
-            self.port = probe.getsockname()[1]
-        self._servers = [
-            dnslib.server.DNSServer(self, address=HOST, port=self.port, tcp=tcp, logger=_Quiet())
-            for tcp in (False, True)]
+        self._servers = self._listen()
+        self.port = self._servers[0].server.server_address[1]
         for server in self._servers:
             server.start_thread()
+
+    def _listen(self) -> list[dnslib.server.DNSServer]:
+        """UDP and TCP on one port: what is free for the one need not be for the other."""
+        for attempt in range(_PORT_ATTEMPTS):
+            udp = dnslib.server.DNSServer(self, address=HOST, port=0, logger=_Quiet())
+            port = udp.server.server_address[1]
+            try:
+                return [udp, dnslib.server.DNSServer(self, address=HOST, port=port, tcp=True,
+                                                     logger=_Quiet())]
+            except OSError:
+                udp.server.server_close()
+                if attempt == _PORT_ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
 
     def stop(self) -> None:
         for server in self._servers:
