@@ -10,17 +10,15 @@ installed() {
 }
 
 offered() {
-  apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'
+  [[ "$(apt-cache policy "$1" 2>/dev/null)" == *"Candidate: "[^\(]* ]]
 }
 
-# The alternative to take: an installed one, else the first that apt offers, else the last.
+# The alternative to take: the first that is installed or that apt offers, else the last. A later one
+# that happens to be installed doesn't count: on Debian 12 it would be the wrong Boost.
 choose() {
   local alternative
   for alternative in "$@"; do
-    if installed "$alternative"; then echo "$alternative"; return; fi
-  done
-  for alternative in "$@"; do
-    if offered "$alternative"; then echo "$alternative"; return; fi
+    if installed "$alternative" || offered "$alternative"; then break; fi
   done
   echo "$alternative"
 }

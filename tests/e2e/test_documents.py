@@ -84,12 +84,23 @@ def test_help_explains_itself() -> None:
         assert re.search(rf"\b{command}\b", said[0]), command
 
 
-def test_missing_packages_are_named(tmp_path: pathlib.Path) -> None:
-    """Not root: prints the exact line and stops; alternatives are chosen by what apt offers."""
+@pytest.mark.parametrize("offered,chosen,other", [
+    ("libboost1.81-dev libboost-dev", "libboost1.81-dev", "libboost-dev"),
+    ("libboost-dev", "libboost-dev", "libboost1.81-dev"),
+])
+def test_missing_packages_are_named(tmp_path: pathlib.Path, offered: str, chosen: str,
+                                    other: str) -> None:
+    """Not root: prints the exact line and stops; alternatives are chosen by what apt offers.
+
+    That Debian 12's own Boost is installed doesn't make it the right one.
+    """
     for name, body in {
             "id": "echo 1000",
-            "dpkg-query": '[ "${@: -1}" = g++ ] && echo -n installed',
-            "apt-cache": '[ "$2" = libboost1.81-dev ] || echo "  Candidate: 1"',
+            "dpkg-query": 'case "${@: -1}" in g++ | ' + ("libboost-dev" if chosen != "libboost-dev"
+                                                         else "x") + ") echo -n installed ;; esac",
+            "apt-cache": f'case " {offered} libsodium-dev " in\n'
+                         '*" $2 "*) echo "  Candidate: 1"; seq 100000 ;;\n'
+                         '*) echo "  Candidate: (none)" ;;\nesac',
     }.items():
         (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n", encoding="ascii")
         (tmp_path / name).chmod(0o755)
@@ -99,4 +110,5 @@ def test_missing_packages_are_named(tmp_path: pathlib.Path) -> None:
     assert done.returncode == 1
     line = done.stderr.splitlines()[-1]
     assert line.startswith("sudo apt-get install -y ")
-    assert " libboost-dev " in line and "libboost1.81" not in line and " g++ " not in line
+    packages = line.split()
+    assert chosen in packages and other not in packages and "g++" not in packages
