@@ -35,6 +35,8 @@ constexpr int kPageRows = 1000;
 constexpr std::chrono::seconds kLongestSleep{60};
 // The wait before the spool is asked again after it failed.
 constexpr std::chrono::seconds kSpoolPause{1};
+// For jobs that run when the runner is destroyed without a drain.
+constexpr absl::Duration kLastGrace = absl::Seconds(1);
 constexpr absl::Duration kForgetInterval = absl::Minutes(10);
 
 const char* Name(DeliveryResult::Kind kind) {
@@ -111,19 +113,25 @@ class QueueRunner::Loop : public std::enable_shared_from_this<QueueRunner::Loop>
   }
 
   bool Drain(absl::Duration grace) {
+    if (!thread_.joinable()) return drained_;
     boost::asio::post(context_, [this] {
       stopping_ = true;
       timer_.cancel();
       NoteIdle();
     });
-    bool drained;
     {
       absl::MutexLock lock(&mutex_);
-      drained = mutex_.AwaitWithTimeout(absl::Condition(&idle_), grace);
+      drained_ = mutex_.AwaitWithTimeout(absl::Condition(&idle_), grace);
     }
-    context_.stop();
-    if (thread_.joinable()) thread_.join();
-    return drained;
+    if (drained_) {
+      // The loop ends by itself, when the last callback has let go of it: a thread of the spool's
+      // may still be on its way out of one.
+      work_.reset();
+    } else {
+      context_.stop();
+    }
+    thread_.join();
+    return drained_;
   }
 
  private:
@@ -351,6 +359,8 @@ class QueueRunner::Loop : public std::enable_shared_from_this<QueueRunner::Loop>
 
   absl::Mutex mutex_;
   bool idle_ ABSL_GUARDED_BY(mutex_) = false;
+  // Of whoever drains.
+  bool drained_ = false;
   std::thread thread_;
 };
 
@@ -360,7 +370,7 @@ QueueRunner::QueueRunner(QueueRunnerOptions options, Spool* spool,
   loop_->Run();
 }
 
-QueueRunner::~QueueRunner() { Drain(absl::ZeroDuration()); }
+QueueRunner::~QueueRunner() { Drain(kLastGrace); }
 
 void QueueRunner::Offer(std::vector<JobKey> keys) { loop_->Offer(std::move(keys)); }
 

@@ -39,7 +39,7 @@ class QueueRunner {
  public:
   QueueRunner(QueueRunnerOptions options, Spool* spool, clients::DirectoryClient* directory,
               Deliverer* local, Deliverer* remote);
-  // Drains without grace.
+  // Drains, with a grace of a second, if nobody did.
   ~QueueRunner();
   QueueRunner(const QueueRunner&) = delete;
   QueueRunner& operator=(const QueueRunner&) = delete;
@@ -49,7 +49,7 @@ class QueueRunner {
   // Something may have become due. Any thread; never blocks.
   void Wake();
   // Starts no job any more; running ones may finish for `grace`. False: some did not; they are
-  // abandoned and due again at the next start. Blocks.
+  // abandoned and due again at the next start. Blocks; one thread.
   bool Drain(absl::Duration grace);
 
  private:
