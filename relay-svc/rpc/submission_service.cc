@@ -51,10 +51,9 @@ awaitable<absl::StatusOr<v1::EnqueueResponse>> EnqueueWhole(const SubmissionPart
 // Reads one part at a time, when the submission wants it: a slow spool slows the gateway.
 class EnqueueReader : public grpc::ServerReadReactor<v1::EnqueueStreamRequest> {
  public:
-  EnqueueReader(grpc::CallbackServerContext* context, v1::EnqueueResponse* response)
-      : context_(context), response_(response) {}
+  explicit EnqueueReader(v1::EnqueueResponse* response) : response_(response) {}
 
-  // nullptr: the end of the stream, or the call broke.
+  // nullptr: no part follows, or the call broke.
   awaitable<v1::EnqueueStreamRequest*> Next() {
     const bool read = co_await net::Await<bool>([this](absl::AnyInvocable<void(bool)> done) {
       done_ = std::move(done);
@@ -62,36 +61,18 @@ class EnqueueReader : public grpc::ServerReadReactor<v1::EnqueueStreamRequest> {
     });
     co_return read ? &part_ : nullptr;
   }
-  // After the end: whether the call broke there.
-  bool broken() const { return broken_; }
-
   void End(absl::StatusOr<v1::EnqueueResponse> result) {
     if (result.ok()) *response_ = *std::move(result);
     Finish(platform::ToGrpc(result.status()));
   }
 
  private:
-  void OnReadDone(bool ok) override {
-    if (ok) {
-      std::exchange(done_, nullptr)(true);
-    } else {
-      // Either the client is through, or the stream broke, which this alone does not tell, and half
-      // a message must not be taken for a whole one. Sending the headers does: on a stream that the
-      // client half-closed it succeeds, on a broken or cancelled one it fails.
-      StartSendInitialMetadata();
-    }
-  }
-  void OnSendInitialMetadataDone(bool ok) override {
-    broken_ = !ok || context_->IsCancelled();
-    std::exchange(done_, nullptr)(false);
-  }
+  void OnReadDone(bool ok) override { std::exchange(done_, nullptr)(ok); }
   void OnDone() override { delete this; }
 
-  grpc::CallbackServerContext* const context_;
   v1::EnqueueResponse* const response_;
   v1::EnqueueStreamRequest part_;
   absl::AnyInvocable<void(bool)> done_;
-  bool broken_ = false;
 };
 
 awaitable<absl::StatusOr<v1::EnqueueResponse>> EnqueueParts(const SubmissionParts* parts,
@@ -106,17 +87,23 @@ awaitable<absl::StatusOr<v1::EnqueueResponse>> EnqueueParts(const SubmissionPart
   Submission submission(parts);
   absl::Status status =
       co_await submission.Begin(std::move(caller), std::move(*part->mutable_header()));
+  uint64_t octets = 0;
   while (status.ok()) {
     part = co_await reader->Next();
-    if (part == nullptr) break;
+    if (part == nullptr) {
+      co_return absl::InvalidArgumentError("the stream ended before the body did");
+    }
+    if (part->part_case() == v1::EnqueueStreamRequest::kBodyOctets) {
+      if (part->body_octets() == octets) co_return co_await submission.End();
+      co_return absl::InvalidArgumentError("body_octets is not what the chunks had");
+    }
     if (!part->has_chunk() || part->chunk().size() > platform::kMaxChunkOctets) {
       co_return absl::InvalidArgumentError("a part is no chunk, or too large");
     }
+    octets += part->chunk().size();
     status = co_await submission.Add(part->chunk());
   }
-  if (!status.ok()) co_return status;
-  if (reader->broken()) co_return absl::CancelledError("the caller went away");
-  co_return co_await submission.End();
+  co_return status;
 }
 
 }  // namespace
@@ -130,7 +117,7 @@ grpc::ServerUnaryReactor* SubmissionServiceAdapter::Enqueue(grpc::CallbackServer
 
 grpc::ServerReadReactor<v1::EnqueueStreamRequest>* SubmissionServiceAdapter::EnqueueStream(
     grpc::CallbackServerContext* context, v1::EnqueueResponse* response) {
-  auto* reader = new EnqueueReader(context, response);
+  auto* reader = new EnqueueReader(response);
   boost::asio::co_spawn(
       *pool_, EnqueueParts(parts_, &under_way_, CallerOf(*context), reader),
       [reader](std::exception_ptr failure, absl::StatusOr<v1::EnqueueResponse> result) {

@@ -1,7 +1,8 @@
-// BodyStream over a client-streaming call of gRPC's: header, chunks, half-close, one answer.
+// BodyStream over a client-streaming call of gRPC's: header, chunks, the body's size, one answer.
 #ifndef POSTERN_SERVICES_CLIENTS_BODY_UPLOAD_H_
 #define POSTERN_SERVICES_CLIENTS_BODY_UPLOAD_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -17,9 +18,9 @@
 
 namespace postern::clients {
 
-// The call itself. Kept by the handle and by itself until OnDone. `Request` has the parts `header`
-// and `chunk`. The hold (see grpc::ClientWriteReactor::AddHold) lets Write and Finish start
-// operations from outside a reaction; it is removed when nothing more will be written.
+// The call itself. Kept by the handle and by itself until OnDone. `Request` has the parts `header`,
+// `chunk` and `body_octets`. The hold (see grpc::ClientWriteReactor::AddHold) lets Write and Finish
+// start operations from outside a reaction; it is removed when nothing more will be written.
 template <typename Request, typename Response>
 class UploadCall : public grpc::ClientWriteReactor<Request> {
  public:
@@ -68,7 +69,7 @@ class UploadCall : public grpc::ClientWriteReactor<Request> {
       if (!ended_) {
         finish_done_ = std::move(done);
         finishing_ = true;
-        if (!writing_ && !broken_) EndWriting();
+        if (!writing_ && !broken_) StartEnd();
         return;
       }
     }
@@ -99,7 +100,11 @@ class UploadCall : public grpc::ClientWriteReactor<Request> {
         StartChunk(std::move(waiting_chunk_));
         return;
       }
-      if (finishing_) EndWriting();
+      if (ending_) {
+        ReleaseHold();
+        return;
+      }
+      if (finishing_) StartEnd();
       done = std::move(write_done_);
       write_done_ = nullptr;
     }
@@ -131,13 +136,16 @@ class UploadCall : public grpc::ClientWriteReactor<Request> {
  private:
   void StartChunk(std::string chunk) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     writing_ = true;
+    octets_ += chunk.size();
     message_.set_chunk(std::move(chunk));
     this->StartWrite(&message_);
   }
 
-  void EndWriting() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    this->StartWritesDone();
-    ReleaseHold();
+  void StartEnd() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    writing_ = true;
+    ending_ = true;
+    message_.set_body_octets(octets_);
+    this->StartWriteLast(&message_, grpc::WriteOptions());
   }
 
   void ReleaseHold() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -155,12 +163,15 @@ class UploadCall : public grpc::ClientWriteReactor<Request> {
   grpc::ClientContext context_;
   Response response_;
   Request message_;
+  uint64_t octets_ = 0;
   std::shared_ptr<UploadCall> self_;
 
   absl::Mutex mutex_;
   bool held_ ABSL_GUARDED_BY(mutex_) = true;
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool finishing_ ABSL_GUARDED_BY(mutex_) = false;
+  // The last part is on its way.
+  bool ending_ ABSL_GUARDED_BY(mutex_) = false;
   bool broken_ ABSL_GUARDED_BY(mutex_) = false;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
   bool has_waiting_chunk_ ABSL_GUARDED_BY(mutex_) = false;

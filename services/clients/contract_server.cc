@@ -97,21 +97,25 @@ class AbandonedUploads {
   int count_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
-// Reads header and chunks into `request`; false when the client went away.
+// Reads header, chunks and end into `request`; false when the client went away.
 template <typename Part, typename Request>
-bool ReadUpload(ServerContext* context, grpc::ServerReader<Part>* reader, Request* request) {
+bool ReadUpload(grpc::ServerReader<Part>* reader, Request* request) {
   Part part;
   bool first = true;
   while (reader->Read(&part)) {
     EXPECT_EQ(part.has_header(), std::exchange(first, false)) << "one header, and it comes first";
     if (part.has_header()) {
       *request->mutable_header() = part.header();
-    } else {
+    } else if (part.has_chunk()) {
       EXPECT_LE(part.chunk().size(), static_cast<size_t>(platform::kMaxChunkOctets));
       request->mutable_body()->append(part.chunk());
+    } else {
+      EXPECT_EQ(part.body_octets(), request->body().size());
+      EXPECT_FALSE(reader->Read(&part)) << "nothing follows the end";
+      return true;
     }
   }
-  return !context->IsCancelled();
+  return false;
 }
 
 class Delivery : public store::v1::DeliveryService::Service {
@@ -123,11 +127,10 @@ class Delivery : public store::v1::DeliveryService::Service {
                  store::v1::DeliverResponse* response) override {
     return Answer(response, [&](auto done) { fake_->Deliver({}, *request, std::move(done)); });
   }
-  Status DeliverStream(ServerContext* context,
-                       grpc::ServerReader<store::v1::DeliverStreamRequest>* reader,
+  Status DeliverStream(ServerContext*, grpc::ServerReader<store::v1::DeliverStreamRequest>* reader,
                        store::v1::DeliverResponse* response) override {
     store::v1::DeliverRequest request;
-    if (!ReadUpload(context, reader, &request)) {
+    if (!ReadUpload(reader, &request)) {
       abandoned_->Count();
       return Status::CANCELLED;
     }
@@ -304,11 +307,10 @@ class Submission : public relay::v1::SubmissionService::Service {
                  relay::v1::EnqueueResponse* response) override {
     return Answer(response, [&](auto done) { fake_->Enqueue({}, *request, std::move(done)); });
   }
-  Status EnqueueStream(ServerContext* context,
-                       grpc::ServerReader<relay::v1::EnqueueStreamRequest>* reader,
+  Status EnqueueStream(ServerContext*, grpc::ServerReader<relay::v1::EnqueueStreamRequest>* reader,
                        relay::v1::EnqueueResponse* response) override {
     relay::v1::EnqueueRequest request;
-    if (!ReadUpload(context, reader, &request)) {
+    if (!ReadUpload(reader, &request)) {
       abandoned_->Count();
       return Status::CANCELLED;
     }

@@ -438,7 +438,9 @@ class LoopGateway : public Gateway {
     WaitUntilEmpty(kCutTimeout);
     for (const std::unique_ptr<Loop>& loop : loops_) {
       if (!loop->thread.joinable() || !loop->empty.HasBeenNotified()) continue;
-      loop->io.stop();
+      // Not stop(): a callback of a service's may have brought a session its answer and not yet
+      // have let go of the loop.
+      loop->work.reset();
       loop->thread.join();
     }
   }

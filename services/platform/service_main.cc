@@ -239,8 +239,8 @@ int ServiceMain(int argc, char** argv, absl::string_view service, google::protob
     case Flags::Do::kServe:
       break;
   }
-  // Debian's Abseil is built with its deadlock detection on: a graph under a global lock, looked up at
-  // every lock of every mutex, gRPC's included. The sanitizers' builds look for deadlocks.
+  // Debian's Abseil is built with its deadlock detection on: a graph under a global lock, looked up
+  // at every lock of every mutex, gRPC's included. The sanitizers' builds look for deadlocks.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   InitLogging(service, level, flags->log_format);
   return Serve(process(), make);

@@ -14,7 +14,6 @@ DeliveryStream::DeliveryStream(MailStore* store, uint64_t max_message_octets,
     : store_(store),
       max_message_octets_(max_message_octets),
       streams_(streams),
-      context_(context),
       response_(response),
       call_(platform::ReadCallContext(*context)) {
   StartRead(&request_);
@@ -24,10 +23,7 @@ DeliveryStream::~DeliveryStream() { --*streams_; }
 
 void DeliveryStream::OnReadDone(bool ok) {
   if (!ok) {
-    // No more chunks: either the client is through, or the stream broke, which this alone does not
-    // tell, and half a message must not be taken for a whole one. Sending the headers does: on a
-    // stream that the client half-closed it succeeds, on a broken or cancelled one it fails.
-    StartSendInitialMetadata();
+    FinishWith(absl::InvalidArgumentError("the stream ended before the body did"));
     return;
   }
   if (!has_header_) {
@@ -36,6 +32,10 @@ void DeliveryStream::OnReadDone(bool ok) {
     } else {
       StartRead(&request_);
     }
+    return;
+  }
+  if (request_.part_case() == v1::DeliverStreamRequest::kBodyOctets) {
+    TakeEnd();
     return;
   }
   absl::StatusOr<bool> storing = TakeChunk();
@@ -58,7 +58,7 @@ absl::Status DeliveryStream::TakeHeader() {
 
 absl::StatusOr<bool> DeliveryStream::TakeChunk() {
   if (request_.part_case() != v1::DeliverStreamRequest::kChunk) {
-    return absl::InvalidArgumentError("after the header come chunks");
+    return absl::InvalidArgumentError("after the header come chunks and the end");
   }
   std::string& chunk = *request_.mutable_chunk();
   if (chunk.size() > kMaxPieceOctets) {
@@ -91,11 +91,9 @@ void DeliveryStream::Append(std::string piece, bool then_deliver) {
   });
 }
 
-void DeliveryStream::OnSendInitialMetadataDone(bool ok) {
-  if (!ok || context_->IsCancelled()) {
-    FinishWith(absl::CancelledError("the stream broke"));
-  } else if (!has_header_) {
-    FinishWith(absl::InvalidArgumentError("the first part is the header"));
+void DeliveryStream::TakeEnd() {
+  if (request_.body_octets() != octets_) {
+    FinishWith(absl::InvalidArgumentError("body_octets is not what the chunks had"));
   } else if (!gathered_.empty()) {
     Append(std::exchange(gathered_, std::string()), /*then_deliver=*/true);
   } else {

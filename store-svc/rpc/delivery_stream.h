@@ -27,13 +27,13 @@ class DeliveryStream final : public grpc::ServerReadReactor<v1::DeliverStreamReq
   ~DeliveryStream() override;
 
   void OnReadDone(bool ok) override;
-  void OnSendInitialMetadataDone(bool ok) override;
   void OnDone() override { delete this; }
 
  private:
   absl::Status TakeHeader();
   // True: a piece is on its way to the store, which reads on.
   absl::StatusOr<bool> TakeChunk();
+  void TakeEnd();
   void Append(std::string piece, bool then_deliver);
   void Deliver();
   void FinishWith(const absl::Status& status);
@@ -41,7 +41,6 @@ class DeliveryStream final : public grpc::ServerReadReactor<v1::DeliverStreamReq
   MailStore* const store_;
   const uint64_t max_message_octets_;
   std::atomic<int>* const streams_;
-  grpc::CallbackServerContext* const context_;
   v1::DeliverResponse* const response_;
   const platform::CallContext call_;
   v1::DeliverStreamRequest request_;

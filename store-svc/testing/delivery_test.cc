@@ -186,6 +186,21 @@ TEST_F(DeliveryTest, StreamsThatBreakTheRulesLeaveNothing) {
     writer->WritesDone();
     EXPECT_EQ(writer->Finish().error_code(), grpc::StatusCode::INVALID_ARGUMENT) << "two headers";
   }
+  // Half-closed without the end, and with one that is not the chunks'.
+  for (const int end : {-1, 0, 99, 101}) {
+    grpc::ClientContext context;
+    v1::DeliverResponse response;
+    const auto writer = stub->DeliverStream(&context, &response);
+    v1::DeliverStreamRequest request;
+    *request.mutable_header() = MakeHeader("4", {kAlice});
+    writer->Write(request);
+    request.set_chunk(Text(100));
+    writer->Write(request);
+    request.set_body_octets(end);
+    if (end >= 0) writer->Write(request);
+    writer->WritesDone();
+    EXPECT_EQ(writer->Finish().error_code(), grpc::StatusCode::INVALID_ARGUMENT) << end;
+  }
   ExpectEventuallyNoBodies();
   EXPECT_EQ(Open(kAlice)->entries().size(), 0u);
 }

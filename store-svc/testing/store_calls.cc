@@ -67,6 +67,8 @@ absl::StatusOr<v1::DeliverResponse> DeliverStream(grpc::Channel& channel,
     request.set_chunk(std::string(body.substr(at, chunk_octets)));
     open = writer->Write(request);
   }
+  request.set_body_octets(body.size());
+  if (open) writer->Write(request);
   writer->WritesDone();
   const absl::Status status = platform::FromGrpc(writer->Finish());
   if (!status.ok()) return status;
