@@ -11,8 +11,13 @@ def postern_cc_library(name, copts = [], **kwargs):
     """A library; private unless it says otherwise."""
     native.cc_library(name = name, copts = _COPTS + copts, linkstatic = True, **kwargs)
 
-def postern_cc_binary(name, copts = [], **kwargs):
-    native.cc_binary(name = name, copts = _COPTS + copts, **kwargs)
+def postern_cc_binary(name, copts = [], deps = [], **kwargs):
+    native.cc_binary(
+        name = name,
+        copts = _COPTS + copts,
+        deps = deps + ["//bazel:executable"],
+        **kwargs
+    )
 
 def postern_cc_test(name, copts = [], deps = [], size = "small", **kwargs):
     """A GoogleTest test with its own main from gtest_main."""
@@ -20,7 +25,7 @@ def postern_cc_test(name, copts = [], deps = [], size = "small", **kwargs):
         name = name,
         size = size,
         copts = _COPTS + copts,
-        deps = deps + ["@system//:gtest_main"],
+        deps = deps + ["@system//:gtest_main", "//bazel:executable"],
         **kwargs
     )
 
