@@ -66,7 +66,7 @@ def _supervise(data: layout.DataDir, options: argparse.Namespace) -> int:
     voice = _Voice(options.pipe)
     try:
         return _run(data, options, voice)
-    except Failure as failure:
+    except (Failure, OSError) as failure:
         voice.fail(str(failure))
         raise
 
@@ -116,8 +116,19 @@ def _detach(data: layout.DataDir, arguments: list[str]) -> int:
     return child.wait() or 1
 
 
+def _check(data: layout.DataDir, options: argparse.Namespace) -> int:
+    """Fails where _run would, short of starting anything: before a build that takes its time."""
+    data.create()
+    held = lock.Lock(data)
+    _choose_ports(data, options)
+    del held
+    return 0
+
+
 def _up(options: argparse.Namespace, arguments: list[str]) -> int:
     data = layout.DataDir(options.data)
+    if options.check:
+        return _check(data, options)
     if not options.detach:
         return _supervise(data, options)
     return _detach(data, [argument for argument in arguments if argument != "--detach"])
@@ -194,6 +205,7 @@ def _parser() -> argparse.ArgumentParser:
         up.add_argument(f"--{listener.name}-port", type=_port, metavar="PORT",
                         dest=f"{listener.name}_port",
                         help=f"the {listener.name} listener's (default: {listener.default_port})")
+    up.add_argument("--check", action="store_true", help=argparse.SUPPRESS)
     up.add_argument("--pipe", type=int, help=argparse.SUPPRESS)
 
     status = add("status", "Shows listeners, accounts and processes; exit code 1 unless all are "
@@ -219,6 +231,12 @@ def main(arguments: list[str]) -> int:
     except Failure as failure:
         print(f"postern: {failure}", file=sys.stderr)
         return 1
+    except OSError as error:
+        where = f": {error.filename}" if error.filename is not None else ""
+        print(f"postern: {error.strerror}{where}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":

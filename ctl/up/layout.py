@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
+
+from ctl.up.failure import Failure
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -84,12 +87,17 @@ class DataDir:
 
     def create(self) -> None:
         """Makes the directory; mail and keys in it are nobody else's business, hence 0700."""
+        databases = [self.database_dir(s.name) for s in SERVICES if s.serves_rpc]
         for path in (self.root, self.certificates, self.keys, self.config, self.logs,
-                     self.passwords):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for service in SERVICES:
-            if service.serves_rpc:
-                self.database_dir(service.name).mkdir(mode=0o700, exist_ok=True)
+                     self.passwords, *databases):
+            try:
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                raise Failure(f"can't make {path}: {error.strerror}\n"
+                              "choose another place: --data DIR") from error
+            if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+                raise Failure(f"can't write to {path}: it is somebody else's\n"
+                              "choose another place: --data DIR")
 
     def certificate(self, name: str) -> pathlib.Path:
         return self.certificates / f"{name}.crt"

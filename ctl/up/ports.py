@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pathlib
 import random
@@ -15,16 +16,20 @@ _EPHEMERAL = pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range")
 _LOWEST_FREE = 10000
 
 
-def is_free(port: int) -> bool:
-    """Whether nobody listens there. Without SO_REUSEPORT, so that another gateway's counts."""
+def _refusal(port: int) -> OSError | None:
+    """Why we can't listen there. Without SO_REUSEPORT, so that another gateway counts."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((layout.HOST, port))
             probe.listen(1)
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            return error
+    return None
+
+
+def is_free(port: int) -> bool:
+    return _refusal(port) is None
 
 
 class FreePorts:
@@ -79,9 +84,13 @@ def choose_listener_ports(data: layout.DataDir, mode: str | None, explicit: dict
             raise Failure(f"{names[port]} and {name} can't both listen on port {port}")
         names[port] = name
     for name, port in chosen.items():
-        if not is_free(port):
+        refusal = _refusal(port)
+        if refusal is not None:
+            why = (f"is taken on {layout.HOST} by another program"
+                   if refusal.errno == errno.EADDRINUSE
+                   else f"can't be had on {layout.HOST}: {refusal.strerror}")
             raise Failure(
-                f"port {port} ({name}) is taken on {layout.HOST} by another program\n"
+                f"port {port} ({name}) {why}\n"
                 f"choose another one: --{name}-port PORT, or let free ones be chosen: --ports auto")
     if mode == "auto":
         write_private(data.ports, json.dumps(chosen, indent=2) + "\n")

@@ -92,11 +92,30 @@ def test_taken_port_is_named(tmp_path: pathlib.Path) -> None:
         taken.bind((HOST, 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = run_up_command("up", "--data", str(tmp_path / "d"), "--ports", "auto", "--pop3s-port",
-                              str(port), "--detach")
-    assert done.returncode == 1
-    assert f"port {port} (pop3s) is taken" in done.stdout + done.stderr
-    assert "--pop3s-port" in done.stdout + done.stderr and "--ports auto" in done.stdout + done.stderr
+        options = ("--data", str(tmp_path / "d"), "--ports", "auto", "--pop3s-port", str(port))
+        # --check: as ./dev does before it builds.
+        for up in (run_up_command("up", *options, "--detach"),
+                   run_up_command("up", "--check", *options)):
+            said = up.stdout + up.stderr
+            assert up.returncode == 1
+            assert f"port {port} (pop3s) is taken" in said
+            assert "--pop3s-port" in said and "--ports auto" in said
+
+
+def test_impossible_data_directory_is_named(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "file").touch()
+    data = tmp_path / "file" / "d"
+    for option in ("--detach", "--check"):
+        up = run_up_command("up", "--data", str(data), option)
+        assert up.returncode == 1
+        said = up.stdout + up.stderr
+        assert f"can't make {data}" in said and "--data DIR" in said and "Traceback" not in said
+
+
+def test_check_starts_nothing(tmp_path: pathlib.Path) -> None:
+    data = tmp_path / "d"
+    assert run_up_command("up", "--check", "--data", str(data), "--ports", "auto").returncode == 0
+    assert not (data / "state.json").exists()
 
 
 def test_port_options(tmp_path: pathlib.Path) -> None:
