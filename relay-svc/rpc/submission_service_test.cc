@@ -61,9 +61,9 @@ class SubmissionServiceTest : public testing::Test {
         listener, pki_.IssueIdentity(platform::identity::kRelaySvc), {&service_});
     config::v1::RpcTarget target;
     target.set_target(absl::StrCat("127.0.0.1:", server_->port()));
-    stub_ = v1::SubmissionService::NewStub(*platform::ConnectTo(
-        target, pki_.IssueIdentity(platform::identity::kGatewaySmtpSubmission),
-        platform::identity::kRelaySvc));
+    stub_ = v1::SubmissionService::NewStub(
+        *platform::ConnectTo(target, pki_.IssueIdentity(platform::identity::kGatewaySmtpSubmission),
+                             platform::identity::kRelaySvc));
   }
   ~SubmissionServiceTest() override {
     server_->Drain(absl::Seconds(10));

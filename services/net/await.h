@@ -37,8 +37,10 @@ boost::asio::awaitable<Result> Await(Start start) {
         auto work = boost::asio::prefer(executor, boost::asio::execution::outstanding_work.tracked);
         begin(absl::AnyInvocable<void(Result)>(
             [handler = std::move(handler), work = std::move(work)](Result result) mutable {
+              // Let go of when this returns, however long `done` itself is kept.
+              const auto loop = std::move(work);
               boost::asio::post(
-                  work, [handler = std::move(handler), result = std::move(result)]() mutable {
+                  loop, [handler = std::move(handler), result = std::move(result)]() mutable {
                     std::move(handler)(std::move(result));
                   });
             }));

@@ -19,6 +19,7 @@ import tempfile
 import time
 
 import measure
+import memory
 from postern_platform import Postern
 from postfix_dovecot import PostfixDovecot
 
@@ -59,6 +60,8 @@ class Run:
         self.everybody = self._write_users("everybody", users + argon2id_users)
         self.account = users[0]
         self.accepted.touch()
+        # First of all: later the peaks are those of the load.
+        self.large_message_peak_kib = memory.large_message_peaks(system.status) if isinstance(system, Postern) else None
 
     def _write_users(self, name, users):
         path = self.folder / name
@@ -138,6 +141,24 @@ class Run:
         self.accepted.write_text("")
 
 
+    def memory(self):
+        """Postern's alone. What the soak leaves is fetched and compared as well."""
+        print("memory: many messages, idle sessions", file=sys.stderr)
+        o = self.options
+        status = self.system.status
+        ports = {name: status["listeners"][name]["port"] for name in ("submissions", "pop3s")}
+        pids = {"submissions": status["services"]["gateway-smtp-submission"]["pid"],
+                "pop3s": status["services"]["gateway-pop3"]["pid"]}
+        result = {"large_message_peak_kib": self.large_message_peak_kib, "messages": o.soak_messages}
+        if o.soak_messages:
+            result["resident_kib"] = memory.growth_over(LOAD, self.system.smtp_port, self.users, self.accepted,
+                                                        o.soak_messages, status)
+            self.load("fetch", "--port", self.system.pop3s_port, "--users", self.users, "--accepted", self.accepted)
+        result["idle_session_kib"] = {name: memory.idle_session_kib(LOAD, ports[name], pids[name], o.idle_sessions)
+                                      for name in ports}
+        return result
+
+
 def table(runs):
     names = [run.system.name for run in runs]
     lines = [f"{'':50}" + "".join(f"{name:>20}" for name in names) + (f"{'ratio':>9}" if len(runs) == 2 else "")]
@@ -163,6 +184,8 @@ def main():
     parser.add_argument("--sessions", type=int, default=500, help="POP3S sessions of each measurement")
     parser.add_argument("--argon2id-sessions", type=int, default=60)
     parser.add_argument("--latency-samples", type=int, default=20)
+    parser.add_argument("--soak-messages", type=int, default=100_000, help="over which Postern's memory is watched; 0: not")
+    parser.add_argument("--idle-sessions", type=int, default=500, help="idle TLS sessions of each gateway measured")
     parser.add_argument("--only", choices=["postern", "reference"], help="measure one system alone")
     parser.add_argument("--data", help="where both keep their data (default: a new folder under the temporary one)")
     options = parser.parse_args()
@@ -193,21 +216,24 @@ def main():
             for run in runs:
                 print(f"round {number + 1} of {options.rounds}: {run.system.name}", file=sys.stderr)
                 run.round(number)
-        memory = {run.system.name: measure.peak_memory(run.system.roots()) for run in runs}
+        peaks = {run.system.name: measure.peak_memory(run.system.roots()) for run in runs}
+        held = runs[0].memory() if options.only != "reference" else None
     finally:
         for run in runs:
             run.system.__exit__()
         shutil.rmtree(folder)
     if options.json:
-        print(json.dumps({"options": vars(options), "cores": os.cpu_count(), "peak_memory_kib": memory,
+        print(json.dumps({"options": vars(options), "cores": os.cpu_count(), "peak_memory_kib": peaks, "memory": held,
                           "values": {run.system.name: run.values for run in runs},
                           "medians": {run.system.name: {k: statistics.median(v) for k, v in run.values.items()}
                                       for run in runs}}, indent=2))
         return
     print(table(runs))
     print(NOTES)
-    for name, peaks in memory.items():
-        print(f"peak memory of {name}: " + ", ".join(f"{p} {kib // 1024} MiB" for p, kib in sorted(peaks.items())))
+    for name, of_name in peaks.items():
+        print(f"peak memory of {name}: " + ", ".join(f"{p} {kib // 1024} MiB" for p, kib in sorted(of_name.items())))
+    if held is not None:
+        print(memory.report(held))
     print("every accepted message was fetched once and was equal")
 
 
