@@ -62,7 +62,7 @@ class ServerSession::Impl {
     return Await(Waiting::kOctets, action::Read{});
   }
 
-  Action Resume(Event event) {
+  Action Resume(Event&& event) {
     return std::visit([this](auto&& e) { return On(std::move(e)); }, std::move(event));
   }
 

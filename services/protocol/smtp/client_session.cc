@@ -53,7 +53,7 @@ class ClientSession::Impl {
     return AwaitReply();
   }
 
-  ClientAction Resume(ClientEvent event) {
+  ClientAction Resume(ClientEvent&& event) {
     if (waiting_ == Waiting::kNothing) WrongEvent();
     return std::visit([this](auto& e) { return On(e); }, event);
   }

@@ -74,7 +74,7 @@ class ServerSession::Impl {
     return Ask(Waiting::kConnection, action::CheckConnection{});
   }
 
-  Action Resume(Event event) {
+  Action Resume(Event&& event) {
     return std::visit([this](auto& e) { return On(e); }, event);
   }
 
