@@ -58,6 +58,9 @@ struct Transaction {
   platform::TraceContext trace = platform::TraceContext::New();
   // mx: RCPT's answers, as Deliver wants them.
   store::v1::DeliveryHeader delivery;
+  // The mailboxes in it, and since when they are known.
+  std::vector<std::string> mailboxes;
+  steady_clock::time_point known_since;
   size_t envelope_octets = 0;
   std::string delivery_id;
   std::unique_ptr<Message> message;
@@ -102,6 +105,10 @@ class Session {
   asio::awaitable<smtp::Event> CheckConnection();
   asio::awaitable<smtp::Event> CheckSender();
   asio::awaitable<smtp::Event> CheckRecipient(const std::string& address);
+  asio::awaitable<absl::StatusOr<relay::v1::CheckRecipientResponse>> AskForRecipient(
+      const std::string& address);
+  // mx, before the commit: ABORTED when RCPT's answers don't hold any more.
+  asio::awaitable<absl::Status> CheckRecipientsAgain();
   smtp::Event AcceptRecipient(const std::string& address,
                               const relay::v1::CheckRecipientResponse& response);
   asio::awaitable<smtp::Event> StepExchange(AuthenticateRequest request);
@@ -306,7 +313,8 @@ asio::awaitable<smtp::Event> Session::CheckSender() {
   co_return event::Accepted{};
 }
 
-asio::awaitable<smtp::Event> Session::CheckRecipient(const std::string& address) {
+asio::awaitable<absl::StatusOr<relay::v1::CheckRecipientResponse>> Session::AskForRecipient(
+    const std::string& address) {
   relay::v1::CheckRecipientRequest request;
   request.set_client_address(connection_.peer_address());
   request.set_sender(engine_.envelope().sender);
@@ -319,12 +327,20 @@ asio::awaitable<smtp::Event> Session::CheckRecipient(const std::string& address)
   const auto ask = [&](clients::Done<relay::v1::CheckRecipientResponse> done) {
     setup_.policy->CheckRecipient(call, std::move(request), std::move(done));
   };
-  const auto response = co_await net::Await<absl::StatusOr<relay::v1::CheckRecipientResponse>>(ask);
+  auto response = co_await net::Await<absl::StatusOr<relay::v1::CheckRecipientResponse>>(ask);
   if (!response.ok()) {
     Log(LogLevel::kWarning, "recipient not checked",
         {{"session", context_.session_id},
          {"trace", call.trace.trace_id},
          {"status", response.status().ToString()}});
+  }
+  co_return std::move(response);
+}
+
+asio::awaitable<smtp::Event> Session::CheckRecipient(const std::string& address) {
+  if (transaction_->mailboxes.empty()) transaction_->known_since = steady_clock::now();
+  const auto response = co_await AskForRecipient(address);
+  if (!response.ok()) {
     co_return event::Refused{ReplyTo(response.status(), Question::kRecipient)};
   }
   relay::v1::Refusal refusal = response->refusal();
@@ -337,7 +353,7 @@ asio::awaitable<smtp::Event> Session::CheckRecipient(const std::string& address)
     if (LogEnabled(LogLevel::kDebug)) {
       Log(LogLevel::kDebug, "recipient refused",
           {{"session", context_.session_id},
-           {"trace", call.trace.trace_id},
+           {"trace", transaction_->trace.trace_id},
            {"recipient", address},
            {"refusal", relay::v1::Refusal_Name(refusal)}});
     }
@@ -367,8 +383,25 @@ smtp::Event Session::AcceptRecipient(const std::string& address,
     recipient->set_mailbox_id(mailbox.mailbox_id());
     recipient->set_address(mailbox.address());
     recipient->set_original_recipient(address);
+    transaction_->mailboxes.push_back(mailbox.mailbox_id());
   }
   return event::Accepted{};
+}
+
+asio::awaitable<absl::Status> Session::CheckRecipientsAgain() {
+  if (steady_clock::now() - transaction_->known_since < setup_.recipients_hold) {
+    co_return absl::OkStatus();
+  }
+  std::vector<std::string> mailboxes;
+  for (const smtp::Recipient& recipient : engine_.envelope().recipients) {
+    const auto response = co_await AskForRecipient(recipient.address);
+    if (!response.ok()) co_return response.status();
+    for (const auth::v1::Mailbox& mailbox : response->mailboxes()) {
+      mailboxes.push_back(mailbox.mailbox_id());
+    }
+  }
+  if (mailboxes == transaction_->mailboxes) co_return absl::OkStatus();
+  co_return absl::AbortedError("a recipient is not what it was at RCPT");
 }
 
 asio::awaitable<smtp::Event> Session::AuthStart(action::AuthStart* start) {
@@ -477,7 +510,14 @@ void Session::BeginMessage() {
 
 asio::awaitable<smtp::Event> Session::EndMessage() {
   const steady_clock::time_point began = steady_clock::now();
-  const absl::StatusOr<std::string> id = co_await transaction_->message->Commit();
+  absl::Status stands;
+  if (!submission()) stands = co_await CheckRecipientsAgain();
+  absl::StatusOr<std::string> id;
+  if (stands.ok()) {
+    id = co_await transaction_->message->Commit();
+  } else {
+    id = std::move(stands);
+  }
   const SessionMetrics& metrics = Metrics();
   metrics.commit_seconds.Observe(
       std::chrono::duration<double>(steady_clock::now() - began).count());

@@ -586,6 +586,37 @@ TEST_F(SessionTest, TooBusy) {
   EXPECT_TRUE(Says(*client, "NOOP\r\n", "250"));
 }
 
+// A recipient that vanishes between RCPT and the end of DATA makes the whole transaction a 4xx.
+TEST_F(SessionTest, ARecipientThatVanishedGetsNothing) {
+  setup_.recipients_hold = std::chrono::seconds(0);
+  StartMx();
+  auto client = Open();
+  ASSERT_TRUE(Says(*client, "MAIL FROM:<alice@example.test>\r\n", "250"));
+  ASSERT_TRUE(Says(*client, "RCPT TO:<alice@example.test>\r\n", "250"));
+  ASSERT_TRUE(Says(*client, "RCPT TO:<bob@example.test>\r\n", "250"));
+  ASSERT_TRUE(Says(*client, "DATA\r\n", "354"));
+  AddRecipient("bob@example.test", {"b"});
+  EXPECT_TRUE(Says(*client, "still there\r\n.\r\n", "250"));
+  EXPECT_EQ(delivery_.delivered().size(), 1u);
+
+  relay::v1::CheckRecipientResponse gone;
+  gone.set_refusal(relay::v1::REFUSAL_UNKNOWN_USER);
+  for (const bool moved : {false, true}) {
+    AddRecipient("bob@example.test", {"b"});
+    ASSERT_TRUE(Says(*client, "MAIL FROM:<alice@example.test>\r\n", "250"));
+    ASSERT_TRUE(Says(*client, "RCPT TO:<alice@example.test>\r\n", "250"));
+    ASSERT_TRUE(Says(*client, "RCPT TO:<bob@example.test>\r\n", "250"));
+    ASSERT_TRUE(Says(*client, "DATA\r\n", "354"));
+    if (moved) {
+      AddRecipient("bob@example.test", {"another"});
+    } else {
+      policy_.SetRecipient("bob@example.test", gone);
+    }
+    EXPECT_TRUE(Says(*client, "lost?\r\n.\r\n", "451 4.3.0"));
+  }
+  EXPECT_EQ(delivery_.delivered().size(), 1u) << "all or nothing";
+}
+
 TEST_F(SessionTest, TooManyMailboxesForOneRequest) {
   std::vector<std::string> many;
   for (int i = 0; i < 5000; ++i) many.push_back(absl::StrCat(std::string(80, 'm'), i));
