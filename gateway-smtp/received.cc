@@ -35,11 +35,12 @@ std::string AddressLiteral(absl::string_view address) {
 }
 
 // Between angle brackets and outside of quotes: quoted local parts and the like are left out, as
-// the field may do without.
+// the field may do without. So are addresses beyond ASCII: the field must not be the only thing in
+// a message that makes it need SMTPUTF8 (RFC 6531) at the next hop.
 bool IsPlainAddress(absl::string_view address) {
   if (address.empty() || address.size() > kMaxAddressOctets) return false;
   return std::all_of(address.begin(), address.end(), [](unsigned char c) {
-    return c > 0x20 && c != 0x7f && c != '<' && c != '>' && c != '(' && c != ')' && c != '"' &&
+    return c > 0x20 && c < 0x7f && c != '<' && c != '>' && c != '(' && c != ')' && c != '"' &&
            c != '\\' && c != ';' && c != ',';
   });
 }
