@@ -51,6 +51,9 @@ Reply ReplyTo(const absl::Status& status, Question question) {
     return question == Question::kDeliver ? Reply{452, "4.2.2", "Mailbox full"}
                                           : Reply{452, "4.3.1", "Queue full, try again later"};
   }
+  if (question == Question::kDeliver && status.code() == StatusCode::kFailedPrecondition) {
+    return {452, "4.3.1", "Insufficient system storage"};
+  }
   // ALREADY_EXISTS too: our delivery_id met another message's. The next try has a new one.
   return {451, "4.3.0", "Temporary failure, try again later"};
 }

@@ -57,7 +57,9 @@ TEST(RepliesTest, StatusesByQuestion) {
       {absl::UnauthenticatedError(""), Question::kDeliver, "451 4.3.0"},
       {absl::AlreadyExistsError(""), Question::kDeliver, "451 4.3.0"},
       // A recipient that vanished between RCPT and the commit.
-      {absl::FailedPreconditionError(""), Question::kDeliver, "451 4.3.0"},
+      {absl::AbortedError(""), Question::kDeliver, "451 4.3.0"},
+      // RFC 3463 3.4 X.3.1.
+      {absl::FailedPreconditionError("the disk is full"), Question::kDeliver, "452 4.3.1"},
       {absl::NotFoundError(""), Question::kDeliver, "451 4.3.0"},
   };
   for (const auto& c : kCases) {

@@ -31,7 +31,8 @@ struct SessionSetup {
   // How long a service may take to answer before the client is told 4xx: longer than a restart of
   // it, shorter than what would pile up sessions while it is away.
   std::chrono::seconds question_timeout{10};
-  // mx: a message whose body ends later than this after its first RCPT asks for its recipients again.
+  // mx: a message whose body ends later than this after its first RCPT asks for its recipients
+  // again.
   std::chrono::seconds recipients_hold{5};
   // Password hashing has a queue.
   std::chrono::seconds login_timeout{30};

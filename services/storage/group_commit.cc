@@ -249,7 +249,7 @@ void GroupCommit::Submit(Write write, Done done) {
       return;
     }
   }
-  std::move(done)(absl::ResourceExhaustedError("too many writes wait"));
+  std::move(done)(absl::UnavailableError("too many writes wait"));
 }
 
 }  // namespace postern::storage

@@ -23,12 +23,12 @@ class GroupCommit {
   using Write = absl::AnyInvocable<absl::Status(Sqlite&)>;
   // Runs on the writer thread after the commit is durable (or failed): the write's own status, or,
   // for every write of the group, the commit's (UNAVAILABLE; RESOURCE_EXHAUSTED for a full disk).
-  // Must not block. Submit itself runs it at once with RESOURCE_EXHAUSTED when too many wait: it
+  // Must not block. Submit itself runs it at once with UNAVAILABLE when too many wait: it
   // must not submit again then.
   using Done = absl::AnyInvocable<void(absl::Status)>;
 
   struct Options {
-    // Writes that may wait; one more gets RESOURCE_EXHAUSTED at once.
+    // Writes that may wait; one more gets UNAVAILABLE at once.
     size_t max_waiting = 1000;
     // Writes of one transaction.
     size_t max_group = 256;

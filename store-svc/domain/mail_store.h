@@ -90,8 +90,9 @@ class StagedBody {
 };
 
 // Thread-safe. Writes answer by callback, after the commit is durable, on a thread of the store's,
-// which the callback must not block; UNAVAILABLE when the store can't take them now. Reads block:
-// call them on a pool. Callbacks are done before the destructor returns.
+// which the callback must not block; UNAVAILABLE when the store can't take them now,
+// RESOURCE_EXHAUSTED when its disk is full (FAILED_PRECONDITION for deliveries). Reads block: call
+// them on a pool. Callbacks are done before the destructor returns.
 class MailStore {
  public:
   virtual ~MailStore() = default;

@@ -23,9 +23,10 @@ using storage::Statement;
 // Messages that one commit of a purge deletes: it keeps deliveries waiting.
 constexpr size_t kPurgeBatch = 200;
 
-// RESOURCE_EXHAUSTED means a quota to our callers; a full disk or queue passes, a quota may not.
-absl::Status CannotNow(const absl::Status& status) {
-  return absl::IsResourceExhausted(status) ? absl::UnavailableError(status.message()) : status;
+// To those who deliver, RESOURCE_EXHAUSTED is a quota.
+absl::Status DiskFull(const absl::Status& status) {
+  return absl::IsResourceExhausted(status) ? absl::FailedPreconditionError(status.message())
+                                           : status;
 }
 
 // One delivery on its way through the writer. `refusal` and `result` are of the last run.
@@ -53,7 +54,7 @@ struct PendingDelivery {
     } else if (status == refusal) {
       std::move(done)(status);
     } else {
-      std::move(done)(CannotNow(status));
+      std::move(done)(DiskFull(status));
     }
   }
 };
@@ -154,7 +155,7 @@ void SqliteStagedBody::Append(absl::string_view piece,
       },
       [this, id, done = std::move(done)](absl::Status status) mutable {
         if (status.ok()) body_id_ = *id;
-        std::move(done)(CannotNow(status));
+        std::move(done)(DiskFull(status));
       });
 }
 
@@ -259,9 +260,7 @@ void SqliteMailStore::Delete(const MailboxId& mailbox, std::vector<uint64_t> uid
                              absl::AnyInvocable<void(absl::Status)> done) {
   writer_.Submit([mailbox, uids = std::move(uids)](
                      Sqlite& database) { return DeleteMessages(database, mailbox, uids); },
-                 [done = std::move(done)](absl::Status status) mutable {
-                   std::move(done)(CannotNow(status));
-                 });
+                 std::move(done));
 }
 
 absl::StatusOr<MailboxUsage> SqliteMailStore::Usage(const MailboxId& mailbox) {
@@ -286,7 +285,7 @@ void SqliteMailStore::PurgeMore(const MailboxId& mailbox, uint64_t purged,
       },
       [this, mailbox, purged, deleted, done = std::move(done)](absl::Status status) mutable {
         if (!status.ok()) {
-          std::move(done)(CannotNow(status));
+          std::move(done)(status);
         } else if (*deleted == 0) {
           std::move(done)(purged);
         } else {
@@ -314,7 +313,7 @@ void SqliteMailStore::ForgetDeliveries(absl::Time before, size_t limit,
         if (status.ok()) {
           std::move(done)(*forgotten);
         } else {
-          std::move(done)(CannotNow(status));
+          std::move(done)(status);
         }
       });
 }

@@ -1,5 +1,9 @@
 #include "store-svc/sqlite/sqlite_mail_store.h"
 
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
@@ -8,6 +12,7 @@
 #include <thread>
 #include <utility>
 
+#include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
@@ -106,6 +111,37 @@ TEST(SqliteMailStore, AMailboxsOwnQuotaWins) {
   ASSERT_TRUE(writer->Execute("UPDATE mailbox SET quota_messages = 2").ok());
   EXPECT_TRUE(deliver("2").ok());
   EXPECT_TRUE(absl::IsResourceExhausted(deliver("3")));
+}
+
+TEST(SqliteMailStore, AFullDiskIsNoQuota) {
+  // A small file system of this thread's, and of those that it starts.
+  if (unshare(CLONE_NEWNS) != 0) GTEST_SKIP() << "may not mount";
+  const std::string folder = absl::StrCat(testing::TempDir(), "/full-disk");
+  ASSERT_EQ(mkdir(folder.c_str(), 0700), 0);
+  ASSERT_EQ(mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
+  ASSERT_EQ(mount("tmpfs", folder.c_str(), "tmpfs", 0, "size=2m"), 0);
+  std::unique_ptr<MailStore> store =
+      std::move(OpenSqliteMailStore({.file = folder + "/mail.db"}, platform::SystemClock())->store);
+  const MailboxId id = *MailboxId::Parse("000102030405060708090a0b0c0d0e0f");
+  absl::BitGen random;
+  absl::Status status;
+  size_t delivered = 0;
+  while (status.ok() && delivered < 100) {
+    std::string body(100 << 10, '\0');
+    for (char& octet : body) octet = absl::Uniform<unsigned char>(random);
+    absl::Notification done;
+    store->Deliver({.delivery_id = absl::StrCat(delivered), .recipients = {{id, "P: x\r\n"}}}, body,
+                   [&](absl::StatusOr<DeliveryResult> result) {
+                     status = result.status();
+                     done.Notify();
+                   });
+    done.WaitForNotification();
+    delivered += status.ok();
+  }
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_EQ(store->Usage(id)->messages, delivered) << "what was committed is there";
+  store.reset();
+  EXPECT_EQ(umount(folder.c_str()), 0);
 }
 
 TEST(Retention, ForgetsWhatIsOldEnoughInBatchesAndNothingElse) {
