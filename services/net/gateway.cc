@@ -1,11 +1,8 @@
 #include "services/net/gateway.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
@@ -14,7 +11,6 @@
 #include <thread>
 #include <utility>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
@@ -27,9 +23,10 @@
 #include "boost/asio/executor_work_guard.hpp"
 #include "boost/asio/io_context.hpp"
 #include "boost/asio/ip/tcp.hpp"
-#include "boost/asio/ip/v6_only.hpp"
 #include "boost/asio/post.hpp"
 #include "boost/asio/steady_timer.hpp"
+#include "services/net/client_table.h"
+#include "services/net/listening_socket.h"
 #include "services/platform/log.h"
 #include "services/platform/metrics.h"
 
@@ -49,53 +46,6 @@ constexpr std::chrono::milliseconds kAcceptPause(100);
 constexpr int kAcceptBatch = 32;
 // After the cut: for the sessions to see it.
 constexpr absl::Duration kCutTimeout = absl::Seconds(2);
-
-// Connections by client. An IPv6 client has its /64 for itself, so that counts as one.
-class ClientTable {
- public:
-  using Key = std::array<unsigned char, 16>;
-
-  static Key KeyOf(const asio::ip::address& address) {
-    Key key{};
-    if (address.is_v4()) {
-      const auto octets = address.to_v4().to_bytes();
-      std::copy(octets.begin(), octets.end(), key.begin());
-      key[15] = 4;
-    } else if (address.to_v6().is_v4_mapped()) {
-      return KeyOf(asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6()));
-    } else {
-      const auto octets = address.to_v6().to_bytes();
-      std::copy(octets.begin(), octets.begin() + 8, key.begin());
-      key[15] = 6;
-    }
-    return key;
-  }
-
-  bool Add(const Key& key, int limit) {
-    Shard& shard = ShardOf(key);
-    absl::MutexLock lock(&shard.mutex);
-    int& count = shard.counts[key];
-    if (count >= limit) return false;
-    ++count;
-    return true;
-  }
-  void Remove(const Key& key) {
-    Shard& shard = ShardOf(key);
-    absl::MutexLock lock(&shard.mutex);
-    const auto found = shard.counts.find(key);
-    if (--found->second == 0) shard.counts.erase(found);
-  }
-
- private:
-  struct Shard {
-    absl::Mutex mutex;
-    // As many as there are connections, at most.
-    absl::flat_hash_map<Key, int> counts ABSL_GUARDED_BY(mutex);
-  };
-  Shard& ShardOf(const Key& key) { return shards_[absl::Hash<Key>()(key) % shards_.size()]; }
-
-  std::array<Shard, 16> shards_;
-};
 
 // One listener, shared by the loops.
 struct SharedListener {
@@ -344,30 +294,6 @@ absl::Status BindError(const config::v1::Listener& config, absl::string_view why
                                                  why));
 }
 
-// Binds exactly `endpoint`. Throws nothing; `error` says what failed.
-void Bind(const tcp::endpoint& endpoint, bool share_port, tcp::acceptor* acceptor,
-          boost::system::error_code& error) {
-  acceptor->open(endpoint.protocol(), error);
-  if (error) return;
-  acceptor->set_option(tcp::acceptor::reuse_address(true), error);
-  if (error) return;
-  const int on = 1;
-  if (share_port &&
-      ::setsockopt(acceptor->native_handle(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0) {
-    error.assign(errno, boost::system::system_category());
-    return;
-  }
-  if (endpoint.protocol() == tcp::v6()) {
-    // "::" is all of both families; any other address is only itself.
-    acceptor->set_option(asio::ip::v6_only(!endpoint.address().is_unspecified()), error);
-    if (error) return;
-  }
-  // Inherited by the accepted sockets: replies are small, and each is waited for.
-  acceptor->set_option(tcp::no_delay(true), error);
-  if (error) return;
-  acceptor->bind(endpoint, error);
-}
-
 class LoopGateway : public Gateway {
  public:
   ~LoopGateway() override {
@@ -510,59 +436,6 @@ class LoopGateway : public Gateway {
 };
 
 }  // namespace
-
-absl::Status CheckListeners(
-    const google::protobuf::RepeatedPtrField<config::v1::Listener>& listeners,
-    const google::protobuf::RepeatedPtrField<config::v1::SecurityDomain>& domains) {
-  absl::flat_hash_set<std::string> domain_names;
-  for (const config::v1::SecurityDomain& domain : domains) {
-    if (!domain_names.insert(domain.name()).second) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("security_domains: name \"", domain.name(), "\" stands twice"));
-    }
-  }
-  if (listeners.empty()) return absl::InvalidArgumentError("listeners: there is none");
-  absl::flat_hash_set<std::string> names;
-  for (const config::v1::Listener& listener : listeners) {
-    const auto refuse = [&listener](absl::string_view why) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("listeners: \"", listener.name(), "\": ", why));
-    };
-    if (!names.insert(listener.name()).second) return refuse("name stands twice");
-    boost::system::error_code error;
-    asio::ip::make_address(listener.address(), error);
-    if (error)
-      return refuse(absl::StrCat("address: \"", listener.address(), "\" is no IP address"));
-    if (listener.tls_enabled() && listener.implicit_tls()) {
-      return refuse("tls_enabled and implicit_tls exclude each other");
-    }
-    const bool tls = listener.tls_enabled() || listener.implicit_tls();
-    if (tls && listener.security_domain().empty()) {
-      return refuse("security_domain: absent, and TLS wants one");
-    }
-    if (!listener.security_domain().empty() && !domain_names.contains(listener.security_domain())) {
-      return refuse(absl::StrCat("security_domain: \"", listener.security_domain(),
-                                 "\" is not in security_domains"));
-    }
-    if (listener.require_tls() && !tls) return refuse("require_tls wants tls_enabled");
-    if (!listener.require_tls_for_auth()) {
-      return refuse("require_tls_for_auth: false would take passwords in clear");
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<std::map<std::string, std::shared_ptr<TlsProfile>>> LoadSecurityDomains(
-    const google::protobuf::RepeatedPtrField<config::v1::SecurityDomain>& domains) {
-  std::map<std::string, std::shared_ptr<TlsProfile>> profiles;
-  for (const config::v1::SecurityDomain& domain : domains) {
-    absl::StatusOr<std::shared_ptr<TlsProfile>> profile =
-        TlsProfile::Load(domain.name(), domain.certificate_file(), domain.private_key_file());
-    if (!profile.ok()) return profile.status();
-    profiles[domain.name()] = *std::move(profile);
-  }
-  return profiles;
-}
 
 absl::StatusOr<std::unique_ptr<Gateway>> Gateway::Start(
     std::vector<GatewayListener> listeners,
