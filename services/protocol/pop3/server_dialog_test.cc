@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <deque>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <memory>
 #include <optional>
@@ -20,63 +19,23 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "gtest/gtest.h"
+#include "services/protocol/dialog/dialog_file.h"
 #include "services/protocol/pop3/server_session.h"
 
 namespace postern::pop3 {
 namespace {
 
-constexpr char kFolder[] = "services/protocol/pop3/dialogs";
+using protocol::DialogLine;
+using protocol::Unescape;
 
-struct Line {
-  int number = 0;
-  char kind = ' ';  // C - S ! > =
-  std::string text;
-};
+constexpr char kFolder[] = "services/protocol/pop3/dialogs";
 
 struct Dialog {
   ServerOptions options;
   // By uid.
   std::map<uint64_t, std::string> messages;
-  std::vector<Line> lines;
+  std::vector<DialogLine> lines;
 };
-
-std::string Unescape(absl::string_view text) {
-  std::string out;
-  while (!text.empty()) {
-    if (text.front() != '\\') {
-      out.push_back(text.front());
-      text.remove_prefix(1);
-      continue;
-    }
-    const char c = text.size() > 1 ? text[1] : ' ';
-    size_t used = 2;
-    if (c == 'r') {
-      out.push_back('\r');
-    } else if (c == 'n') {
-      out.push_back('\n');
-    } else if (c == 't') {
-      out.push_back('\t');
-    } else if (c == '0') {
-      out.push_back('\0');
-    } else if (c == '\\') {
-      out.push_back('\\');
-    } else if (c == 'x') {
-      out.push_back(static_cast<char>(std::stoi(std::string(text.substr(2, 2)), nullptr, 16)));
-      used = 4;
-    } else if (c == '(') {
-      const size_t star = text.find('*');
-      used = text.find(')') + 1;
-      const std::string piece = Unescape(text.substr(2, star - 2));
-      const int times = std::stoi(std::string(text.substr(star + 1)));
-      for (int i = 0; i < times; ++i) out += piece;
-    } else {
-      ADD_FAILURE() << "bad escape: " << text;
-      return out;
-    }
-    text.remove_prefix(used);
-  }
-  return out;
-}
 
 void SetOption(ServerOptions& options, absl::string_view word) {
   const std::pair<absl::string_view, absl::string_view> option =
@@ -99,47 +58,25 @@ void SetOption(ServerOptions& options, absl::string_view word) {
 Dialog Load(const std::string& path) {
   Dialog dialog;
   dialog.options.hostname = "mx.test";
-  std::ifstream file(path);
-  std::string text;
-  for (int number = 1; std::getline(file, text); ++number) {
-    absl::string_view rest = text;
-    if (rest.empty() || rest.front() == '#') continue;
-    if (absl::ConsumePrefix(&rest, "options:")) {
-      for (absl::string_view word : absl::StrSplit(rest, ' ', absl::SkipEmpty())) {
+  protocol::DialogFile file = protocol::LoadDialog(path);
+  dialog.lines = std::move(file.lines);
+  for (const auto& [name, value] : file.settings) {
+    if (name == "options") {
+      for (absl::string_view word : absl::StrSplit(value, ' ', absl::SkipEmpty())) {
         SetOption(dialog.options, word);
       }
-      continue;
-    }
-    if (absl::ConsumePrefix(&rest, "mailbox: ")) {
-      for (int i = std::stoi(std::string(rest)); i > 0; --i) {
+    } else if (name == "mailbox") {
+      for (int i = std::stoi(value); i > 0; --i) {
         dialog.messages[i] = std::string(98, 'x') + "\r\n";
       }
-      continue;
-    }
-    if (absl::ConsumePrefix(&rest, "message: ")) {
+    } else if (name == "message") {
       const std::pair<std::string, std::string> message =
-          absl::StrSplit(rest, absl::MaxSplits(' ', 1));
+          absl::StrSplit(value, absl::MaxSplits(' ', 1));
       dialog.messages[std::stoull(message.first)] = Unescape(message.second);
-      continue;
-    }
-    Line line{number};
-    if (absl::ConsumePrefix(&rest, "C:")) {
-      line.kind = 'C';
-    } else if (absl::ConsumePrefix(&rest, "C-")) {
-      line.kind = '-';
-    } else if (absl::ConsumePrefix(&rest, "S:")) {
-      line.kind = 'S';
-    } else if (rest.front() == '!' || rest.front() == '>' || rest.front() == '=') {
-      line.kind = rest.front();
-      rest.remove_prefix(1);
     } else {
-      ADD_FAILURE() << path << ":" << number << ": " << text;
+      ADD_FAILURE() << path << ": " << name;
     }
-    absl::ConsumePrefix(&rest, " ");
-    line.text = line.kind == '!' ? std::string(rest) : Unescape(rest);
-    dialog.lines.push_back(line);
   }
-  EXPECT_FALSE(dialog.lines.empty()) << path;
   return dialog;
 }
 
@@ -347,7 +284,7 @@ void RunDialog(const Dialog& dialog, size_t piece_octets, Sizes sizes) {
     std::string octets;
     std::string event;
     for (; i < dialog.lines.size() && absl::StrContains("C->!", dialog.lines[i].kind); ++i) {
-      const Line& line = dialog.lines[i];
+      const DialogLine& line = dialog.lines[i];
       if (line.kind == '!') {
         driver.answers.emplace_back(absl::StrSplit(line.text, absl::MaxSplits(' ', 1)));
       } else if (line.kind == '>') {
