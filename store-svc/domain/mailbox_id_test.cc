@@ -18,7 +18,8 @@ TEST(MailboxId, ReadsAndWritesHexadecimal) {
 TEST(MailboxId, RefusesEverythingElse) {
   for (const std::string& text :
        {std::string(), std::string(31, '0'), std::string(33, '0'), std::string(32, 'g'),
-        "0x" + std::string(30, '0'), std::string(31, '0') + '\0', std::string(32, '\xff'),
+        "0x" + std::string(30, '0'), "+1" + std::string(30, '0'), " 1" + std::string(30, '0'),
+        std::string(31, '0') + "-", std::string(31, '0') + '\0', std::string(32, '\xff'),
         std::string("../../../../../../../../../../ab")}) {
     EXPECT_TRUE(absl::IsInvalidArgument(MailboxId::Parse(text).status())) << text;
   }
