@@ -12,6 +12,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "services/protocol/mail/address.h"
 
 namespace postern::auth {
@@ -89,6 +90,13 @@ absl::StatusOr<Address> CanonicalAddress(absl::string_view text) {
   address.local_part = mail::CanonicalLocalPart(parsed->local_part);
   if (absl::StartsWith(parsed->domain, "[")) {
     address.domain = std::move(parsed->domain);
+    return address;
+  }
+  // A domain in A-labels stays as it is, valid or not: there are registered ones that today's IDNA
+  // refuses, and those of ours were checked when they were added.
+  std::string ascii = absl::AsciiStrToLower(absl::StripSuffix(parsed->domain, "."));
+  if (IsHostName(ascii)) {
+    address.domain = std::move(ascii);
     return address;
   }
   absl::StatusOr<std::string> domain = CanonicalDomain(parsed->domain);

@@ -67,6 +67,7 @@ TEST(CanonicalAddress, OneSpelling) {
       {"alice@b\xc3\xbc"
        "cher.example",
        "alice", "xn--bcher-kva.example", "alice@xn--bcher-kva.example"},
+      {"alice@XN--LS8H.la.", "alice", "xn--ls8h.la", "alice@xn--ls8h.la"},
       {"alice@[192.0.2.1]", "alice", "[192.0.2.1]", "alice@[192.0.2.1]"},
   };
   for (const auto& c : kCases) {

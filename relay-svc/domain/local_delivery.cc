@@ -1,8 +1,11 @@
 #include "relay-svc/domain/local_delivery.h"
 
 #include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "openssl/sha.h"
 #include "relay-svc/domain/gather.h"
@@ -23,6 +26,18 @@ constexpr uint64_t kSmallBodyOctets = 64 << 10;
 
 platform::CallContext NewCall(absl::Duration time) {
   return {.trace = platform::TraceContext::New(), .deadline = absl::Now() + time};
+}
+
+// The same with each mailbox where it stands first: whoever is reached in several ways gets one
+// copy.
+std::vector<DeliveryRecipient> WithoutRepeats(std::vector<DeliveryRecipient> recipients) {
+  absl::flat_hash_set<std::string> seen;
+  for (DeliveryRecipient& recipient : recipients) {
+    std::erase_if(recipient.mailboxes, [&seen](const auth::v1::Mailbox& mailbox) {
+      return !seen.insert(mailbox.mailbox_id()).second;
+    });
+  }
+  return recipients;
 }
 
 store::v1::DeliveryHeader MakeHeader(const SpooledMessage& message,
@@ -52,6 +67,11 @@ DeliveryResult ToResult(const DeliverResponseOr& response) {
     default:
       return DeliveryResult::Temporary("4.3.0", "the mail store is not available");
   }
+}
+
+// Of a recipient whose mailboxes others of the same message lead to.
+DeliveryResult AnotherWay() {
+  return DeliveryResult::Delivered("delivered to the maildrop of another recipient");
 }
 
 awaitable<DeliverResponseOr> DeliverWhole(clients::DeliveryClient* store,
@@ -85,10 +105,15 @@ std::string LocalDeliveryId(absl::string_view queue_id, absl::string_view recipi
 
 awaitable<std::vector<DeliveryResult>> LocalDelivery::Deliver(
     const SpooledMessage& message, const std::string& /*destination*/,
-    const std::vector<DeliveryRecipient>& recipients, MessageBody& body) {
+    const std::vector<DeliveryRecipient>& all_recipients, MessageBody& body) {
+  const std::vector<DeliveryRecipient> recipients = WithoutRepeats(all_recipients);
   std::vector<DeliveryResult> results;
   if (message.octets > kMaxPieceOctets) {
     for (const DeliveryRecipient& recipient : recipients) {
+      if (recipient.mailboxes.empty()) {
+        results.push_back(AnotherWay());
+        continue;
+      }
       const DeliverResponseOr response =
           co_await DeliverWhole(store_, MakeHeader(message, recipient), body);
       results.push_back(ToResult(response));
@@ -104,12 +129,18 @@ awaitable<std::vector<DeliveryResult>> LocalDelivery::Deliver(
   std::vector<DeliverResponseOr> responses = co_await Gather<store::v1::DeliverResponse>(
       recipients.size(), message.octets <= kSmallBodyOctets ? kCallsAtOnce : 1,
       [&](size_t i, clients::Done<store::v1::DeliverResponse> done) {
+        if (recipients[i].mailboxes.empty()) {
+          done(store::v1::DeliverResponse());
+          return;
+        }
         store::v1::DeliverRequest request;
         *request.mutable_header() = MakeHeader(message, recipients[i]);
         request.set_body(**whole);
         store_->Deliver(NewCall(kDeliverTime), std::move(request), std::move(done));
       });
-  for (const DeliverResponseOr& response : responses) results.push_back(ToResult(response));
+  for (size_t i = 0; i < responses.size(); ++i) {
+    results.push_back(recipients[i].mailboxes.empty() ? AnotherWay() : ToResult(responses[i]));
+  }
   co_return results;
 }
 

@@ -90,6 +90,8 @@ awaitable<absl::StatusOr<CheckRecipientResponse>> Policy::CheckRecipient(
           [&](clients::Done<ResolveRecipientResponse> done) {
             directory_->ResolveRecipient(caller.call, std::move(resolve), std::move(done));
           });
+  // A domain that the directory knows better than we do to be none.
+  if (absl::IsInvalidArgument(resolved.status())) co_return Refused(v1::REFUSAL_BAD_ADDRESS);
   if (!resolved.ok()) co_return absl::UnavailableError("the directory does not answer");
   switch (resolved->outcome()) {
     case ResolveRecipientResponse::OUTCOME_LOCAL:

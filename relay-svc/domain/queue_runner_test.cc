@@ -171,6 +171,28 @@ TEST_F(QueueRunnerTest, NewMailIsTriedAtOnce) {
   EXPECT_EQ(delivered[0].header().recipients(0).original_recipient(), "bob@example.test");
 }
 
+TEST_F(QueueRunnerTest, WhoIsReachedInSeveralWaysGetsOneCopy) {
+  auth::v1::ResolveRecipientResponse both;
+  both.set_outcome(auth::v1::ResolveRecipientResponse::OUTCOME_LOCAL);
+  both.add_mailboxes()->set_mailbox_id("b1");
+  both.add_mailboxes()->set_mailbox_id("a1");
+  directory_.SetRecipient("all@example.test", both);
+  StartRunner();
+  runner_->Offer(
+      Enqueue({{"bob@example.test", ""}, {"all@example.test", ""}, {"alice@example.test", ""}}));
+  local_.WaitForAttempts(1);
+  Drain();
+  EXPECT_EQ(spool_->messages(), 0);
+  std::vector<std::string> mailboxes;
+  for (const store::v1::DeliverRequest& request : store_.delivered()) {
+    for (const auto& recipient : request.header().recipients()) {
+      mailboxes.push_back(recipient.mailbox_id());
+    }
+  }
+  std::sort(mailboxes.begin(), mailboxes.end());
+  EXPECT_EQ(mailboxes, (std::vector<std::string>{"a1", "b1"}));
+}
+
 TEST_F(QueueRunnerTest, OneAttemptPerDestination) {
   StartRunner();
   runner_->Offer(Enqueue({{"x@remote.test", "remote.test"},

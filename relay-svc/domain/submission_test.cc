@@ -304,6 +304,15 @@ TEST_F(PolicyTest, ServicesThatAreAway) {
   EXPECT_TRUE(absl::IsUnavailable(CheckSender("alice@example.test", Token()).status()));
 }
 
+// What the directory refuses to look at is not its absence.
+TEST_F(PolicyTest, QuestionsThatTheDirectoryRefuses) {
+  directory_.FailNext(absl::InvalidArgumentError("no domain"));
+  EXPECT_EQ(CheckRecipient("gateway-smtp-mx", "bob@example.test")->refusal(),
+            v1::REFUSAL_BAD_ADDRESS);
+  directory_.FailNext(absl::InvalidArgumentError("more than 100 addresses"));
+  EXPECT_TRUE(absl::IsInvalidArgument(Enqueue(Header()).status()));
+}
+
 TEST_F(SubmissionTest, CommitsAndTellsTheRunner) {
   const auto response = Enqueue(Header({"x@remote.test", "bob@example.test", "x@remote.test"}));
   ASSERT_TRUE(response.ok()) << response.status();

@@ -41,6 +41,9 @@ boost::asio::awaitable<absl::StatusOr<bool>> MaySendAs(clients::DirectoryClient*
           [&](clients::Done<auth::v1::CheckSenderIdentityResponse> done) {
             directory->CheckSenderIdentity(call, std::move(request), std::move(done));
           });
+  if (absl::IsInvalidArgument(response.status())) {
+    co_return absl::InvalidArgumentError("From and Sender have too many addresses");
+  }
   if (!response.ok()) co_return absl::UnavailableError("the directory does not answer");
   co_return response->allowed();
 }
