@@ -19,6 +19,7 @@
 #include "proto/postern/config/v1/posternctl.pb.h"
 #include "services/platform/access.h"
 #include "services/platform/config.h"
+#include "services/platform/utf8.h"
 
 namespace postern::ctl {
 namespace {
@@ -90,8 +91,13 @@ class CommandLine {
       case Input::kPassword: {
         absl::StatusOr<std::string> password =
             password_stdin_ ? ReadPasswordLine(in_) : AskPassword(subject_);
-        if (password.ok()) password_ = *std::move(password);
-        return password.status();
+        if (!password.ok()) return password.status();
+        // RFC 4616 2: so is what mail clients send.
+        if (!platform::IsUtf8(*password)) {
+          return absl::InvalidArgumentError("the password is not UTF-8");
+        }
+        password_ = *std::move(password);
+        return absl::OkStatus();
       }
       case Input::kConfirmation: {
         if (yes_ || isatty(STDIN_FILENO) == 0) return absl::OkStatus();
@@ -282,6 +288,10 @@ int Report(std::ostream& err, const absl::Status& status, int exit_code) {
 
 int Run(std::vector<std::string> arguments, std::istream& in, std::ostream& out,
         std::ostream& err) {
+  for (const std::string& argument : arguments) {
+    if (platform::IsUtf8(argument)) continue;
+    return Report(err, absl::InvalidArgumentError("an argument is not UTF-8"), kWrongUse);
+  }
   CommandLine line(in);
   try {
     line.Parse(std::move(arguments));

@@ -118,6 +118,9 @@ TEST_F(PosternctlTest, BadPasswords) {
   const std::vector<std::string> add = {"account", "add", "alice@example.test", "--password-stdin"};
   EXPECT_THAT(Fails(kWrongUse, add, ""), HasSubstr("standard input is empty"));
   EXPECT_THAT(Fails(kWrongUse, add, std::string(5000, 'x')), HasSubstr("too long"));
+  EXPECT_THAT(Fails(kWrongUse, add, "correct \xff\xfe horse\n"), HasSubstr("not UTF-8"));
+  EXPECT_THAT(Fails(kWrongUse, {"account", "remove", "al\xffice@example.test"}),
+              HasSubstr("not UTF-8"));
   EXPECT_THAT(Fails(kRefused, add, "short\n"), HasSubstr("8 to 1024"));
   EXPECT_THAT(Fails(kRefused, add, "\n"), HasSubstr("8 to 1024"));
   // Never as an argument: that every user of the machine could read.

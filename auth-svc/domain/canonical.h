@@ -35,7 +35,8 @@ struct Address {
 absl::StatusOr<std::string> CanonicalDomain(absl::string_view text);
 
 // local-part@domain, without angle brackets. An address literal's domain ("[192.0.2.1]") is kept as
-// it is: no local domain can equal it. So are A-labels, valid or not. INVALID_ARGUMENT is a sentence for an operator.
+// it is: no local domain can equal it. So are A-labels, valid or not. INVALID_ARGUMENT is a
+// sentence for an operator.
 absl::StatusOr<Address> CanonicalAddress(absl::string_view text);
 
 }  // namespace postern::auth

@@ -12,6 +12,9 @@ namespace postern::platform {
 // overlong form, no surrogate, nothing above U+10FFFF.
 size_t Utf8Length(absl::string_view text);
 
+// Well-formed throughout.
+bool IsUtf8(absl::string_view text);
+
 }  // namespace postern::platform
 
 #endif  // POSTERN_SERVICES_PLATFORM_UTF8_H_
