@@ -12,7 +12,6 @@
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
-#include <regex>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -39,6 +38,13 @@ std::string MakeFolder() {
 std::string Contents(const std::string& file) {
   std::ifstream in(file);
   return std::string(std::istreambuf_iterator<char>(in), {});
+}
+
+// Of a ports file, which is there as a whole or not at all; 0: not yet.
+int RpcPort(const std::string& ports) {
+  const std::string kName = "\"rpc\":";
+  const size_t at = ports.find(kName);
+  return at == std::string::npos ? 0 : std::atoi(ports.c_str() + at + kName.size());
 }
 
 void WriteTokenKeys(const std::string& private_file, const std::string& public_file) {
@@ -83,6 +89,7 @@ config::v1::MutualTls StoreProcess::Identity(absl::string_view identity) {
 void StoreProcess::Start() {
   const std::string ports_file = folder_ + "/ports.json";
   std::remove(ports_file.c_str());
+  port_ = 0;
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, 2, (folder_ + "/log").c_str(),
@@ -94,14 +101,11 @@ void StoreProcess::Start() {
   ASSERT_EQ(posix_spawn(&pid_, kBinary, &actions, nullptr, argv, environ), 0);
   posix_spawn_file_actions_destroy(&actions);
   const absl::Time deadline = absl::Now() + kStartTime;
-  const std::regex rpc_port("\"rpc\":\\s*([0-9]+)");
-  std::smatch match;
-  std::string ports;
-  while (!std::regex_search(ports = Contents(ports_file), match, rpc_port)) {
+  while (port_ == 0) {
     ASSERT_LT(absl::Now(), deadline) << log();
     std::this_thread::yield();
+    port_ = RpcPort(Contents(ports_file));
   }
-  port_ = std::stoi(match[1]);
 }
 
 void StoreProcess::Kill() {
