@@ -114,12 +114,13 @@ TEST(SqliteMailStore, AMailboxsOwnQuotaWins) {
 }
 
 TEST(SqliteMailStore, AFullDiskIsNoQuota) {
-  // A small file system of this thread's, and of those that it starts.
-  if (unshare(CLONE_NEWNS) != 0) GTEST_SKIP() << "may not mount";
   const std::string folder = absl::StrCat(testing::TempDir(), "/full-disk");
   ASSERT_EQ(mkdir(folder.c_str(), 0700), 0);
-  ASSERT_EQ(mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
-  ASSERT_EQ(mount("tmpfs", folder.c_str(), "tmpfs", 0, "size=2m"), 0);
+  // A small file system of this thread's, and of those that it starts.
+  if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+      mount("tmpfs", folder.c_str(), "tmpfs", 0, "size=2m") != 0) {
+    GTEST_SKIP() << "may not mount";
+  }
   std::unique_ptr<MailStore> store =
       std::move(OpenSqliteMailStore({.file = folder + "/mail.db"}, platform::SystemClock())->store);
   const MailboxId id = *MailboxId::Parse("000102030405060708090a0b0c0d0e0f");
