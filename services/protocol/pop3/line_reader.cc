@@ -7,7 +7,10 @@ namespace postern::pop3 {
 namespace {
 
 size_t Limit(absl::string_view line, bool sasl) {
-  return sasl || absl::StartsWithIgnoreCase(line, "AUTH ") ? kMaxAuthLineOctets : kMaxLineOctets;
+  if (sasl || absl::StartsWithIgnoreCase(line, "AUTH ")) return kMaxAuthLineOctets;
+  const bool login =
+      absl::StartsWithIgnoreCase(line, "USER ") || absl::StartsWithIgnoreCase(line, "PASS ");
+  return login ? kMaxLoginLineOctets : kMaxLineOctets;
 }
 
 }  // namespace

@@ -11,6 +11,9 @@ namespace postern::pop3 {
 
 // RFC 2449 4: with its CRLF.
 inline constexpr size_t kMaxLineOctets = 255;
+// For USER and PASS: an address may have 320 octets (RFC 5321 4.5.3.1), and a password what AUTH
+// could carry; clients that keep to 255 lose nothing.
+inline constexpr size_t kMaxLoginLineOctets = 5 + 1024 + 2;
 // RFC 5034 4, for AUTH and the answers to its challenges.
 inline constexpr size_t kMaxAuthLineOctets = 12288;
 
@@ -32,7 +35,8 @@ struct Line {
 class LineReader {
  public:
   void Append(absl::string_view octets) { buffer_.append(octets.data(), octets.size()); }
-  // With `sasl`, or when it begins with "AUTH ", the line may be kMaxAuthLineOctets long.
+  // With `sasl`, or when it begins with "AUTH ", the line may be kMaxAuthLineOctets long; with
+  // "USER " or "PASS ", kMaxLoginLineOctets.
   Line Next(bool sasl);
   // Forgets everything (RFC 2595 4: what came before TLS was not protected).
   void Clear();
