@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -34,6 +35,8 @@ constexpr absl::Duration kInterval = absl::Seconds(1);
 struct Registry {
   absl::Mutex mutex;
   bool watched ABSL_GUARDED_BY(mutex) = false;
+  // The process ends.
+  bool ended ABSL_GUARDED_BY(mutex) = false;
   std::map<std::tuple<std::string, std::string, std::string>, std::unique_ptr<CertificateStage>>
       stages ABSL_GUARDED_BY(mutex);
 
@@ -72,6 +75,12 @@ absl::StatusOr<const CertificateStage*> CertificateStage::For(const config::v1::
   }
   if (!registry.watched) {
     registry.watched = true;
+    // OpenSSL, which a look needs, cleans up at the process's end; it was used above, so this runs
+    // before that, and waits for a look that is under way.
+    std::atexit([] {
+      absl::MutexLock at_exit(&Registry::Get().mutex);
+      Registry::Get().ended = true;
+    });
     std::thread(&CertificateStage::Watch).detach();
   }
   stage = std::move(made);
@@ -183,6 +192,7 @@ void CertificateStage::Watch() {
   while (true) {
     absl::SleepFor(kInterval);
     absl::MutexLock lock(&registry.mutex);
+    if (registry.ended) return;
     for (auto& [files, stage] : registry.stages) {
       if (stage != nullptr) {
         stage->Refresh();

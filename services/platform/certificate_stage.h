@@ -37,7 +37,7 @@ class CertificateStage {
   // Makes `contents` what `*fd`'s path reads, in one step.
   absl::Status Publish(const std::string& contents, int* fd);
   void Refresh();
-  [[noreturn]] static void Watch();
+  static void Watch();
 
   const config::v1::MutualTls tls_;
   // After For() only the watching thread uses what follows; the two descriptors keep their numbers.
