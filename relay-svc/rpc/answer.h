@@ -39,8 +39,9 @@ grpc::ServerUnaryReactor* Answer(boost::asio::thread_pool& pool,
           reactor->Finish(grpc::Status(grpc::StatusCode::INTERNAL, "internal error"));
           return;
         }
+        const grpc::Status status = platform::ToGrpc(result.status());
         if (result.ok()) *response = *std::move(result);
-        reactor->Finish(platform::ToGrpc(result.status()));
+        reactor->Finish(status);
       });
   return reactor;
 }

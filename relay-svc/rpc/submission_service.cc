@@ -62,8 +62,9 @@ class EnqueueReader : public grpc::ServerReadReactor<v1::EnqueueStreamRequest> {
     co_return read ? &part_ : nullptr;
   }
   void End(absl::StatusOr<v1::EnqueueResponse> result) {
+    const grpc::Status status = platform::ToGrpc(result.status());
     if (result.ok()) *response_ = *std::move(result);
-    Finish(platform::ToGrpc(result.status()));
+    Finish(status);
   }
 
  private:
