@@ -33,7 +33,8 @@ class Expansion {
   absl::StatusOr<int> Visit(const Alias& alias) {
     path_.push_back(alias.address);
     if (path_.size() > static_cast<size_t>(limits_.max_depth)) return TooDeep();
-    if (heights_.size() >= static_cast<size_t>(limits_.max_mailboxes + limits_.max_depth)) {
+    if (heights_.size() >=
+        static_cast<size_t>(limits_.max_mailboxes) + static_cast<size_t>(limits_.max_depth)) {
       return TooMany();
     }
     heights_[alias.address] = kOnPath;
