@@ -130,14 +130,15 @@ class UnboundResolver : public Resolver {
       // One family that has no answer does not spoil the other.
       if (!all.empty()) {
         b.done(std::move(all));
-      } else if (!b.status4.ok() && !absl::IsNotFound(b.status4)) {
-        b.done(b.status4);
-      } else if (!b.status6.ok() && !absl::IsNotFound(b.status6)) {
-        b.done(b.status6);
-      } else if (!b.status4.ok()) {
-        b.done(b.status4);
-      } else {
+        return;
+      }
+      const bool only_v6_failed = (b.status4.ok() || absl::IsNotFound(b.status4)) &&
+                                  !b.status6.ok() && !absl::IsNotFound(b.status6);
+      const absl::Status& status = only_v6_failed ? b.status6 : b.status4;
+      if (status.ok()) {
         b.done(Addresses());
+      } else {
+        b.done(status);
       }
     };
     Start(host, kTypeAaaa, [both, finish](int error, const ub_result* result) {

@@ -107,8 +107,8 @@ awaitable<bool> RemoteDelivery::TryAddress(Attempt& attempt, const std::string& 
 awaitable<std::vector<DeliveryResult>> RemoteDelivery::Deliver(
     const SpooledMessage& message, const std::string& destination,
     const std::vector<DeliveryRecipient>& recipients, MessageBody& body) {
-  const auto all = [&](DeliveryResult result) {
-    return std::vector<DeliveryResult>(recipients.size(), std::move(result));
+  const auto all = [&](const DeliveryResult& result) {
+    return std::vector<DeliveryResult>(recipients.size(), result);
   };
   if (destination.empty() || destination[0] == '[') {
     co_return all(DeliveryResult::Permanent("5.1.2", "address literals are not served"));
