@@ -40,9 +40,8 @@ class StoreService final : public platform::RunningService {
         leases_({.grace = absl::Seconds(config.lease_grace_seconds()), .epoch = opened.lease_epoch},
                 platform::SystemClock()),
         pool_(config.read_threads(), kMaxWaitingReads),
-        delivery_(MakeDeliveryService(
-            store_.get(), &pool_,
-            {.max_message_octets = static_cast<uint64_t>(config.max_message_octets())})),
+        delivery_(store_.get(), &pool_,
+                  {.max_message_octets = static_cast<uint64_t>(config.max_message_octets())}),
         admin_(MakeStoreAdminService(store_.get(), &pool_)),
         maildrop_({.store = store_.get(),
                    .leases = &leases_,
@@ -55,7 +54,7 @@ class StoreService final : public platform::RunningService {
   absl::Status Listen(const StoreSvc& config) {
     absl::StatusOr<std::unique_ptr<platform::RpcServer>> server =
         platform::RpcServer::Start(config.rpc(), config.process().mtls(),
-                                   {delivery_.get(), maildrop_.service(), admin_.get()});
+                                   {delivery_.service(), maildrop_.service(), admin_.get()});
     if (!server.ok()) return server.status();
     server_ = *std::move(server);
     return absl::OkStatus();
@@ -66,6 +65,7 @@ class StoreService final : public platform::RunningService {
   std::map<std::string, int> Ports() const override { return {{"rpc", server_->port()}}; }
 
   void Drain(absl::Duration grace) override {
+    delivery_.EndStreams();
     maildrop_.EndStreams();
     server_->Drain(grace);
   }
@@ -76,7 +76,7 @@ class StoreService final : public platform::RunningService {
   const std::unique_ptr<platform::TokenVerifier> verifier_;
   LeaseTable leases_;
   platform::WorkerPool pool_;
-  const std::unique_ptr<grpc::Service> delivery_;
+  DeliveryServer delivery_;
   const std::unique_ptr<grpc::Service> admin_;
   MaildropServer maildrop_;
   Retention retention_;

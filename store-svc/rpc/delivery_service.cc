@@ -9,9 +9,9 @@
 #include "grpcpp/support/server_callback.h"
 #include "proto/postern/store/v1/delivery.grpc.pb.h"
 #include "services/platform/rpc.h"
-#include "store-svc/rpc/delivery_outcome.h"
-#include "store-svc/rpc/delivery_request.h"
+#include "store-svc/rpc/deliver_many.h"
 #include "store-svc/rpc/delivery_stream.h"
+#include "store-svc/rpc/small_delivery.h"
 
 namespace postern::store {
 namespace {
@@ -19,39 +19,24 @@ namespace {
 constexpr int kMaxQuotaQuestions = 1000;
 // Each holds up to three pieces of 256 KiB.
 constexpr int kMaxStreams = 256;
+// One for each gateway; each holds up to 2 MiB.
+constexpr size_t kMaxManyCalls = 256;
 
 class DeliveryService final : public v1::DeliveryService::CallbackService {
  public:
   DeliveryService(MailStore* store, platform::WorkerPool* pool,
-                  const DeliveryServiceOptions& options)
-      : store_(store), pool_(pool), options_(options) {}
+                  const DeliveryServiceOptions& options, DeliverManyCalls* calls)
+      : store_(store), pool_(pool), options_(options), calls_(calls) {}
 
   grpc::ServerUnaryReactor* Deliver(grpc::CallbackServerContext* context,
                                     const v1::DeliverRequest* request,
                                     v1::DeliverResponse* response) override {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    absl::StatusOr<Delivery> delivery = ParseDeliveryHeader(request->header());
-    if (delivery.ok() && request->body().size() > kMaxPieceOctets) {
-      delivery = absl::InvalidArgumentError("a body over 256 KiB is streamed");
-    }
-    if (delivery.ok() && request->body().size() > options_.max_message_octets) {
-      delivery = absl::InvalidArgumentError("the message is too large");
-    }
-    platform::CallContext call = platform::ReadCallContext(*context);
-    const size_t octets = request->body().size();
-    if (!delivery.ok()) {
-      RecordDelivery(call, delivery.status(), request->header().recipients_size(), octets);
-      reactor->Finish(platform::ToGrpc(delivery.status()));
-      return reactor;
-    }
-    const size_t recipients = delivery->recipients.size();
-    store_->Deliver(*std::move(delivery), request->body(),
-                    [reactor, response, recipients, octets,
-                     call = std::move(call)](absl::StatusOr<DeliveryResult> result) {
-                      if (result.ok()) response->set_repeated_delivery(result->repeated);
-                      RecordDelivery(call, result, recipients, octets);
-                      reactor->Finish(platform::ToGrpc(result.status()));
-                    });
+    DeliverSmall(store_, options_.max_message_octets, *request, platform::ReadCallContext(*context),
+                 [reactor, response](absl::StatusOr<DeliveryResult> result) {
+                   if (result.ok()) response->set_repeated_delivery(result->repeated);
+                   reactor->Finish(platform::ToGrpc(result.status()));
+                 });
     return reactor;
   }
 
@@ -62,6 +47,11 @@ class DeliveryService final : public v1::DeliveryService::CallbackService {
       return new Refusal(absl::UnavailableError("too many large messages are on their way"));
     }
     return new DeliveryStream(store_, options_.max_message_octets, &streams_, context, response);
+  }
+
+  grpc::ServerBidiReactor<v1::DeliverManyRequest, v1::DeliverManyResponse>* DeliverMany(
+      grpc::CallbackServerContext* /*context*/) override {
+    return new DeliverManyCall(store_, options_.max_message_octets, calls_);
   }
 
   grpc::ServerUnaryReactor* CheckQuota(grpc::CallbackServerContext* context,
@@ -104,14 +94,21 @@ class DeliveryService final : public v1::DeliveryService::CallbackService {
   MailStore* const store_;
   platform::WorkerPool* const pool_;
   const DeliveryServiceOptions options_;
+  DeliverManyCalls* const calls_;
   std::atomic<int> streams_ = 0;
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeDeliveryService(MailStore* store, platform::WorkerPool* pool,
-                                                   const DeliveryServiceOptions& options) {
-  return std::make_unique<DeliveryService>(store, pool, options);
-}
+DeliveryServer::DeliveryServer(MailStore* store, platform::WorkerPool* pool,
+                               const DeliveryServiceOptions& options)
+    : streams_(std::make_unique<DeliverManyCalls>(kMaxManyCalls)),
+      service_(std::make_unique<DeliveryService>(store, pool, options, streams_.get())) {}
+
+DeliveryServer::~DeliveryServer() = default;
+
+grpc::Service* DeliveryServer::service() { return service_.get(); }
+
+void DeliveryServer::EndStreams() { streams_->EndAll(); }
 
 }  // namespace postern::store

@@ -14,14 +14,32 @@ class Service;
 
 namespace postern::store {
 
+class DeliverManyCall;
+template <typename Stream>
+class RunningStreams;
+
 struct DeliveryServiceOptions {
   // A body over it is INVALID_ARGUMENT.
   uint64_t max_message_octets = 0;
 };
 
-// `store` and `pool`, on which it reads, must outlive it and every call.
-std::unique_ptr<grpc::Service> MakeDeliveryService(MailStore* store, platform::WorkerPool* pool,
-                                                   const DeliveryServiceOptions& options);
+class DeliveryServer {
+ public:
+  // `store` and `pool`, on which it reads, must outlive it.
+  DeliveryServer(MailStore* store, platform::WorkerPool* pool,
+                 const DeliveryServiceOptions& options);
+  // When no call runs any more.
+  ~DeliveryServer();
+
+  grpc::Service* service();
+
+  // Drain: ends the calls that stay open, when what they have read is committed and answered.
+  void EndStreams();
+
+ private:
+  std::unique_ptr<RunningStreams<DeliverManyCall>> streams_;
+  std::unique_ptr<grpc::Service> service_;
+};
 
 }  // namespace postern::store
 

@@ -19,28 +19,11 @@ platform::Gauge& OpenLeases() {
 
 }  // namespace
 
-bool OpenStreams::Add(OpenStream* stream) {
-  absl::MutexLock lock(&mutex_);
-  if (!draining_) streams_.insert(stream);
-  return !draining_;
-}
-
-void OpenStreams::Remove(OpenStream* stream) {
-  absl::MutexLock lock(&mutex_);
-  streams_.erase(stream);
-}
-
-void OpenStreams::EndAll() {
-  absl::MutexLock lock(&mutex_);
-  draining_ = true;
-  for (OpenStream* stream : streams_) stream->EndAsBroken();
-}
-
 OpenStream::OpenStream(const MaildropParts* parts, OpenStreams* streams,
                        grpc::CallbackServerContext* context)
     : parts_(*parts), streams_(streams), context_(context) {
-  if (!streams_->Add(this)) {
-    Stop(absl::UnavailableError("the store is draining"), /*broken=*/false);
+  if (absl::Status status = streams_->Add(this); !status.ok()) {
+    Stop(status, /*broken=*/false);
     return;
   }
   StartRead(&request_);

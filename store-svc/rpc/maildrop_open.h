@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
@@ -17,25 +16,13 @@
 #include "proto/postern/store/v1/maildrop.pb.h"
 #include "store-svc/domain/lease_table.h"
 #include "store-svc/rpc/maildrop_session.h"
+#include "store-svc/rpc/running_streams.h"
 
 namespace postern::store {
 
 class OpenStream;
 
-// Those that run. Thread-safe.
-class OpenStreams {
- public:
-  // False when draining.
-  bool Add(OpenStream* stream);
-  // Waits while EndAll uses it.
-  void Remove(OpenStream* stream);
-  void EndAll();
-
- private:
-  absl::Mutex mutex_;
-  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
-  absl::flat_hash_set<OpenStream*> streams_ ABSL_GUARDED_BY(mutex_);
-};
+using OpenStreams = RunningStreams<OpenStream>;
 
 // Deletes itself when the call is done.
 class OpenStream final : public grpc::ServerBidiReactor<v1::OpenRequest, v1::OpenResponse> {

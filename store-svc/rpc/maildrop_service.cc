@@ -16,6 +16,9 @@
 namespace postern::store {
 namespace {
 
+// Sessions: as many as a connection may have streams.
+constexpr size_t kMaxOpenStreams = 100000;
+
 class MaildropService final : public v1::MaildropService::CallbackService {
  public:
   MaildropService(const MaildropParts* parts, OpenStreams* streams)
@@ -74,7 +77,7 @@ class MaildropService final : public v1::MaildropService::CallbackService {
 
 MaildropServer::MaildropServer(MaildropParts parts)
     : parts_(std::move(parts)),
-      streams_(std::make_unique<OpenStreams>()),
+      streams_(std::make_unique<OpenStreams>(kMaxOpenStreams)),
       service_(std::make_unique<MaildropService>(&parts_, streams_.get())) {}
 
 MaildropServer::~MaildropServer() = default;

@@ -12,7 +12,9 @@ class Service;
 
 namespace postern::store {
 
-class OpenStreams;
+class OpenStream;
+template <typename Stream>
+class RunningStreams;
 
 class MaildropServer {
  public:
@@ -28,7 +30,7 @@ class MaildropServer {
 
  private:
   const MaildropParts parts_;
-  std::unique_ptr<OpenStreams> streams_;
+  std::unique_ptr<RunningStreams<OpenStream>> streams_;
   std::unique_ptr<grpc::Service> service_;
 };
 

@@ -232,6 +232,131 @@ TEST_F(DeliveryTest, HalfAMessageIsNeverDelivered) {
   EXPECT_EQ(Open(kAlice)->entries().size(), 0u);
 }
 
+// A DeliverMany call.
+class ManyCall {
+ public:
+  explicit ManyCall(const std::shared_ptr<grpc::Channel>& channel)
+      : stub_(v1::DeliveryService::NewStub(channel)), stream_(Begin()) {}
+
+  void Add(uint64_t number, v1::DeliveryHeader header, std::string body) {
+    v1::NumberedDelivery& delivery = *request_.add_deliveries();
+    delivery.set_number(number);
+    *delivery.mutable_delivery()->mutable_header() = std::move(header);
+    delivery.mutable_delivery()->set_body(std::move(body));
+  }
+  bool Send() {
+    const bool sent = stream_->Write(request_);
+    request_.Clear();
+    return sent;
+  }
+  void HalfClose() { stream_->WritesDone(); }
+  // Reads until all of `numbers` are answered or the call ends.
+  void Read(size_t numbers) {
+    v1::DeliverManyResponse response;
+    while (outcomes.size() < numbers && stream_->Read(&response)) {
+      for (const v1::DeliveryOutcome& outcome : response.outcomes()) {
+        EXPECT_TRUE(outcomes.emplace(outcome.number(), outcome).second) << outcome.number();
+      }
+    }
+  }
+  absl::Status Finish() { return platform::FromGrpc(stream_->Finish()); }
+
+  absl::StatusCode CodeOf(uint64_t number) const {
+    return static_cast<absl::StatusCode>(outcomes.at(number).code());
+  }
+
+  absl::flat_hash_map<uint64_t, v1::DeliveryOutcome> outcomes;
+
+ private:
+  using Stream = grpc::ClientReaderWriter<v1::DeliverManyRequest, v1::DeliverManyResponse>;
+
+  std::unique_ptr<Stream> Begin() {
+    context_.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
+    return stub_->DeliverMany(&context_);
+  }
+
+  const std::unique_ptr<v1::DeliveryService::Stub> stub_;
+  grpc::ClientContext context_;
+  const std::unique_ptr<Stream> stream_;
+  v1::DeliverManyRequest request_;
+};
+
+TEST_F(DeliveryTest, OfManyEachIsAnsweredForItself) {
+  ManyCall call(mx_);
+  call.Add(7, MakeHeader("1", {kAlice, kBob}), "one");
+  call.Add(3, MakeHeader("", {}), "no recipients");
+  call.Add(9, MakeHeader("2", {kAlice}), Text((256 << 10) + 1));
+  ASSERT_TRUE(call.Send());
+  call.Add(8, MakeHeader("1", {kAlice, kBob}), "one");
+  call.Add(6, MakeHeader("1", {kAlice, kBob}), "other");
+  call.Add(1ull << 63, MakeHeader("3", {kAlice}), Text(256 << 10));
+  ASSERT_TRUE(call.Send());
+  call.HalfClose();
+  call.Read(6);
+  ASSERT_EQ(call.outcomes.size(), 6u);
+  EXPECT_EQ(call.CodeOf(7), absl::StatusCode::kOk);
+  EXPECT_FALSE(call.outcomes[7].repeated_delivery());
+  EXPECT_EQ(call.CodeOf(3), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(call.CodeOf(9), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(call.CodeOf(8), absl::StatusCode::kOk);
+  EXPECT_TRUE(call.outcomes[8].repeated_delivery());
+  EXPECT_EQ(call.CodeOf(6), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(call.CodeOf(1ull << 63), absl::StatusCode::kOk);
+  EXPECT_TRUE(call.Finish().ok());
+  EXPECT_EQ(Open(kAlice)->entries().size(), 2u);
+  EXPECT_EQ(*Open(kBob)->Retrieve(1), PrefixOf(kBob) + "one");
+}
+
+TEST_F(DeliveryTest, TooManyInOneRequestEndTheCall) {
+  ManyCall call(mx_);
+  for (int i = 0; i < 257; ++i) call.Add(i, MakeHeader(absl::StrCat(i), {kAlice}), "body");
+  ASSERT_TRUE(call.Send());
+  call.Read(1);
+  EXPECT_TRUE(absl::IsInvalidArgument(call.Finish()));
+  EXPECT_EQ(Open(kAlice)->entries().size(), 0u);
+}
+
+TEST_F(DeliveryTest, AFloodOfBadOnesIsAnsweredAndHoldsNobodyUp) {
+  constexpr int kRequests = 1000;
+  ManyCall call(mx_);
+  std::thread writer([&] {
+    for (int i = 0; i < kRequests; ++i) {
+      for (int j = 0; j < 256; ++j) call.Add(i * 256 + j, MakeHeader("", {}), "");
+      if (!call.Send()) return;
+    }
+  });
+  EXPECT_TRUE(Deliver(*process_.Connect(identity::kRelaySvc), MakeHeader("1", {kAlice}), "").ok());
+  call.Read(kRequests * 256);
+  writer.join();
+  EXPECT_EQ(call.outcomes.size(), size_t{kRequests} * 256);
+}
+
+// Drain: what was read is committed and answered, and a call with nothing to do ends at once.
+TEST_F(DeliveryTest, StoppingEndsTheCallsThatStayOpen) {
+  ManyCall idle(mx_);
+  ManyCall busy(mx_);
+  constexpr uint64_t kMessages = 2000;
+  std::thread writer([&] {
+    for (uint64_t i = 0; i < kMessages; ++i) {
+      busy.Add(i, MakeHeader(absl::StrCat(i), {kAlice}), absl::StrCat("message ", i, Text(2000)));
+      if (!busy.Send()) return;
+    }
+  });
+  busy.Read(100);
+  process_.Terminate();
+  busy.Read(kMessages);
+  writer.join();
+  EXPECT_TRUE(absl::IsUnavailable(busy.Finish()));
+  EXPECT_TRUE(absl::IsUnavailable(idle.Finish()));
+  EXPECT_EQ(process_.Wait(), 0);
+
+  process_.Start();
+  Connect();
+  const auto maildrop = Open(kAlice);
+  EXPECT_EQ(maildrop->entries().size(), busy.outcomes.size());
+  for (const auto& [number, outcome] : busy.outcomes) EXPECT_EQ(outcome.code(), 0) << number;
+}
+
 TEST_F(DeliveryTest, AFullMailboxRefusesAllRecipients) {
   StoreProcess small("quota_messages: 3");
   small.Start();

@@ -1,0 +1,154 @@
+#include "store-svc/rpc/deliver_many.h"
+
+#include <string>
+#include <utility>
+
+#include "services/platform/call_context.h"
+#include "services/platform/metrics.h"
+#include "services/platform/rpc.h"
+#include "store-svc/rpc/small_delivery.h"
+
+namespace postern::store {
+namespace {
+
+constexpr int kMaxDeliveries = 256;
+// With as much not answered, or as many answers not taken, the next request is left to the
+// transport.
+constexpr size_t kMaxUnansweredOctets = 1 << 20;
+constexpr size_t kMaxUnanswered = 256;
+
+platform::Counter& Requests() {
+  static platform::Counter& requests =
+      platform::GetCounter("postern_store_deliver_many_requests_total",
+                           "Requests that DeliverMany calls brought; one may hold many deliveries");
+  return requests;
+}
+
+}  // namespace
+
+DeliverManyCall::DeliverManyCall(MailStore* store, uint64_t max_message_octets,
+                                 DeliverManyCalls* calls)
+    : store_(store), max_message_octets_(max_message_octets), calls_(calls) {
+  if (absl::Status status = calls_->Add(this); !status.ok()) {
+    End(status);
+    return;
+  }
+  absl::MutexLock lock(&mutex_);
+  GoOn();
+}
+
+void DeliverManyCall::OnReadDone(bool ok) {
+  if (!ok) {
+    // Half-closed; or broken, and the status reaches nobody.
+    {
+      absl::MutexLock lock(&mutex_);
+      reading_ = false;
+    }
+    End(absl::OkStatus());
+    return;
+  }
+  Requests().Add();
+  if (request_.deliveries_size() > kMaxDeliveries) {
+    End(absl::InvalidArgumentError("a request has at most 256 deliveries"));
+  } else {
+    TakeIn(request_);
+  }
+  bool over = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    reading_ = false;
+    over = GoOn();
+  }
+  if (over) Finish(platform::ToGrpc(*end_));
+}
+
+void DeliverManyCall::TakeIn(const v1::DeliverManyRequest& request) {
+  {
+    absl::MutexLock lock(&mutex_);
+    // What comes in while the call ends stays without an answer.
+    if (end_.has_value()) return;
+    for (const v1::NumberedDelivery& one : request.deliveries()) {
+      ++unanswered_;
+      unanswered_octets_ += one.delivery().body().size();
+    }
+  }
+  for (const v1::NumberedDelivery& one : request.deliveries()) {
+    DeliverSmall(store_, max_message_octets_, one.delivery(),
+                 {.trace = platform::TraceContext::FromHeader(one.traceparent())},
+                 [this, number = one.number(), octets = one.delivery().body().size()](
+                     absl::StatusOr<DeliveryResult> result) { Answer(number, octets, result); });
+  }
+}
+
+void DeliverManyCall::Answer(uint64_t number, size_t octets,
+                             const absl::StatusOr<DeliveryResult>& result) {
+  bool over = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    v1::DeliveryOutcome& outcome = *outcomes_.add_outcomes();
+    outcome.set_number(number);
+    if (result.ok()) {
+      outcome.set_repeated_delivery(result->repeated);
+    } else {
+      outcome.set_code(static_cast<int32_t>(result.status().code()));
+      outcome.set_message(std::string(result.status().message()));
+    }
+    --unanswered_;
+    unanswered_octets_ -= octets;
+    over = GoOn();
+  }
+  if (over) Finish(platform::ToGrpc(*end_));
+}
+
+void DeliverManyCall::OnWriteDone(bool ok) {
+  bool over = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    writing_ = false;
+    if (!ok) {  // Broken; the status reaches nobody.
+      outcomes_.Clear();
+      if (!end_.has_value()) end_ = absl::CancelledError("the call broke");
+    }
+    over = GoOn();
+  }
+  if (over) Finish(platform::ToGrpc(*end_));
+}
+
+void DeliverManyCall::End(const absl::Status& status) {
+  bool over = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!end_.has_value()) end_ = status;
+    over = GoOn();
+  }
+  if (over) Finish(platform::ToGrpc(*end_));
+}
+
+void DeliverManyCall::EndAsBroken() { End(absl::UnavailableError("the store is stopping")); }
+
+bool DeliverManyCall::GoOn() {
+  if (finished_) return false;
+  if (!writing_ && outcomes_.outcomes_size() > 0) {
+    writing_ = true;
+    response_.Clear();
+    response_.Swap(&outcomes_);
+    StartWrite(&response_);
+  }
+  if (!end_.has_value()) {
+    if (!reading_ && unanswered_octets_ < kMaxUnansweredOctets &&
+        unanswered_ + outcomes_.outcomes_size() < kMaxUnanswered) {
+      reading_ = true;
+      StartRead(&request_);
+    }
+    return false;
+  }
+  finished_ = !writing_ && unanswered_ == 0;
+  return finished_;
+}
+
+void DeliverManyCall::OnDone() {
+  calls_->Remove(this);
+  delete this;
+}
+
+}  // namespace postern::store
