@@ -32,7 +32,8 @@ class Upstream {
     if (config.role() == GatewaySmtp::mx) {
       status = Open(config, config.store_svc(), platform::identity::kStoreSvc);
       if (!status.ok()) return status;
-      delivery_ = clients::MakeDeliveryClient(channels_.back().second);
+      delivery_ =
+          clients::MakeDeliveryClient(channels_.back().second, clients::SmallBodies::kOpenCall);
       return absl::OkStatus();
     }
     submission_ = clients::MakeSubmissionClient(relay);

@@ -144,7 +144,7 @@ absl::StatusOr<std::unique_ptr<platform::RunningService>> MakeService(
   absl::StatusOr<std::shared_ptr<grpc::Channel>> store =
       platform::ConnectTo(config.store_svc(), tls, platform::identity::kStoreSvc);
   if (!store.ok()) return store.status();
-  service->store = clients::MakeDeliveryClient(*std::move(store));
+  service->store = clients::MakeDeliveryClient(*std::move(store), clients::SmallBodies::kCallEach);
 
   absl::StatusOr<std::unique_ptr<Resolver>> resolver = OpenUnboundResolver(
       {config.delivery().name_servers().begin(), config.delivery().name_servers().end()});

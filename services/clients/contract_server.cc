@@ -118,10 +118,55 @@ bool ReadUpload(grpc::ServerReader<Part>* reader, Request* request) {
   return false;
 }
 
+// Keeps DeliverMany calls from going on, and counts.
+class ManyGate {
+ public:
+  void Hold(bool hold) {
+    absl::MutexLock lock(&mutex_);
+    held_ = hold;
+  }
+  void CountCall() {
+    absl::MutexLock lock(&mutex_);
+    ++calls_;
+  }
+  // A request has come.
+  void Pass(const ServerContext& context) {
+    absl::MutexLock lock(&mutex_);
+    ++requests_;
+    // A cancellation wakes nobody here.
+    while (!context.IsCancelled() &&
+           !mutex_.AwaitWithTimeout(absl::Condition(
+                                        +[](bool* held) { return !*held; }, &held_),
+                                    absl::Milliseconds(10))) {
+    }
+  }
+  bool AwaitRequest() const {
+    absl::MutexLock lock(&mutex_);
+    return mutex_.AwaitWithTimeout(
+        absl::Condition(
+            +[](const int* requests) { return *requests > 0; }, &requests_),
+        absl::Seconds(20));
+  }
+  int requests() const {
+    absl::MutexLock lock(&mutex_);
+    return requests_;
+  }
+  int calls() const {
+    absl::MutexLock lock(&mutex_);
+    return calls_;
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  bool held_ ABSL_GUARDED_BY(mutex_) = false;
+  int requests_ ABSL_GUARDED_BY(mutex_) = 0;
+  int calls_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
 class Delivery : public store::v1::DeliveryService::Service {
  public:
-  Delivery(FakeDeliveryClient* fake, AbandonedUploads* abandoned)
-      : fake_(fake), abandoned_(abandoned) {}
+  Delivery(FakeDeliveryClient* fake, AbandonedUploads* abandoned, ManyGate* gate)
+      : fake_(fake), abandoned_(abandoned), gate_(gate) {}
 
   Status Deliver(ServerContext*, const store::v1::DeliverRequest* request,
                  store::v1::DeliverResponse* response) override {
@@ -136,6 +181,27 @@ class Delivery : public store::v1::DeliveryService::Service {
     }
     return Answer(response, [&](auto done) { fake_->Deliver({}, request, std::move(done)); });
   }
+  Status DeliverMany(ServerContext* context,
+                     grpc::ServerReaderWriter<store::v1::DeliverManyResponse,
+                                              store::v1::DeliverManyRequest>* stream) override {
+    gate_->CountCall();
+    store::v1::DeliverManyRequest request;
+    while (stream->Read(&request)) {
+      gate_->Pass(*context);
+      store::v1::DeliverManyResponse response;
+      for (const store::v1::NumberedDelivery& one : request.deliveries()) {
+        store::v1::DeliveryOutcome& outcome = *response.add_outcomes();
+        outcome.set_number(one.number());
+        fake_->Deliver({}, one.delivery(), [&](auto answer) {
+          outcome.set_code(static_cast<int>(answer.status().code()));
+          outcome.set_message(std::string(answer.status().message()));
+          if (answer.ok()) outcome.set_repeated_delivery(answer->repeated_delivery());
+        });
+      }
+      stream->Write(response);
+    }
+    return Status::OK;
+  }
   Status CheckQuota(ServerContext*, const store::v1::CheckQuotaRequest* request,
                     store::v1::CheckQuotaResponse* response) override {
     return Answer(response, [&](auto done) { fake_->CheckQuota({}, *request, std::move(done)); });
@@ -144,6 +210,7 @@ class Delivery : public store::v1::DeliveryService::Service {
  private:
   FakeDeliveryClient* const fake_;
   AbandonedUploads* const abandoned_;
+  ManyGate* const gate_;
 };
 
 class Maildrops : public store::v1::MaildropService::Service {
@@ -328,7 +395,7 @@ struct ContractServer::Services {
   explicit Services(Fakes* fakes)
       : authentication(&fakes->authentication),
         directory(&fakes->directory),
-        delivery(&fakes->delivery, &abandoned),
+        delivery(&fakes->delivery, &abandoned, &gate),
         maildrops(&fakes->maildrops),
         policy(&fakes->policy),
         submission(&fakes->submission, &abandoned) {}
@@ -344,6 +411,7 @@ struct ContractServer::Services {
   }
 
   AbandonedUploads abandoned;
+  ManyGate gate;
   Authentication authentication;
   Directory directory;
   Delivery delivery;
@@ -373,13 +441,25 @@ std::shared_ptr<grpc::Channel> ContractServer::ChannelOf(absl::string_view ident
 
 void ContractServer::BreakLeases(bool forget) { services_->maildrops.Break(forget); }
 
-void ContractServer::Restart() {
+void ContractServer::Stop() {
   server_->Drain(absl::ZeroDuration());
   server_.reset();
+}
+
+void ContractServer::Restart() {
+  Stop();
   server_ = services_->Start(*pki_, port_);
 }
 
 int ContractServer::resumed() const { return services_->maildrops.resumed(); }
+
+void ContractServer::HoldDeliverMany(bool hold) { services_->gate.Hold(hold); }
+
+bool ContractServer::AwaitDeliverManyRequest() const { return services_->gate.AwaitRequest(); }
+
+int ContractServer::deliver_many_requests() const { return services_->gate.requests(); }
+
+int ContractServer::deliver_many_calls() const { return services_->gate.calls(); }
 
 bool ContractServer::WaitForAbandonedUpload() const { return services_->abandoned.Wait(); }
 

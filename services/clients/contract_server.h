@@ -38,7 +38,15 @@ class ContractServer {
   // Ends every Open stream as a server does that goes away. Their leases can be resumed, unless
   // `forget`.
   void BreakLeases(bool forget);
-  // Goes away with all its calls and comes back on the same port.
+  // DeliverMany calls answer nothing while held.
+  void HoldDeliverMany(bool hold);
+  // Waits for one, 20 s at most.
+  bool AwaitDeliverManyRequest() const;
+  int deliver_many_requests() const;
+  int deliver_many_calls() const;
+  // Goes away with all its calls.
+  void Stop();
+  // Stops and comes back on the same port.
   void Restart();
   // How many times a lease was resumed; uploads that ended without being committed.
   int resumed() const;

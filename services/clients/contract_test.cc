@@ -145,11 +145,13 @@ absl::StatusOr<relay::v1::CheckConnectionResponse> CheckConnection(PolicyClient&
       [&](auto done) { client.CheckConnection(Call(), request, std::move(done)); });
 }
 
+enum class Clients { kFakes, kGrpc, kGrpcWithOpenCall };
+
 // The clients under test, in front of `fakes`.
 class Fixture {
  public:
-  explicit Fixture(bool grpc) {
-    if (!grpc) return;
+  explicit Fixture(Clients clients) {
+    if (clients == Clients::kFakes) return;
     pki_ = std::make_unique<platform::TestPki>(
         absl::StrCat(testing::TempDir(), "/", absl::ToUnixNanos(absl::Now())));
     server_ = std::make_unique<ContractServer>(&fakes, pki_.get());
@@ -158,7 +160,9 @@ class Fixture {
     const auto sender = server_->ChannelOf(platform::identity::kGatewaySmtpSubmission);
     authentication_ = MakeAuthenticationClient(pop3);
     directory_ = MakeDirectoryClient(mx);
-    delivery_ = MakeDeliveryClient(mx);
+    delivery_ =
+        MakeDeliveryClient(mx, clients == Clients::kGrpcWithOpenCall ? SmallBodies::kOpenCall
+                                                                     : SmallBodies::kCallEach);
     maildrops_ = MakeMaildropClient(pop3);
     policy_ = MakePolicyClient(mx);
     submission_ = MakeSubmissionClient(sender);
@@ -188,7 +192,7 @@ class Fixture {
   std::unique_ptr<SubmissionClient> submission_;
 };
 
-class ContractTest : public testing::TestWithParam<bool>, public Fixture {
+class ContractTest : public testing::TestWithParam<Clients>, public Fixture {
  protected:
   ContractTest() : Fixture(GetParam()) {
     AuthenticateResponse::Success success;
@@ -203,8 +207,15 @@ class ContractTest : public testing::TestWithParam<bool>, public Fixture {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Clients, ContractTest, testing::Bool(),
-                         [](const auto& info) { return info.param ? "Grpc" : "Fake"; });
+std::string NameOf(const testing::TestParamInfo<Clients>& info) {
+  constexpr const char* kNames[] = {"Fake", "Grpc", "GrpcWithOpenCall"};
+  return kNames[static_cast<int>(info.param)];
+}
+
+INSTANTIATE_TEST_SUITE_P(Clients, ContractTest,
+                         testing::Values(Clients::kFakes, Clients::kGrpc,
+                                         Clients::kGrpcWithOpenCall),
+                         NameOf);
 
 TEST_P(ContractTest, AuthenticatesByPlain) {
   const auto exchange = authentication().Authenticate(Call());
@@ -499,7 +510,7 @@ TEST_P(ContractTest, EnqueuesALargeBodyInPieces) {
 // What only calls over a network can show.
 class GrpcClientTest : public testing::Test, public Fixture {
  protected:
-  GrpcClientTest() : Fixture(true) {
+  GrpcClientTest() : Fixture(Clients::kGrpc) {
     fakes.delivery.AddMailbox("alice");
     fakes.maildrops.AddMaildrop("token", 7, {{3, "three"}, {5, "five"}});
     fakes.submission.AddToken("token");
@@ -538,7 +549,8 @@ TEST_F(GrpcClientTest, AServerThatIsAwayIsToldByTheDeadline) {
     // Discard: nobody listens there.
     target.set_target("127.0.0.1:9");
     return MakeDeliveryClient(*platform::ConnectTo(target, pki.IssueIdentity("gateway-smtp-mx"),
-                                                   platform::identity::kStoreSvc));
+                                                   platform::identity::kStoreSvc),
+                              SmallBodies::kCallEach);
   }();
   const absl::Time begun = absl::Now();
   const auto response =

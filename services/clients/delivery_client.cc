@@ -1,10 +1,12 @@
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "grpcpp/channel.h"
 #include "grpcpp/client_context.h"
 #include "proto/postern/store/v1/delivery.grpc.pb.h"
 #include "services/clients/body_upload.h"
+#include "services/clients/delivery_outbox.h"
 #include "services/clients/store_client.h"
 #include "services/clients/unary_call.h"
 
@@ -22,11 +24,17 @@ using store::v1::DeliveryService;
 
 class GrpcDeliveryClient : public DeliveryClient {
  public:
-  explicit GrpcDeliveryClient(const std::shared_ptr<grpc::Channel>& channel)
-      : stub_(DeliveryService::NewStub(channel)) {}
+  GrpcDeliveryClient(const std::shared_ptr<grpc::Channel>& channel, SmallBodies small_bodies)
+      : stub_(DeliveryService::NewStub(channel)) {
+    if (small_bodies == SmallBodies::kOpenCall) outbox_.emplace(stub_);
+  }
 
   void Deliver(const platform::CallContext& call, DeliverRequest request,
                Done<DeliverResponse> done) override {
+    if (outbox_.has_value()) {
+      outbox_->Deliver(call, std::move(request), std::move(done));
+      return;
+    }
     static const auto& metrics = *new MethodMetrics("postern.store.v1.DeliveryService/Deliver");
     RunUnaryCall(
         metrics, OnUnavailable::kRepeat, call, std::move(request),
@@ -59,12 +67,14 @@ class GrpcDeliveryClient : public DeliveryClient {
 
  private:
   const std::shared_ptr<DeliveryService::Stub> stub_;
+  std::optional<DeliveryOutbox> outbox_;
 };
 
 }  // namespace
 
-std::unique_ptr<DeliveryClient> MakeDeliveryClient(std::shared_ptr<grpc::Channel> channel) {
-  return std::make_unique<GrpcDeliveryClient>(channel);
+std::unique_ptr<DeliveryClient> MakeDeliveryClient(std::shared_ptr<grpc::Channel> channel,
+                                                   SmallBodies small_bodies) {
+  return std::make_unique<GrpcDeliveryClient>(channel, small_bodies);
 }
 
 }  // namespace postern::clients

@@ -83,7 +83,12 @@ class MaildropClient {
                     Done<OpenedMaildrop> done) = 0;
 };
 
-std::unique_ptr<DeliveryClient> MakeDeliveryClient(std::shared_ptr<grpc::Channel> channel);
+// How small bodies travel: each in a call of its own, or all in one that stays open, for who
+// delivers much (delivery_outbox.h).
+enum class SmallBodies { kCallEach, kOpenCall };
+
+std::unique_ptr<DeliveryClient> MakeDeliveryClient(std::shared_ptr<grpc::Channel> channel,
+                                                   SmallBodies small_bodies);
 std::unique_ptr<MaildropClient> MakeMaildropClient(std::shared_ptr<grpc::Channel> channel);
 
 }  // namespace postern::clients

@@ -13,31 +13,12 @@
 #include "grpcpp/client_context.h"
 #include "grpcpp/support/status.h"
 #include "services/clients/done.h"
+#include "services/clients/method_metrics.h"
 #include "services/clients/retry.h"
 #include "services/platform/call_context.h"
-#include "services/platform/metrics.h"
 #include "services/platform/rpc.h"
 
 namespace postern::clients {
-
-// What is measured of one method. Lives for ever, as metrics do.
-struct MethodMetrics {
-  // `method` reads "postern.store.v1.DeliveryService/Deliver".
-  explicit MethodMetrics(absl::string_view method)
-      : seconds(platform::GetLatencyHistogram("postern_client_call_seconds",
-                                              "From the first attempt of a call to its answer.",
-                                              {{"method", std::string(method)}})),
-        failures(platform::GetCounter("postern_client_call_failures_total",
-                                      "Calls that ended with an error, after all attempts.",
-                                      {{"method", std::string(method)}})),
-        repetitions(platform::GetCounter("postern_client_call_repetitions_total",
-                                         "Attempts after the first, because of UNAVAILABLE.",
-                                         {{"method", std::string(method)}})) {}
-
-  platform::Histogram& seconds;
-  platform::Counter& failures;
-  platform::Counter& repetitions;
-};
 
 enum class OnUnavailable { kRepeat, kFail };
 

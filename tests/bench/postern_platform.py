@@ -40,5 +40,7 @@ class Postern:
         """250 means that it is in the maildrop: there is nothing to wait for."""
 
     def rpcs(self):
+        """Calls, and of calls that stay open each request."""
         urls = [f"{self.status['services'][name]['http']}/metrics" for name in ("auth-svc", "store-svc", "relay-svc")]
-        return measure.metric_sum(urls, "postern_rpc_server_calls_total")
+        return sum(measure.metric_sum(urls, name) for name in ("postern_rpc_server_calls_total",
+                                                               "postern_store_deliver_many_requests_total"))

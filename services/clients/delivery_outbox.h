@@ -1,0 +1,41 @@
+// Small messages to store-svc over one call that stays open (DeliverMany): what waits while a
+// request is being written leaves together in the next, so that a busy gateway pays for a fraction
+// of an RPC a message.
+#ifndef POSTERN_SERVICES_CLIENTS_DELIVERY_OUTBOX_H_
+#define POSTERN_SERVICES_CLIENTS_DELIVERY_OUTBOX_H_
+
+#include <memory>
+
+#include "absl/time/time.h"
+#include "proto/postern/store/v1/delivery.grpc.pb.h"
+#include "services/clients/done.h"
+#include "services/platform/call_context.h"
+
+namespace postern::clients {
+
+// Thread-safe. To each message DeliveryClient::Deliver's rules apply: its own deadline (kept to the
+// second), its own answer, repeated on UNAVAILABLE. The call is begun with the first message, and
+// again when it broke or is old: then the balancing of the channel gets to choose, and it is over
+// before the server would cut it (MAX_CONNECTION_AGE).
+class DeliveryOutbox {
+ public:
+  using Stub = store::v1::DeliveryService::Stub;
+
+  // A call older than `longest_call` takes no further message.
+  explicit DeliveryOutbox(std::shared_ptr<Stub> stub,
+                          absl::Duration longest_call = absl::Seconds(30));
+  // Waits for the answers that are out, for a second at most: then they are UNAVAILABLE, as are
+  // those to what waits for its repetition.
+  ~DeliveryOutbox();
+
+  void Deliver(const platform::CallContext& call, store::v1::DeliverRequest request,
+               Done<store::v1::DeliverResponse> done);
+
+ private:
+  class Core;
+  const std::shared_ptr<Core> core_;
+};
+
+}  // namespace postern::clients
+
+#endif  // POSTERN_SERVICES_CLIENTS_DELIVERY_OUTBOX_H_
