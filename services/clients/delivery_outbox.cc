@@ -26,9 +26,11 @@ using store::v1::DeliverManyResponse;
 using store::v1::DeliverRequest;
 using store::v1::DeliverResponse;
 
-// Well under what an RPC message may have, with one more body and its envelope.
+// A request of several; one delivery may be larger.
 constexpr size_t kMaxRequestOctets = 256 << 10;
 constexpr int kMaxRequestDeliveries = 64;
+// What a request adds to a delivery: number, trace, lengths.
+constexpr size_t kOverheadOctets = 1 << 10;
 constexpr absl::Duration kDeadlineCheck = absl::Seconds(1);
 constexpr absl::Duration kEndTimeout = absl::Seconds(1);
 
@@ -36,6 +38,8 @@ constexpr absl::Duration kEndTimeout = absl::Seconds(1);
 struct Delivery {
   platform::CallContext call;
   DeliverRequest request;
+  // Of the request.
+  size_t octets = 0;
   Done<DeliverResponse> done;
   absl::Time begun;
   int repetitions = 0;
@@ -229,17 +233,17 @@ class DeliveryOutbox::Core::Call
   void FillRequest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     request_.Clear();
     size_t octets = 0;
-    while (!unsent_.empty() && octets < kMaxRequestOctets &&
-           request_.deliveries_size() < kMaxRequestDeliveries) {
+    for (; !unsent_.empty() && request_.deliveries_size() < kMaxRequestDeliveries;
+         unsent_.pop_front()) {
       const auto delivery = unanswered_.find(unsent_.front());
-      unsent_.pop_front();
       if (delivery == unanswered_.end()) continue;  // Its deadline has passed.
+      octets += delivery->second.octets;
+      if (octets > kMaxRequestOctets && request_.deliveries_size() > 0) break;
       store::v1::NumberedDelivery& next = *request_.add_deliveries();
       next.set_number(delivery->first);
       next.set_traceparent(delivery->second.call.trace.ToHeader());
       next.mutable_delivery()->Swap(&delivery->second.request);
       delivery->second.being_written = true;
-      octets += next.delivery().body().size();
     }
   }
 
@@ -361,8 +365,15 @@ DeliveryOutbox::~DeliveryOutbox() { core_->Close(); }
 
 void DeliveryOutbox::Deliver(const platform::CallContext& call, DeliverRequest request,
                              Done<DeliverResponse> done) {
+  const size_t octets = request.ByteSizeLong();
+  // It would end the call, and with it what others have on their way.
+  if (octets + kOverheadOctets > size_t{platform::kMaxRpcMessageOctets}) {
+    done(absl::InvalidArgumentError("a delivery's request has at most 1 MiB"));
+    return;
+  }
   core_->Send({.call = WithDeadline(call),
                .request = std::move(request),
+               .octets = octets,
                .done = std::move(done),
                .begun = absl::Now()});
 }

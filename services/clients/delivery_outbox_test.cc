@@ -39,11 +39,15 @@ class DeliveryOutboxTest : public testing::Test {
   // Its id is `name`, filled up.
   static std::future<Answer> Send(DeliveryOutbox& outbox, const std::string& name,
                                   const std::string& mailbox = "alice", size_t octets = 100,
-                                  absl::Duration time = absl::Seconds(30)) {
+                                  absl::Duration time = absl::Seconds(30), int recipients = 1) {
     store::v1::DeliverRequest request;
     request.mutable_header()->set_delivery_id(name);
     request.mutable_header()->mutable_delivery_id()->resize(16);
-    request.mutable_header()->add_recipients()->set_mailbox_id(mailbox);
+    for (int i = 0; i < recipients; ++i) {
+      store::v1::DeliveryRecipient& recipient = *request.mutable_header()->add_recipients();
+      recipient.set_mailbox_id(mailbox);
+      if (recipients > 1) recipient.set_address(std::string(560, 'a'));
+    }
     request.set_body(name + std::string(octets, 'b'));
     auto promise = std::make_shared<std::promise<Answer>>();
     std::future<Answer> answer = promise->get_future();
@@ -87,6 +91,26 @@ TEST_F(DeliveryOutboxTest, MessagesThatWaitShareARequest) {
   EXPECT_EQ(fakes_.delivery.delivered().size(), kThreads * kEach);
   EXPECT_EQ(server_.deliver_many_calls(), 1);
   EXPECT_LT(server_.deliver_many_requests(), kThreads * kEach / 4);
+}
+
+// Whatever they are made of, a request stays within what an RPC message may have.
+TEST_F(DeliveryOutboxTest, LargeOnesAreNotPutTogether) {
+  const auto outbox = MakeOutbox();
+  server_.HoldDeliverMany(true);
+  std::vector<std::future<Answer>> answers;
+  for (int i = 0; i < 60; ++i) {
+    const bool envelope = i % 2 == 0;
+    answers.push_back(Send(*outbox, absl::StrCat(i), "alice", envelope ? 10 : 250 << 10,
+                           absl::Seconds(30), envelope ? 900 : 1));
+  }
+  auto too_large = Send(*outbox, "too large", "alice", 250 << 10, absl::Seconds(30), 1500);
+  EXPECT_TRUE(absl::IsInvalidArgument(Wait(too_large)));
+  server_.HoldDeliverMany(false);
+  for (auto& answer : answers) {
+    const absl::Status status = Wait(answer);
+    EXPECT_TRUE(status.ok()) << status;
+  }
+  EXPECT_EQ(server_.deliver_many_calls(), 1);
 }
 
 TEST_F(DeliveryOutboxTest, EachMessageHasItsOwnAnswer) {
