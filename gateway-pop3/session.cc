@@ -12,9 +12,9 @@
 #include "absl/time/clock.h"
 #include "gateway-pop3/failures.h"
 #include "gateway-pop3/session_metrics.h"
-#include "openssl/rand.h"
 #include "services/net/await.h"
 #include "services/net/connection.h"
+#include "services/net/sasl_login.h"
 #include "services/platform/call_context.h"
 #include "services/platform/log.h"
 
@@ -25,27 +25,16 @@ namespace {
 namespace action = pop3::action;
 namespace event = pop3::event;
 namespace asio = boost::asio;
-using auth::v1::AuthenticateRequest;
 using auth::v1::AuthenticateResponse;
 using platform::Log;
 using platform::LogEnabled;
 using platform::LogLevel;
 using std::chrono::steady_clock;
 
-constexpr size_t kNonceOctets = 16;
 constexpr std::chrono::seconds kHandshakeTimeout(30);
 // A message's octets that may wait for the ones after them, so that a small message leaves in one
 // write together with its final dot.
 constexpr size_t kGatherOctets = 32 << 10;
-
-std::string RandomOctets(size_t count) {
-  std::string octets(count, '\0');
-  // Fails only when the system has no randomness at all: then nothing here can be trusted.
-  if (RAND_bytes(reinterpret_cast<unsigned char*>(octets.data()), static_cast<int>(count)) != 1) {
-    std::abort();
-  }
-  return octets;
-}
 
 class Session {
  public:
@@ -53,7 +42,12 @@ class Session {
       : context_(std::move(context)),
         setup_(setup),
         connection_(*context_.connection),
-        engine_(setup.options) {}
+        engine_(setup.options),
+        sasl_({.authentication = setup.authentication,
+               .purpose = auth::v1::PURPOSE_MAILDROP,
+               .client_address = connection_.peer_address(),
+               .step_timeout = setup.question_timeout,
+               .idle_timeout = context_.idle_timeout}) {}
   ~Session() {
     if (opened_) Metrics().open_maildrops.Add(-1);
   }
@@ -76,8 +70,7 @@ class Session {
   asio::awaitable<bool> StartTls();
 
   asio::awaitable<pop3::Event> Answer(pop3::Action* action);
-  asio::awaitable<pop3::Event> AuthStart(action::AuthStart* start);
-  asio::awaitable<pop3::Event> StepExchange(AuthenticateRequest request);
+  pop3::Event LoggedIn(absl::StatusOr<AuthenticateResponse> response);
   asio::awaitable<pop3::Event> OpenMaildrop();
   asio::awaitable<pop3::Action> NextPiece();
   asio::awaitable<pop3::Event> Commit(std::vector<uint64_t> uids);
@@ -90,9 +83,8 @@ class Session {
   pop3::ServerSession engine_;
   const platform::TraceContext trace_ = platform::TraceContext::New();
 
-  std::string nonce_;
+  net::SaslLogin sasl_;
   steady_clock::time_point login_began_;
-  std::unique_ptr<clients::SaslExchange> exchange_;
   std::string token_;
   std::string address_;
   std::unique_ptr<clients::Maildrop> maildrop_;
@@ -178,58 +170,33 @@ asio::awaitable<bool> Session::StartTls() {
 }
 
 asio::awaitable<pop3::Event> Session::Answer(pop3::Action* action) {
-  if (auto* start = std::get_if<action::AuthStart>(action)) co_return co_await AuthStart(start);
+  if (auto* start = std::get_if<action::AuthStart>(action)) {
+    login_began_ = steady_clock::now();
+    co_return LoggedIn(co_await sasl_.Start(trace_, std::move(start->mechanism),
+                                            std::move(start->initial_response)));
+  }
   if (auto* respond = std::get_if<action::AuthRespond>(action)) {
-    AuthenticateRequest request;
-    request.set_response(std::move(respond->response));
-    co_return co_await StepExchange(std::move(request));
+    co_return LoggedIn(co_await sasl_.Respond(std::move(respond->response)));
   }
   if (std::holds_alternative<action::AuthCancel>(*action)) {
-    exchange_.reset();
+    sasl_.Cancel();
     co_return event::Done{};
   }
   if (std::holds_alternative<action::OpenMaildrop>(*action)) co_return co_await OpenMaildrop();
   co_return co_await Commit(std::move(std::get<action::Commit>(*action).deleted_uids));
 }
 
-asio::awaitable<pop3::Event> Session::AuthStart(action::AuthStart* start) {
-  login_began_ = steady_clock::now();
-  if (nonce_.empty()) nonce_ = RandomOctets(kNonceOctets);
-  // Its life holds the client's thinking; each step has its own deadline.
-  exchange_ = setup_.authentication->Authenticate(
-      Call(3 * (setup_.question_timeout + context_.idle_timeout)));
-  AuthenticateRequest request;
-  AuthenticateRequest::Start* first = request.mutable_start();
-  first->set_mechanism(std::move(start->mechanism));
-  if (start->initial_response.has_value()) {
-    first->set_initial_response(*std::move(start->initial_response));
-  }
-  first->set_purpose(auth::v1::PURPOSE_MAILDROP);
-  first->set_session_nonce(nonce_);
-  first->set_client_address(connection_.peer_address());
-  co_return co_await StepExchange(std::move(request));
-}
-
-asio::awaitable<pop3::Event> Session::StepExchange(AuthenticateRequest request) {
-  const auto step = [&](clients::Done<AuthenticateResponse> done) {
-    exchange_->Step(std::move(request), std::move(done));
-  };
-  const auto give_up = [this] { exchange_.reset(); };
-  absl::StatusOr<AuthenticateResponse> response =
-      co_await net::AwaitUntil<absl::StatusOr<AuthenticateResponse>>(
-          steady_clock::now() + setup_.question_timeout, step, give_up);
+pop3::Event Session::LoggedIn(absl::StatusOr<AuthenticateResponse> response) {
   if (!response.ok()) {
-    exchange_.reset();
     Metrics().logins_unavailable.Add();
     ObserveLogin();
     LogRefusedLogin("login unavailable", response.status().ToString());
     // Whatever the code: no service has judged these credentials.
-    co_return event::Failed{pop3::Failure::kTemporary};
+    return event::Failed{pop3::Failure::kTemporary};
   }
   if (response->has_challenge()) {
-    co_return event::Challenge{std::move(*response->mutable_challenge())};
+    return event::Challenge{std::move(*response->mutable_challenge())};
   }
-  exchange_.reset();
   if (!response->has_success()) {
     const AuthenticateResponse::Reason reason = response->failure().reason();
     const pop3::Failure failure = FailureOf(reason);
@@ -237,16 +204,16 @@ asio::awaitable<pop3::Event> Session::StepExchange(AuthenticateRequest request) 
         .Add();
     ObserveLogin();
     LogRefusedLogin("login failed", AuthenticateResponse::Reason_Name(reason));
-    co_return event::Failed{failure};
+    return event::Failed{failure};
   }
   token_ = std::move(*response->mutable_success()->mutable_token());
   address_ = std::move(*response->mutable_success()->mutable_address());
-  co_return event::Authenticated{};
+  return event::Authenticated{};
 }
 
 asio::awaitable<pop3::Event> Session::OpenMaildrop() {
   const auto open = [&](clients::Done<clients::OpenedMaildrop> done) {
-    setup_.maildrops->Open(Call(setup_.question_timeout), std::move(token_), nonce_,
+    setup_.maildrops->Open(Call(setup_.question_timeout), std::move(token_), sasl_.session_nonce(),
                            std::move(done));
   };
   absl::StatusOr<clients::OpenedMaildrop> opened =

@@ -14,11 +14,12 @@
 #include "gateway-smtp/received.h"
 #include "gateway-smtp/replies.h"
 #include "gateway-smtp/session_metrics.h"
-#include "openssl/rand.h"
 #include "services/net/await.h"
 #include "services/net/connection.h"
+#include "services/net/sasl_login.h"
 #include "services/platform/call_context.h"
 #include "services/platform/log.h"
+#include "services/platform/random_octets.h"
 
 namespace postern::gateway_smtp {
 namespace {
@@ -26,14 +27,12 @@ namespace {
 namespace action = smtp::action;
 namespace event = smtp::event;
 namespace asio = boost::asio;
-using auth::v1::AuthenticateRequest;
 using auth::v1::AuthenticateResponse;
 using platform::Log;
 using platform::LogEnabled;
 using platform::LogLevel;
 using std::chrono::steady_clock;
 
-constexpr size_t kNonceOctets = 16;
 constexpr size_t kDeliveryIdOctets = 16;
 // RFC 5321 4.5.3.2 has minutes for a handshake's worth of octets; nobody needs them.
 constexpr std::chrono::seconds kHandshakeTimeout(30);
@@ -43,15 +42,6 @@ constexpr absl::Duration kTokenReserve = absl::Seconds(30);
 constexpr size_t kMaxEnvelopeOctets = 512 << 10;
 // Besides its strings, what a recipient takes in a request.
 constexpr size_t kRecipientOverhead = 16;
-
-std::string RandomOctets(size_t count) {
-  std::string octets(count, '\0');
-  // Fails only when the system has no randomness at all: then nothing here can be trusted.
-  if (RAND_bytes(reinterpret_cast<unsigned char*>(octets.data()), static_cast<int>(count)) != 1) {
-    std::abort();
-  }
-  return octets;
-}
 
 // From MAIL to the reply to DATA.
 struct Transaction {
@@ -78,7 +68,12 @@ class Session {
       : context_(std::move(context)),
         setup_(setup),
         connection_(*context_.connection),
-        engine_(setup.options) {}
+        engine_(setup.options),
+        sasl_({.authentication = setup.authentication,
+               .purpose = auth::v1::PURPOSE_SUBMISSION,
+               .client_address = submission() ? connection_.peer_address() : "",
+               .step_timeout = setup.login_timeout,
+               .idle_timeout = context_.idle_timeout}) {}
 
   asio::awaitable<void> Run();
 
@@ -111,8 +106,7 @@ class Session {
   asio::awaitable<absl::Status> CheckRecipientsAgain();
   smtp::Event AcceptRecipient(const std::string& address,
                               const relay::v1::CheckRecipientResponse& response);
-  asio::awaitable<smtp::Event> StepExchange(AuthenticateRequest request);
-  asio::awaitable<smtp::Event> AuthStart(action::AuthStart* start);
+  smtp::Event LoggedIn(absl::StatusOr<AuthenticateResponse> response);
   void BeginMessage();
   asio::awaitable<smtp::Event> EndMessage();
   void LogMessage(const smtp::Reply& reply, absl::string_view id, const absl::Status& status) const;
@@ -124,8 +118,7 @@ class Session {
   smtp::ServerSession engine_;
   std::unique_ptr<Transaction> transaction_;
   // submission only.
-  std::string nonce_;
-  std::unique_ptr<clients::SaslExchange> exchange_;
+  net::SaslLogin sasl_;
   std::unique_ptr<Login> login_;
 };
 
@@ -223,7 +216,7 @@ bool Session::AnswerAtOnce(const smtp::Action& action, smtp::Event* answer) {
     return true;
   }
   if (std::holds_alternative<action::AuthCancel>(action)) {
-    exchange_.reset();
+    sasl_.Cancel();
     *answer = event::Done{};
     return true;
   }
@@ -247,11 +240,13 @@ asio::awaitable<smtp::Event> Session::Answer(smtp::Action* action) {
   if (std::holds_alternative<action::CheckConnection>(*action))
     co_return co_await CheckConnection();
   if (std::holds_alternative<action::CheckSender>(*action)) co_return co_await CheckSender();
-  if (auto* start = std::get_if<action::AuthStart>(action)) co_return co_await AuthStart(start);
+  if (auto* start = std::get_if<action::AuthStart>(action)) {
+    co_return LoggedIn(co_await sasl_.Start(platform::TraceContext::New(),
+                                            std::move(start->mechanism),
+                                            std::move(start->initial_response)));
+  }
   if (auto* respond = std::get_if<action::AuthRespond>(action)) {
-    AuthenticateRequest request;
-    request.set_response(std::move(respond->response));
-    co_return co_await StepExchange(std::move(request));
+    co_return LoggedIn(co_await sasl_.Respond(std::move(respond->response)));
   }
   // A body too long for memory.
   co_await transaction_->message->Append(std::get<action::Body>(*action).octets);
@@ -288,7 +283,7 @@ asio::awaitable<smtp::Event> Session::CheckSender() {
   transaction_ = std::make_unique<Transaction>();
   relay::v1::CheckSenderRequest request;
   request.set_token(login_->token);
-  request.set_session_nonce(nonce_);
+  request.set_session_nonce(sasl_.session_nonce());
   request.set_sender(engine_.envelope().sender);
   const platform::CallContext call = Call(transaction_->trace);
   const auto ask = [&](clients::Done<relay::v1::CheckSenderResponse> done) {
@@ -321,7 +316,7 @@ asio::awaitable<absl::StatusOr<relay::v1::CheckRecipientResponse>> Session::AskF
   request.set_recipient(address);
   if (submission()) {
     request.set_token(login_->token);
-    request.set_session_nonce(nonce_);
+    request.set_session_nonce(sasl_.session_nonce());
   }
   const platform::CallContext call = Call(transaction_->trace);
   const auto ask = [&](clients::Done<relay::v1::CheckRecipientResponse> done) {
@@ -404,48 +399,20 @@ asio::awaitable<absl::Status> Session::CheckRecipientsAgain() {
   co_return absl::AbortedError("a recipient is not what it was at RCPT");
 }
 
-asio::awaitable<smtp::Event> Session::AuthStart(action::AuthStart* start) {
-  if (nonce_.empty()) nonce_ = RandomOctets(kNonceOctets);
-  // Its life holds the client's thinking; each step has its own deadline.
-  platform::CallContext call;
-  call.trace = platform::TraceContext::New();
-  call.deadline = absl::Now() + 3 * absl::FromChrono(setup_.login_timeout + context_.idle_timeout);
-  exchange_ = setup_.authentication->Authenticate(call);
-  AuthenticateRequest request;
-  AuthenticateRequest::Start* first = request.mutable_start();
-  first->set_mechanism(std::move(start->mechanism));
-  if (start->initial_response.has_value()) {
-    first->set_initial_response(*std::move(start->initial_response));
-  }
-  first->set_purpose(auth::v1::PURPOSE_SUBMISSION);
-  first->set_session_nonce(nonce_);
-  first->set_client_address(connection_.peer_address());
-  co_return co_await StepExchange(std::move(request));
-}
-
-asio::awaitable<smtp::Event> Session::StepExchange(AuthenticateRequest request) {
-  const auto step = [&](clients::Done<AuthenticateResponse> done) {
-    exchange_->Step(std::move(request), std::move(done));
-  };
-  const auto give_up = [this] { exchange_.reset(); };
-  absl::StatusOr<AuthenticateResponse> response =
-      co_await net::AwaitUntil<absl::StatusOr<AuthenticateResponse>>(
-          steady_clock::now() + setup_.login_timeout, step, give_up);
+smtp::Event Session::LoggedIn(absl::StatusOr<AuthenticateResponse> response) {
   if (!response.ok()) {
-    exchange_.reset();
     Metrics().authentications_unavailable.Add();
     LogAuthentication("authentication unavailable", response.status().ToString());
-    co_return event::Refused{AuthenticationUnavailable()};
+    return event::Refused{AuthenticationUnavailable()};
   }
   if (response->has_challenge()) {
-    co_return event::Challenge{std::move(*response->mutable_challenge())};
+    return event::Challenge{std::move(*response->mutable_challenge())};
   }
-  exchange_.reset();
   if (!response->has_success()) {
     Metrics().authentications_failed.Add();
     LogAuthentication("authentication failed",
                       AuthenticateResponse::Reason_Name(response->failure().reason()));
-    co_return event::Refused{ReplyTo(response->failure().reason())};
+    return event::Refused{ReplyTo(response->failure().reason())};
   }
   login_ = std::make_unique<Login>();
   login_->token = std::move(*response->mutable_success()->mutable_token());
@@ -453,7 +420,7 @@ asio::awaitable<smtp::Event> Session::StepExchange(AuthenticateRequest request) 
   login_->expires_at = absl::FromUnixSeconds(response->success().expires_at());
   Metrics().authentications_ok.Add();
   LogAuthentication("authenticated", login_->address);
-  co_return event::Authenticated{};
+  return event::Authenticated{};
 }
 
 void Session::LogAuthentication(const char* what, absl::string_view detail) const {
@@ -465,7 +432,7 @@ void Session::LogAuthentication(const char* what, absl::string_view detail) cons
 
 void Session::BeginMessage() {
   const smtp::Envelope& envelope = engine_.envelope();
-  transaction_->delivery_id = RandomOctets(kDeliveryIdOctets);
+  transaction_->delivery_id = platform::RandomOctets(kDeliveryIdOctets);
   const std::string id = absl::BytesToHexString(transaction_->delivery_id);
   const std::string client = connection_.peer_address();
   const std::string tls = connection_.tls_description();
@@ -497,7 +464,7 @@ void Session::BeginMessage() {
   }
   relay::v1::EnqueueHeader header;
   header.set_token(login_->token);
-  header.set_session_nonce(nonce_);
+  header.set_session_nonce(sasl_.session_nonce());
   header.set_delivery_id(transaction_->delivery_id);
   header.set_envelope_sender(envelope.sender);
   for (const smtp::Recipient& recipient : envelope.recipients) {

@@ -1,0 +1,58 @@
+#include "services/net/sasl_login.h"
+
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "services/net/await.h"
+#include "services/platform/random_octets.h"
+
+namespace postern::net {
+namespace {
+
+namespace asio = boost::asio;
+using auth::v1::AuthenticateRequest;
+using std::chrono::steady_clock;
+
+constexpr size_t kNonceOctets = 16;
+// LOGIN, the longest, has three.
+constexpr int kMaxSteps = 3;
+
+}  // namespace
+
+asio::awaitable<absl::StatusOr<SaslLogin::Response>> SaslLogin::Start(
+    platform::TraceContext trace, std::string mechanism,
+    std::optional<std::string> initial_response) {
+  if (nonce_.empty()) nonce_ = platform::RandomOctets(kNonceOctets);
+  // Its life holds the client's thinking; each step has its own deadline.
+  exchange_ = options_.authentication->Authenticate(
+      {std::move(trace),
+       absl::Now() + kMaxSteps * absl::FromChrono(options_.step_timeout + options_.idle_timeout)});
+  AuthenticateRequest request;
+  AuthenticateRequest::Start& start = *request.mutable_start();
+  start.set_mechanism(std::move(mechanism));
+  if (initial_response.has_value()) start.set_initial_response(*std::move(initial_response));
+  start.set_purpose(options_.purpose);
+  start.set_session_nonce(nonce_);
+  start.set_client_address(options_.client_address);
+  co_return co_await Step(std::move(request));
+}
+
+asio::awaitable<absl::StatusOr<SaslLogin::Response>> SaslLogin::Respond(std::string response) {
+  AuthenticateRequest request;
+  request.set_response(std::move(response));
+  co_return co_await Step(std::move(request));
+}
+
+asio::awaitable<absl::StatusOr<SaslLogin::Response>> SaslLogin::Step(AuthenticateRequest request) {
+  const auto step = [&](clients::Done<Response> done) {
+    exchange_->Step(std::move(request), std::move(done));
+  };
+  const auto give_up = [this] { exchange_.reset(); };
+  absl::StatusOr<Response> response = co_await AwaitUntil<absl::StatusOr<Response>>(
+      steady_clock::now() + options_.step_timeout, step, give_up);
+  if (!response.ok() || !response->has_challenge()) exchange_.reset();
+  co_return response;
+}
+
+}  // namespace postern::net
