@@ -31,8 +31,8 @@ template <typename Response, typename Ask>
 Status Answer(Response* response, Ask ask) {
   Status status;
   ask([&](absl::StatusOr<Response> answer) {
-    if (answer.ok()) *response = *std::move(answer);
     status = platform::ToGrpc(answer.status());
+    if (answer.ok()) *response = *std::move(answer);
   });
   return status;
 }

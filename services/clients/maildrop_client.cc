@@ -142,13 +142,16 @@ class Retrieval : public std::enable_shared_from_this<Retrieval> {
     {
       absl::MutexLock lock(&mutex_);
       call = begun_ ? call_ : nullptr;
-      if (call == nullptr) done_ = std::move(done);
     }
     if (call != nullptr) {
       call->Read(std::move(done));
-    } else {
-      Attempt();
+      return;
     }
+    {
+      absl::MutexLock lock(&mutex_);
+      done_ = std::move(done);
+    }
+    Attempt();
   }
 
   void Abandon() {

@@ -145,6 +145,8 @@ class DrainWatch {
         }) {}
   ~DrainWatch() {
     done_.store(true);
+    // Blocked, and what the thread waits for.
+    // NOLINTNEXTLINE(bugprone-bad-signal-to-kill-thread)
     pthread_kill(thread_.native_handle(), SIGTERM);
     thread_.join();
   }

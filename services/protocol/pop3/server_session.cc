@@ -63,7 +63,8 @@ class ServerSession::Impl {
   }
 
   Action Resume(Event&& event) {
-    return std::visit([this](auto&& e) { return On(std::move(e)); }, std::move(event));
+    return std::visit([this](auto&& e) { return On(std::forward<decltype(e)>(e)); },
+                      std::move(event));
   }
 
   bool has_output() const { return !output_.empty(); }

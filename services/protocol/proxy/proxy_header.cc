@@ -102,18 +102,18 @@ Result ParseVersion2(absl::string_view input) {
   Header header;
   header.octets = kFixedVersion2 + length;
   const unsigned char family = static_cast<unsigned char>(input[13]);
+  // LOCAL: the family and the addresses are to be ignored. UNSPEC and UNIX sockets name no host.
+  const bool no_host = input[12] == 0x20 || family == 0x00 || family == 0x31 || family == 0x32;
   // Octets of one address; 0: the connection's own count.
   size_t size = 0;
-  if (input[12] == 0x20) {
-    // LOCAL: the family and the addresses are to be ignored.
-  } else if (family == 0x11 || family == 0x12) {
-    size = 4;
-  } else if (family == 0x21 || family == 0x22) {
-    size = 16;
-  } else if (family == 0x00 || family == 0x31 || family == 0x32) {
-    // UNSPEC, and UNIX sockets, which name no host.
-  } else {
-    return Malformed{"version 2: unknown address family"};
+  if (!no_host) {
+    if (family == 0x11 || family == 0x12) {
+      size = 4;
+    } else if (family == 0x21 || family == 0x22) {
+      size = 16;
+    } else {
+      return Malformed{"version 2: unknown address family"};
+    }
   }
   if (size > 0 && length < 2 * size + 4) return Malformed{"version 2: addresses cut short"};
   if (input.size() < header.octets) return Incomplete{};
