@@ -43,10 +43,6 @@ struct Delivery {
   Done<DeliverResponse> done;
   absl::Time begun;
   int repetitions = 0;
-  // gRPC has the request.
-  bool being_written = false;
-  // Came meanwhile, and wants the request.
-  absl::Status broken;
 };
 
 }  // namespace
@@ -103,7 +99,7 @@ class DeliveryOutbox::Core::Call
       absl::MutexLock lock(&mutex_);
       if (closing_ || broken_) return false;
       const uint64_t number = ++last_number_;
-      unanswered_.emplace(number, std::move(*delivery));
+      unanswered_.emplace(number, Unanswered{.delivery = std::move(*delivery)});
       unsent_.push_back(number);
       check = !std::exchange(checking_, true);
       WriteOn();
@@ -132,16 +128,16 @@ class DeliveryOutbox::Core::Call
       absl::MutexLock lock(&mutex_);
       writing_ = false;
       for (store::v1::NumberedDelivery& sent : *request_.mutable_deliveries()) {
-        const auto delivery = unanswered_.find(sent.number());
-        if (delivery == unanswered_.end()) {
+        const auto found = unanswered_.find(sent.number());
+        if (found == unanswered_.end()) {
           sent.clear_delivery();
           continue;
         }
         // Where a repetition finds it.
-        delivery->second.request.Swap(sent.mutable_delivery());
-        delivery->second.being_written = false;
-        if (absl::Status broken = delivery->second.broken; !broken.ok()) {
-          Settle(delivery, broken, &settled);
+        found->second.delivery.request.Swap(sent.mutable_delivery());
+        found->second.being_written = false;
+        if (absl::Status broken = found->second.broken; !broken.ok()) {
+          Settle(found, broken, &settled);
         }
       }
       if (ok) {
@@ -163,13 +159,13 @@ class DeliveryOutbox::Core::Call
     {
       absl::MutexLock lock(&mutex_);
       for (const store::v1::DeliveryOutcome& outcome : response_.outcomes()) {
-        const auto delivery = unanswered_.find(outcome.number());
-        if (delivery == unanswered_.end()) continue;  // Its deadline has passed.
+        const auto found = unanswered_.find(outcome.number());
+        if (found == unanswered_.end()) continue;  // Its deadline has passed.
         absl::StatusOr<DeliverResponse> answer = AnswerOf(outcome);
-        if (delivery->second.being_written && IsBrokenHop(answer.status())) {
-          delivery->second.broken = answer.status();
+        if (found->second.being_written && IsBrokenHop(answer.status())) {
+          found->second.broken = answer.status();
         } else {
-          Settle(delivery, std::move(answer), &settled);
+          Settle(found, std::move(answer), &settled);
         }
       }
     }
@@ -194,13 +190,21 @@ class DeliveryOutbox::Core::Call
   }
 
  private:
-  using Deliveries = absl::flat_hash_map<uint64_t, Delivery>;
+  struct Unanswered {
+    Delivery delivery;
+    // gRPC has the request.
+    bool being_written = false;
+    // An answer that came meanwhile, and wants the request for a repetition.
+    absl::Status broken;
+  };
+  // By number.
+  using Deliveries = absl::flat_hash_map<uint64_t, Unanswered>;
   using Settled = std::vector<std::pair<Delivery, absl::StatusOr<DeliverResponse>>>;
 
-  void Settle(Deliveries::iterator delivery, absl::StatusOr<DeliverResponse> answer,
-              Settled* settled) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    settled->emplace_back(std::move(delivery->second), std::move(answer));
-    unanswered_.erase(delivery);
+  void Settle(Deliveries::iterator found, absl::StatusOr<DeliverResponse> answer, Settled* settled)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    settled->emplace_back(std::move(found->second.delivery), std::move(answer));
+    unanswered_.erase(found);
   }
 
   // Without the mutex: it runs the callbacks.
@@ -235,15 +239,16 @@ class DeliveryOutbox::Core::Call
     size_t octets = 0;
     for (; !unsent_.empty() && request_.deliveries_size() < kMaxRequestDeliveries;
          unsent_.pop_front()) {
-      const auto delivery = unanswered_.find(unsent_.front());
-      if (delivery == unanswered_.end()) continue;  // Its deadline has passed.
-      octets += delivery->second.octets;
+      const auto found = unanswered_.find(unsent_.front());
+      if (found == unanswered_.end()) continue;  // Its deadline has passed.
+      Delivery& delivery = found->second.delivery;
+      octets += delivery.octets;
       if (octets > kMaxRequestOctets && request_.deliveries_size() > 0) break;
       store::v1::NumberedDelivery& next = *request_.add_deliveries();
-      next.set_number(delivery->first);
-      next.set_traceparent(delivery->second.call.trace.ToHeader());
-      next.mutable_delivery()->Swap(&delivery->second.request);
-      delivery->second.being_written = true;
+      next.set_number(found->first);
+      next.set_traceparent(delivery.call.trace.ToHeader());
+      next.mutable_delivery()->Swap(&delivery.request);
+      found->second.being_written = true;
     }
   }
 
@@ -269,9 +274,9 @@ class DeliveryOutbox::Core::Call
     {
       absl::MutexLock lock(&mutex_);
       for (auto next = unanswered_.begin(); next != unanswered_.end();) {
-        const auto delivery = next++;
-        if (delivery->second.call.deadline > now) continue;
-        Settle(delivery, absl::DeadlineExceededError("no answer in time"), &late);
+        const auto found = next++;
+        if (found->second.delivery.call.deadline > now) continue;
+        Settle(found, absl::DeadlineExceededError("no answer in time"), &late);
       }
       again = checking_ = !unanswered_.empty();
     }
