@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "gateway-pop3/session.h"
+#include "gateway-pop3/session_metrics.h"
 #include "grpcpp/channel.h"
 #include "services/clients/auth_client.h"
 #include "services/clients/store_client.h"
@@ -23,6 +24,7 @@ using config::v1::GatewayPop3;
 class Pop3Gateway : public platform::RunningService {
  public:
   absl::Status Start(const GatewayPop3& config) {
+    Metrics();  // A rate misses what made its counter appear.
     auto domains = net::LoadSecurityDomains(config.security_domains());
     if (!domains.ok()) return domains.status();
 

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "gateway-smtp/session.h"
+#include "gateway-smtp/session_metrics.h"
 #include "grpcpp/channel.h"
 #include "services/clients/auth_client.h"
 #include "services/clients/relay_client.h"
@@ -90,6 +91,7 @@ class Upstream {
 class SmtpGateway : public platform::RunningService {
  public:
   absl::Status Start(const GatewaySmtp& config) {
+    Metrics();  // A rate misses what made its counter appear.
     auto domains = net::LoadSecurityDomains(config.security_domains());
     if (!domains.ok()) return domains.status();
     const absl::Status status = upstream_->Connect(config);

@@ -20,6 +20,7 @@
 #include "store-svc/rpc/admin_service.h"
 #include "store-svc/rpc/delivery_service.h"
 #include "store-svc/rpc/maildrop_service.h"
+#include "store-svc/rpc/store_metrics.h"
 #include "store-svc/sqlite/sqlite_mail_store.h"
 
 namespace postern::store {
@@ -49,7 +50,9 @@ class StoreService final : public platform::RunningService {
                    .pool = &pool_,
                    .clock = platform::SystemClock()}),
         retention_(store_.get(), platform::SystemClock(),
-                   absl::Seconds(config.delivery_id_retention_seconds()), kRetentionInterval) {}
+                   absl::Seconds(config.delivery_id_retention_seconds()), kRetentionInterval) {
+    Metrics();  // A rate misses what made its counter appear.
+  }
 
   absl::Status Listen(const StoreSvc& config) {
     absl::StatusOr<std::unique_ptr<platform::RpcServer>> server =

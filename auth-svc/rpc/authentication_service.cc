@@ -56,10 +56,9 @@ absl::string_view Name(AuthenticateResponse::Reason reason) {
   }
 }
 
-void Count(absl::string_view outcome) {
-  platform::GetCounter("postern_auth_logins_total", "SASL exchanges by how they ended.",
-                       {{"outcome", std::string(outcome)}})
-      .Add();
+platform::Counter& Logins(absl::string_view outcome) {
+  return platform::GetCounter("postern_auth_logins_total", "SASL exchanges by how they ended.",
+                              {{"outcome", std::string(outcome)}});
 }
 
 }  // namespace
@@ -220,7 +219,7 @@ class AuthenticationService::Exchange final
     claims.set_session_nonce(nonce_);
     claims.set_issued_at(absl::ToUnixSeconds(now));
     claims.set_expires_at(absl::ToUnixSeconds(now + service_.token_lifetime_));
-    Count(result.remembered ? "remembered" : "accepted");
+    Logins(result.remembered ? "remembered" : "accepted").Add();
     platform::Log(LogLevel::kInfo, "login accepted",
                   {{"account", claims.address()},
                    {"client", client_},
@@ -243,7 +242,7 @@ class AuthenticationService::Exchange final
     const std::string address = account != nullptr && !account->account_id.empty()
                                     ? account->address.ToString()
                                     : std::string();
-    Count(Name(reason));
+    Logins(Name(reason)).Add();
     platform::Log(LogLevel::kInfo, "login refused",
                   {{"reason", Name(reason)},
                    {"detail", detail},
@@ -259,7 +258,7 @@ class AuthenticationService::Exchange final
 
   // The gateway, not its client, is at fault.
   void Refuse(grpc::StatusCode code, const char* why) {
-    Count("refused");
+    Logins("refused").Add();
     platform::Log(LogLevel::kWarning, "exchange refused",
                   {{"reason", why}, {"client", client_}, {"gateway", gateway_}, {"trace", trace_}});
     Finish(grpc::Status(code, why));
@@ -283,6 +282,19 @@ class AuthenticationService::Exchange final
   absl::Mutex ended_mutex_;
   bool ended_ ABSL_GUARDED_BY(ended_mutex_) = false;
 };
+
+AuthenticationService::AuthenticationService(Authenticator& authenticator,
+                                             const platform::TokenSigner& signer,
+                                             platform::Clock clock, absl::Duration token_lifetime)
+    : authenticator_(authenticator),
+      signer_(signer),
+      clock_(std::move(clock)),
+      token_lifetime_(token_lifetime) {
+  // A rate misses what made its counter appear.
+  for (const char* outcome : {"accepted", "remembered", "invalid credentials", "temporary"}) {
+    Logins(outcome);
+  }
+}
 
 grpc::ServerBidiReactor<AuthenticateRequest, AuthenticateResponse>*
 AuthenticationService::Authenticate(grpc::CallbackServerContext* context) {

@@ -16,11 +16,7 @@ namespace postern::auth {
 class AuthenticationService final : public v1::AuthenticationService::CallbackService {
  public:
   AuthenticationService(Authenticator& authenticator, const platform::TokenSigner& signer,
-                        platform::Clock clock, absl::Duration token_lifetime)
-      : authenticator_(authenticator),
-        signer_(signer),
-        clock_(std::move(clock)),
-        token_lifetime_(token_lifetime) {}
+                        platform::Clock clock, absl::Duration token_lifetime);
 
   grpc::ServerBidiReactor<v1::AuthenticateRequest, v1::AuthenticateResponse>* Authenticate(
       grpc::CallbackServerContext* context) override;

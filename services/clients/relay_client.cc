@@ -40,16 +40,17 @@ platform::Counter& Remembered(absl::string_view question) {
 class GrpcPolicyClient : public PolicyClient {
  public:
   explicit GrpcPolicyClient(const std::shared_ptr<grpc::Channel>& channel)
-      : stub_(PolicyService::NewStub(channel)) {}
+      : stub_(PolicyService::NewStub(channel)),
+        connections_remembered_(Remembered("connection")),
+        recipients_remembered_(Remembered("recipient")) {}
 
   void CheckConnection(const platform::CallContext& call, CheckConnectionRequest request,
                        Done<CheckConnectionResponse> done) override {
     static const auto& metrics =
         *new MethodMetrics("postern.relay.v1.PolicyService/CheckConnection");
-    static platform::Counter& remembered = Remembered("connection");
     std::string network = NetworkOf(request.client_address());
     if (const auto known = memory_->FindConnection(network, std::chrono::steady_clock::now())) {
-      remembered.Add();
+      connections_remembered_.Add();
       done(*known);
       return;
     }
@@ -82,7 +83,6 @@ class GrpcPolicyClient : public PolicyClient {
                       Done<CheckRecipientResponse> done) override {
     static const auto& metrics =
         *new MethodMetrics("postern.relay.v1.PolicyService/CheckRecipient");
-    static platform::Counter& remembered = Remembered("recipient");
     const auto start = [stub = stub_](auto* context, auto* to, auto* answer, auto on_done) {
       stub->async()->CheckRecipient(context, to, answer, std::move(on_done));
     };
@@ -94,7 +94,7 @@ class GrpcPolicyClient : public PolicyClient {
     }
     if (const auto known =
             memory_->FindRecipient(request.recipient(), std::chrono::steady_clock::now())) {
-      remembered.Add();
+      recipients_remembered_.Add();
       done(*known);
       return;
     }
@@ -112,6 +112,8 @@ class GrpcPolicyClient : public PolicyClient {
 
  private:
   const std::shared_ptr<PolicyService::Stub> stub_;
+  platform::Counter& connections_remembered_;
+  platform::Counter& recipients_remembered_;
   // Shared with the calls, which may outlive the client.
   const std::shared_ptr<PolicyMemory> memory_ = std::make_shared<PolicyMemory>();
 };

@@ -55,6 +55,13 @@ std::string FdPath(int fd) { return absl::StrCat("/proc/self/fd/", fd); }
 
 }  // namespace
 
+CertificateStage::CertificateStage(const config::v1::MutualTls& tls)
+    : tls_(tls),
+      reload_failures_(
+          GetCounter("postern_certificate_reload_failures_total",
+                     "Changed certificate files that were not taken: the old ones stay in "
+                     "force.")) {}
+
 absl::StatusOr<const CertificateStage*> CertificateStage::For(const config::v1::MutualTls& tls) {
   Registry& registry = Registry::Get();
   absl::MutexLock lock(&registry.mutex);
@@ -180,9 +187,7 @@ void CertificateStage::Refresh() {
   if (std::exchange(said_, now) == now) {
     return;
   }
-  GetCounter("postern_certificate_reload_failures_total",
-             "Changed certificate files that were not taken: the old ones stay in force.")
-      .Add();
+  reload_failures_.Add();
   Log(LogLevel::kError, "certificates not read again, the old ones stay in force",
       {{"why", status.message()}});
 }

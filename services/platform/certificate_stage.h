@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "proto/postern/config/v1/process.pb.h"
+#include "services/platform/metrics.h"
 #include "services/platform/mutual_tls_files.h"
 
 namespace postern::platform {
@@ -31,7 +32,7 @@ class CertificateStage {
   // Device, inode, size and modification of each file: changes when the file may have.
   using Signature = std::array<int64_t, 15>;
 
-  explicit CertificateStage(const config::v1::MutualTls& tls) : tls_(tls) {}
+  explicit CertificateStage(const config::v1::MutualTls& tls);
   Signature Look() const;
   absl::Status Load();
   // Makes `contents` what `*fd`'s path reads, in one step.
@@ -40,6 +41,7 @@ class CertificateStage {
   static void Watch();
 
   const config::v1::MutualTls tls_;
+  Counter& reload_failures_;
   // After For() only the watching thread uses what follows; the two descriptors keep their numbers.
   // Of the files in force, and of the last ones that were logged.
   Signature signature_{};

@@ -4,9 +4,9 @@
 #include <utility>
 
 #include "services/platform/call_context.h"
-#include "services/platform/metrics.h"
 #include "services/platform/rpc.h"
 #include "store-svc/rpc/small_delivery.h"
+#include "store-svc/rpc/store_metrics.h"
 
 namespace postern::store {
 namespace {
@@ -16,13 +16,6 @@ constexpr int kMaxDeliveries = 256;
 // transport.
 constexpr size_t kMaxUnansweredOctets = 1 << 20;
 constexpr size_t kMaxUnanswered = 256;
-
-platform::Counter& Requests() {
-  static platform::Counter& requests =
-      platform::GetCounter("postern_store_deliver_many_requests_total",
-                           "Requests that DeliverMany calls brought; one may hold many deliveries");
-  return requests;
-}
 
 }  // namespace
 
@@ -47,7 +40,7 @@ void DeliverManyCall::OnReadDone(bool ok) {
     End(absl::OkStatus());
     return;
   }
-  Requests().Add();
+  Metrics().many_requests.Add();
   if (request_.deliveries_size() > kMaxDeliveries) {
     End(absl::InvalidArgumentError("a request has at most 256 deliveries"));
   } else {

@@ -2,20 +2,14 @@
 
 #include <utility>
 
-#include "services/platform/metrics.h"
 #include "services/platform/rpc.h"
+#include "store-svc/rpc/store_metrics.h"
 
 namespace postern::store {
 namespace {
 
 // Entries of one page: some 6 KiB on the wire, one read of the database.
 constexpr size_t kPageEntries = 1000;
-
-platform::Gauge& OpenLeases() {
-  static platform::Gauge& gauge =
-      platform::GetGauge("postern_store_leases", "Maildrops whose lease is held or in its grace");
-  return gauge;
-}
 
 }  // namespace
 
@@ -57,7 +51,7 @@ void OpenStream::OnReadDone(bool ok) {
       FailRead(absl::OkStatus());
       return;
     }
-    OpenLeases().Set(static_cast<double>(parts_.leases->size()));
+    Metrics().leases.Set(static_cast<double>(parts_.leases->size()));
     StartRead(&request_);
     SubmitRead(&OpenStream::StartListing);
     return;
@@ -182,7 +176,7 @@ void OpenStream::Stop(const absl::Status& status, bool broken) {
     } else {
       ended_ = parts_.leases->EndSession(*hold_);
     }
-    OpenLeases().Set(static_cast<double>(parts_.leases->size()));
+    Metrics().leases.Set(static_cast<double>(parts_.leases->size()));
   }
   if (!under_way_) Finish(platform::ToGrpc(*stopped_));
 }

@@ -2,8 +2,8 @@
 
 #include <utility>
 
-#include "services/platform/metrics.h"
 #include "services/platform/rpc.h"
+#include "store-svc/rpc/store_metrics.h"
 
 namespace postern::store {
 
@@ -66,9 +66,7 @@ void RetrieveStream::Send(std::string chunk) {
     chunk.resize(cutter_->Pass(chunk));
     last = last || cutter_->done();
   }
-  static platform::Counter& octets = platform::GetCounter("postern_store_retrieved_bytes_total",
-                                                          "Octets of messages that were read");
-  octets.Add(static_cast<double>(chunk.size()));
+  Metrics().retrieved_bytes.Add(static_cast<double>(chunk.size()));
   *response_.mutable_chunk() = std::move(chunk);
   if (last) {
     StartWriteAndFinish(&response_, grpc::WriteOptions(), grpc::Status::OK);

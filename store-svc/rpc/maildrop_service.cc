@@ -8,10 +8,10 @@
 #include "grpcpp/support/server_callback.h"
 #include "proto/postern/store/v1/maildrop.grpc.pb.h"
 #include "services/platform/log.h"
-#include "services/platform/metrics.h"
 #include "services/platform/rpc.h"
 #include "store-svc/rpc/maildrop_open.h"
 #include "store-svc/rpc/maildrop_retrieve.h"
+#include "store-svc/rpc/store_metrics.h"
 
 namespace postern::store {
 namespace {
@@ -51,20 +51,18 @@ class MaildropService final : public v1::MaildropService::CallbackService {
       return reactor;
     }
     std::vector<uint64_t> uids(request->deleted_uids().begin(), request->deleted_uids().end());
-    parts_.store->Delete(
-        *mailbox, std::move(uids),
-        [this, reactor, fence, count = request->deleted_uids_size(),
-         call = platform::ReadCallContext(*context)](absl::Status status) {
-          static platform::Counter& deleted = platform::GetCounter(
-              "postern_store_deletions_total", "Messages that sessions asked to delete");
-          if (status.ok()) deleted.Add(count);
-          if (!status.ok()) {
-            platform::Log(platform::LogLevel::kWarning, "deletions failed",
-                          {{"trace", call.trace.trace_id}, {"status", status.ToString()}});
-          }
-          parts_.leases->Unpin(fence);
-          reactor->Finish(platform::ToGrpc(status));
-        });
+    parts_.store->Delete(*mailbox, std::move(uids),
+                         [this, reactor, fence, count = request->deleted_uids_size(),
+                          call = platform::ReadCallContext(*context)](absl::Status status) {
+                           if (status.ok()) Metrics().deletions.Add(count);
+                           if (!status.ok()) {
+                             platform::Log(
+                                 platform::LogLevel::kWarning, "deletions failed",
+                                 {{"trace", call.trace.trace_id}, {"status", status.ToString()}});
+                           }
+                           parts_.leases->Unpin(fence);
+                           reactor->Finish(platform::ToGrpc(status));
+                         });
     return reactor;
   }
 

@@ -8,6 +8,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import urllib.request
 from typing import Any
 
 import pytest
@@ -53,6 +54,25 @@ def test_operating_commands(make_platform: Any) -> None:
             command += " --password-stdin"
         done = _run(command, platform, "a long password\n")
         assert done.returncode == 0, (command, done.stdout, done.stderr)
+
+
+def test_what_to_watch_is_there_from_the_start(make_platform: Any) -> None:
+    """A metric that appears with its first failure is no use to an alert."""
+    services = make_platform(None).status["services"]
+    text = (ROOT / "docs/OPERATING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[^|]*) \| ([^|]*) \|", text.split("### What to watch")[1], re.MULTILINE)
+    assert len(rows) >= 10
+    for what, where in rows:
+        names = [name for name in services if where == "every process" or
+                 any(name.startswith(one.removesuffix("s")) for one in where.split(", "))]
+        assert names, where
+        for name in names:
+            with urllib.request.urlopen(f"{services[name]['http']}/metrics", timeout=10) as answer:
+                metrics = answer.read().decode()
+            for metric, labels in re.findall(r"`((?:postern|process)_\w+)(\{[^}]*\})?`", what):
+                pattern = rf"^{metric}(?:_count)?"
+                pattern += rf"\{{.*{re.escape(labels.strip('{}'))}.*\}} " if labels else r"[ {]"
+                assert re.search(pattern, metrics, re.MULTILINE), (name, metric, labels)
 
 
 def test_overlay_of_the_operating_guide(make_platform: Any) -> None:
