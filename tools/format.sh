@@ -1,5 +1,5 @@
 #!/bin/bash
-# Formats every C++ file, and every Bazel file if buildifier is there. --check: only says what would change.
+# Formats every C++ file (clang-format) and every Bazel file (buildifier). --check: only says what would change.
 set -euo pipefail
 
 mode=(-i)
@@ -11,11 +11,17 @@ fi
 
 git ls-files -z '*.cc' '*.h' | xargs -0 -r clang-format "${mode[@]}"
 
-if command -v buildifier >/dev/null; then
-  git ls-files -z 'BUILD' '*/BUILD' 'WORKSPACE' '*/WORKSPACE' '*.bzl' |
-    xargs -0 -r buildifier -mode="$buildifier_mode" -lint=off
-else
-  # Debian 12 has no package of it; Debian 13's golang-github-bazelbuild-buildtools may.
-  echo "buildifier is not installed, so Bazel files are left alone." \
-    "Get it from github.com/bazelbuild/buildtools/releases." >&2
+# Debian has no package of buildifier: Go builds this version of it once, into the cache.
+version=v0.0.0-20250130132114-635c1223b1e6
+buildifier=$(command -v buildifier || true)
+if [ -z "$buildifier" ]; then
+  folder="${XDG_CACHE_HOME:-$HOME/.cache}/postern/buildifier-$version"
+  buildifier="$folder/buildifier"
+  if [ ! -x "$buildifier" ] &&
+    ! GOBIN="$folder" GOFLAGS= go install "github.com/bazelbuild/buildtools/buildifier@$version"; then
+    echo "buildifier could not be built, so Bazel files are left alone." >&2
+    exit 0
+  fi
 fi
+git ls-files -z 'BUILD' '*/BUILD' 'WORKSPACE' '*/WORKSPACE' '*.bzl' |
+  xargs -0 -r "$buildifier" -mode="$buildifier_mode" -lint=off
