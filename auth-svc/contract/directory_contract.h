@@ -33,8 +33,9 @@ class DirectoryContract : public testing::TestWithParam<DirectoryFactory> {
     T value{};
     absl::Status status = directory_->Read([&](DirectoryReader& reader) {
       absl::StatusOr<T> got = body(reader);
-      if (got.ok()) value = *std::move(got);
-      return got.status();
+      absl::Status read = got.status();
+      if (read.ok()) value = *std::move(got);
+      return read;
     });
     EXPECT_TRUE(status.ok()) << status;
     return value;

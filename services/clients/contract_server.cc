@@ -133,19 +133,20 @@ class ManyGate {
   void Pass(const ServerContext& context) {
     absl::MutexLock lock(&mutex_);
     ++requests_;
+    ++waiting_;
     // A cancellation wakes nobody here.
     while (!context.IsCancelled() &&
            !mutex_.AwaitWithTimeout(absl::Condition(
                                         +[](bool* held) { return !*held; }, &held_),
                                     absl::Milliseconds(10))) {
     }
+    --waiting_;
   }
   bool AwaitRequest() const {
     absl::MutexLock lock(&mutex_);
-    return mutex_.AwaitWithTimeout(
-        absl::Condition(
-            +[](const int* requests) { return *requests > 0; }, &requests_),
-        absl::Seconds(20));
+    return mutex_.AwaitWithTimeout(absl::Condition(
+                                       +[](const int* waiting) { return *waiting > 0; }, &waiting_),
+                                   absl::Seconds(20));
   }
   int requests() const {
     absl::MutexLock lock(&mutex_);
@@ -160,6 +161,8 @@ class ManyGate {
   mutable absl::Mutex mutex_;
   bool held_ ABSL_GUARDED_BY(mutex_) = false;
   int requests_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Held now.
+  int waiting_ ABSL_GUARDED_BY(mutex_) = 0;
   int calls_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 

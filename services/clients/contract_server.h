@@ -40,7 +40,7 @@ class ContractServer {
   void BreakLeases(bool forget);
   // DeliverMany calls answer nothing while held.
   void HoldDeliverMany(bool hold);
-  // Waits for one, 20 s at most.
+  // Waits until one has come and is held, 20 s at most.
   bool AwaitDeliverManyRequest() const;
   int deliver_many_requests() const;
   int deliver_many_calls() const;

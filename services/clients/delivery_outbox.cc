@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
@@ -58,6 +60,7 @@ class DeliveryOutbox::Core : public std::enable_shared_from_this<DeliveryOutbox:
   void Send(Delivery delivery);
   // Its answer, or its next attempt.
   void Settle(Delivery delivery, absl::StatusOr<DeliverResponse> answer);
+  // Ends every call, and waits for it.
   void Close();
 
  private:
@@ -71,6 +74,8 @@ class DeliveryOutbox::Core : public std::enable_shared_from_this<DeliveryOutbox:
   // Null when closed.
   std::shared_ptr<Stub> stub_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<Call> call_ ABSL_GUARDED_BY(mutex_);
+  // Those before it that may not be over.
+  std::vector<std::weak_ptr<Call>> old_calls_ ABSL_GUARDED_BY(mutex_);
 };
 
 // One DeliverMany. Keeps itself until OnDone. The hold (see grpc::ClientBidiReactor::AddHold) lets
@@ -83,8 +88,8 @@ class DeliveryOutbox::Core::Call
 
   void Start(Stub& stub) {
     self_ = shared_from_this();
-    platform::WriteCallContext({.trace = platform::TraceContext::New()}, &context_);
-    stub.async()->DeliverMany(&context_, this);
+    platform::WriteCallContext({.trace = platform::TraceContext::New()}, &*context_);
+    stub.async()->DeliverMany(&*context_, this);
     AddHold();
     StartRead(&response_);
     StartCall();
@@ -118,7 +123,10 @@ class DeliveryOutbox::Core::Call
   // Cancels the call when it is not over in a second.
   void AwaitEnd() {
     if (ended_.WaitForNotificationWithTimeout(kEndTimeout)) return;
-    context_.TryCancel();
+    {
+      absl::MutexLock lock(&mutex_);
+      Cancel();
+    }
     ended_.WaitForNotification();
   }
 
@@ -174,13 +182,18 @@ class DeliveryOutbox::Core::Call
   }
 
   void OnDone(const grpc::Status& status) override {
+    // How a call ends says nothing of the messages on it, unless this caller may not make it.
     absl::Status why = platform::FromGrpc(status);
-    // Ended by the other side without a word, or by ours.
-    if (why.ok() || absl::IsCancelled(why)) why = absl::UnavailableError("the call ended");
+    if (!absl::IsPermissionDenied(why) && !absl::IsUnauthenticated(why) &&
+        !absl::IsUnimplemented(why)) {
+      why = absl::UnavailableError(absl::StrCat("the call ended: ", why.ToString()));
+    }
     Settled settled;
     {
       absl::MutexLock lock(&mutex_);
       broken_ = true;
+      // It holds the channel, which is not to be let go of here.
+      context_.reset();
       while (!unanswered_.empty()) Settle(unanswered_.begin(), why, &settled);
     }
     Tell(std::move(settled));
@@ -252,6 +265,10 @@ class DeliveryOutbox::Core::Call
     }
   }
 
+  void Cancel() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (context_.has_value()) context_->TryCancel();
+  }
+
   void Break() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     broken_ = true;
     ReleaseHold();
@@ -279,6 +296,15 @@ class DeliveryOutbox::Core::Call
         Settle(found, absl::DeadlineExceededError("no answer in time"), &late);
       }
       again = checking_ = !unanswered_.empty();
+      // The store hangs, or that replica does: what comes next is for another call.
+      if (!late.empty()) {
+        closing_ = true;
+        if (unanswered_.empty()) {
+          Cancel();
+        } else {
+          WriteOn();
+        }
+      }
     }
     if (again) CheckDeadlinesLater();
     Tell(std::move(late));
@@ -286,7 +312,8 @@ class DeliveryOutbox::Core::Call
 
   const std::shared_ptr<Core> core_;
   const absl::Time begun_ = absl::Now();
-  grpc::ClientContext context_;
+  // Until OnDone.
+  std::optional<grpc::ClientContext> context_{std::in_place};
   DeliverManyResponse response_;
   std::shared_ptr<Call> self_;
   absl::Notification ended_;
@@ -318,6 +345,8 @@ void DeliveryOutbox::Core::Send(Delivery delivery) {
   {
     absl::MutexLock lock(&mutex_);
     if (call_ == old && stub_ != nullptr) {
+      std::erase_if(old_calls_, [](const std::weak_ptr<Call>& one) { return one.expired(); });
+      if (old != nullptr) old_calls_.push_back(old);
       call_ = std::make_shared<Call>(shared_from_this());
       call_->Start(*stub_);
     }
@@ -352,15 +381,18 @@ bool DeliveryOutbox::Core::closed() {
 
 void DeliveryOutbox::Core::Close() {
   std::shared_ptr<Stub> stub;
-  std::shared_ptr<Call> call;
+  std::vector<std::shared_ptr<Call>> calls;
   {
     absl::MutexLock lock(&mutex_);
     stub.swap(stub_);
-    call.swap(call_);
+    if (call_ != nullptr) calls.push_back(std::move(call_));
+    call_ = nullptr;
+    for (const std::weak_ptr<Call>& old : old_calls_) {
+      if (std::shared_ptr<Call> call = old.lock(); call != nullptr) calls.push_back(call);
+    }
   }
-  if (call == nullptr) return;
-  call->Close();
-  call->AwaitEnd();
+  for (const std::shared_ptr<Call>& call : calls) call->Close();
+  for (const std::shared_ptr<Call>& call : calls) call->AwaitEnd();
 }
 
 DeliveryOutbox::DeliveryOutbox(std::shared_ptr<Stub> stub, absl::Duration longest_call)
@@ -371,16 +403,18 @@ DeliveryOutbox::~DeliveryOutbox() { core_->Close(); }
 void DeliveryOutbox::Deliver(const platform::CallContext& call, DeliverRequest request,
                              Done<DeliverResponse> done) {
   const size_t octets = request.ByteSizeLong();
+  Delivery delivery{.call = WithDeadline(call),
+                    .request = std::move(request),
+                    .octets = octets,
+                    .done = std::move(done),
+                    .begun = absl::Now()};
   // It would end the call, and with it what others have on their way.
   if (octets + kOverheadOctets > size_t{platform::kMaxRpcMessageOctets}) {
-    done(absl::InvalidArgumentError("a delivery's request has at most 1 MiB"));
+    core_->Settle(std::move(delivery),
+                  absl::InvalidArgumentError("a delivery's request has at most 1 MiB"));
     return;
   }
-  core_->Send({.call = WithDeadline(call),
-               .request = std::move(request),
-               .octets = octets,
-               .done = std::move(done),
-               .begun = absl::Now()});
+  core_->Send(std::move(delivery));
 }
 
 }  // namespace postern::clients

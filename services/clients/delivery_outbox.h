@@ -14,9 +14,9 @@
 namespace postern::clients {
 
 // Thread-safe. To each message DeliveryClient::Deliver's rules apply: its own deadline (kept to the
-// second), its own answer, repeated on UNAVAILABLE. The call is begun with the first message, and
-// again when it broke or is old: then the balancing of the channel gets to choose, and it is over
-// before the server would cut it (MAX_CONNECTION_AGE).
+// second), its own answer, repeated on UNAVAILABLE and when the call ends without one. A call is
+// begun with the first message, and with the next one after it broke, passed a deadline or got old:
+// then the balancing of the channel gets to choose.
 class DeliveryOutbox {
  public:
   using Stub = store::v1::DeliveryService::Stub;
@@ -25,7 +25,7 @@ class DeliveryOutbox {
   explicit DeliveryOutbox(std::shared_ptr<Stub> stub,
                           absl::Duration longest_call = absl::Seconds(30));
   // Waits for the answers that are out, for a second at most: then they are UNAVAILABLE, as are
-  // those to what waits for its repetition.
+  // those to what waits for its repetition. Not from a `done`.
   ~DeliveryOutbox();
 
   void Deliver(const platform::CallContext& call, store::v1::DeliverRequest request,

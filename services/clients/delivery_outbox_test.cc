@@ -171,6 +171,18 @@ TEST_F(DeliveryOutboxTest, TheDeadlineIsTheMessagesOwn) {
   EXPECT_TRUE(Wait(patient).ok());
 }
 
+// A call on which a deadline passed is not trusted with more.
+TEST_F(DeliveryOutboxTest, AServiceThatHangsIsAskedAgainInANewCall) {
+  const auto outbox = MakeOutbox();
+  server_.HoldDeliverMany(true);
+  auto late = Send(*outbox, "1", "alice", 100, absl::Milliseconds(300));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(Wait(late)));
+  server_.HoldDeliverMany(false);
+  auto next = Send(*outbox, "2");
+  EXPECT_TRUE(Wait(next).ok());
+  EXPECT_EQ(server_.deliver_many_calls(), 2);
+}
+
 TEST_F(DeliveryOutboxTest, AServiceThatIsAwayIsToldByTheDeadline) {
   const auto outbox = MakeOutbox();
   auto before = Send(*outbox, "1");
@@ -206,8 +218,11 @@ TEST_F(DeliveryOutboxTest, ItsEndAnswersWhatIsOut) {
 
 TEST_F(DeliveryOutboxTest, AnOldCallIsFollowedByANewOne) {
   DeliveryOutbox outbox(NewStub(), /*longest_call=*/absl::ZeroDuration());
+  server_.HoldDeliverMany(true);
   std::vector<std::future<Answer>> answers;
   for (int i = 0; i < 50; ++i) answers.push_back(Send(outbox, absl::StrCat(i)));
+  ASSERT_TRUE(server_.AwaitDeliverManyRequest());
+  server_.HoldDeliverMany(false);
   for (auto& answer : answers) EXPECT_TRUE(Wait(answer).ok());
   EXPECT_EQ(fakes_.delivery.delivered().size(), 50u);
   EXPECT_EQ(server_.deliver_many_calls(), 50);

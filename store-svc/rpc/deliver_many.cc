@@ -31,28 +31,26 @@ DeliverManyCall::DeliverManyCall(MailStore* store, uint64_t max_message_octets,
 }
 
 void DeliverManyCall::OnReadDone(bool ok) {
-  if (!ok) {
-    // Half-closed; or broken, and the status reaches nobody.
-    {
-      absl::MutexLock lock(&mutex_);
-      reading_ = false;
+  absl::Status broken_rule;
+  if (ok) {
+    Metrics().many_requests.Add();
+    if (request_.deliveries_size() <= kMaxDeliveries) {
+      TakeIn(request_);
+    } else {
+      broken_rule = absl::InvalidArgumentError("a request has at most 256 deliveries");
     }
-    End(absl::OkStatus());
-    return;
+    // Not kept while the call has nothing to do.
+    request_.Clear();
   }
-  Metrics().many_requests.Add();
-  if (request_.deliveries_size() > kMaxDeliveries) {
-    End(absl::InvalidArgumentError("a request has at most 256 deliveries"));
-  } else {
-    TakeIn(request_);
-  }
-  bool over = false;
+  std::optional<grpc::Status> end;
   {
     absl::MutexLock lock(&mutex_);
     reading_ = false;
-    over = GoOn();
+    // Half-closed; or broken, and the status reaches nobody.
+    if ((!ok || !broken_rule.ok()) && !end_.has_value()) end_ = broken_rule;
+    end = GoOn();
   }
-  if (over) Finish(platform::ToGrpc(*end_));
+  if (end.has_value()) Finish(*end);
 }
 
 void DeliverManyCall::TakeIn(const v1::DeliverManyRequest& request) {
@@ -62,20 +60,20 @@ void DeliverManyCall::TakeIn(const v1::DeliverManyRequest& request) {
     if (end_.has_value()) return;
     for (const v1::NumberedDelivery& one : request.deliveries()) {
       ++unanswered_;
-      unanswered_octets_ += one.delivery().body().size();
+      unanswered_octets_ += one.delivery().ByteSizeLong();
     }
   }
   for (const v1::NumberedDelivery& one : request.deliveries()) {
     DeliverSmall(store_, max_message_octets_, one.delivery(),
                  {.trace = platform::TraceContext::FromHeader(one.traceparent())},
-                 [this, number = one.number(), octets = one.delivery().body().size()](
+                 [this, number = one.number(), octets = one.delivery().ByteSizeLong()](
                      absl::StatusOr<DeliveryResult> result) { Answer(number, octets, result); });
   }
 }
 
 void DeliverManyCall::Answer(uint64_t number, size_t octets,
                              const absl::StatusOr<DeliveryResult>& result) {
-  bool over = false;
+  std::optional<grpc::Status> end;
   {
     absl::MutexLock lock(&mutex_);
     v1::DeliveryOutcome& outcome = *outcomes_.add_outcomes();
@@ -88,13 +86,13 @@ void DeliverManyCall::Answer(uint64_t number, size_t octets,
     }
     --unanswered_;
     unanswered_octets_ -= octets;
-    over = GoOn();
+    end = GoOn();
   }
-  if (over) Finish(platform::ToGrpc(*end_));
+  if (end.has_value()) Finish(*end);
 }
 
 void DeliverManyCall::OnWriteDone(bool ok) {
-  bool over = false;
+  std::optional<grpc::Status> end;
   {
     absl::MutexLock lock(&mutex_);
     writing_ = false;
@@ -102,25 +100,25 @@ void DeliverManyCall::OnWriteDone(bool ok) {
       outcomes_.Clear();
       if (!end_.has_value()) end_ = absl::CancelledError("the call broke");
     }
-    over = GoOn();
+    end = GoOn();
   }
-  if (over) Finish(platform::ToGrpc(*end_));
+  if (end.has_value()) Finish(*end);
 }
 
 void DeliverManyCall::End(const absl::Status& status) {
-  bool over = false;
+  std::optional<grpc::Status> end;
   {
     absl::MutexLock lock(&mutex_);
     if (!end_.has_value()) end_ = status;
-    over = GoOn();
+    end = GoOn();
   }
-  if (over) Finish(platform::ToGrpc(*end_));
+  if (end.has_value()) Finish(*end);
 }
 
 void DeliverManyCall::EndAsBroken() { End(absl::UnavailableError("the store is stopping")); }
 
-bool DeliverManyCall::GoOn() {
-  if (finished_) return false;
+std::optional<grpc::Status> DeliverManyCall::GoOn() {
+  if (finished_) return std::nullopt;
   if (!writing_ && outcomes_.outcomes_size() > 0) {
     writing_ = true;
     response_.Clear();
@@ -133,10 +131,11 @@ bool DeliverManyCall::GoOn() {
       reading_ = true;
       StartRead(&request_);
     }
-    return false;
+    return std::nullopt;
   }
-  finished_ = !writing_ && unanswered_ == 0;
-  return finished_;
+  if (writing_ || unanswered_ > 0) return std::nullopt;
+  finished_ = true;
+  return platform::ToGrpc(*end_);
 }
 
 void DeliverManyCall::OnDone() {

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "grpcpp/support/server_callback.h"
+#include "grpcpp/support/status.h"
 #include "proto/postern/store/v1/delivery.pb.h"
 #include "store-svc/domain/mail_store.h"
 #include "store-svc/rpc/running_streams.h"
@@ -40,9 +41,9 @@ class DeliverManyCall final
   void Answer(uint64_t number, size_t octets, const absl::StatusOr<DeliveryResult>& result);
   // Reads nothing more; ends the call when what was read is answered.
   void End(const absl::Status& status);
-  // Starts the write and the read that can be started now. True: all is over, and the caller
-  // finishes the call, without the mutex, as the last thing it does.
-  bool GoOn() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Starts the write and the read that can be started now. A status: all is over, and the caller
+  // finishes the call with it, without the mutex, as the last thing it does.
+  std::optional<grpc::Status> GoOn() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   MailStore* const store_;
   const uint64_t max_message_octets_;
@@ -52,7 +53,7 @@ class DeliverManyCall final
 
   absl::Mutex mutex_;
   size_t unanswered_ ABSL_GUARDED_BY(mutex_) = 0;
-  // Of their bodies.
+  // Of their requests.
   size_t unanswered_octets_ ABSL_GUARDED_BY(mutex_) = 0;
   // Not written yet.
   v1::DeliverManyResponse outcomes_ ABSL_GUARDED_BY(mutex_);

@@ -19,7 +19,7 @@ namespace {
 constexpr int kMaxQuotaQuestions = 1000;
 // Each holds up to three pieces of 256 KiB.
 constexpr int kMaxStreams = 256;
-// One for each gateway; each holds up to 2 MiB.
+// One or two for each gateway; each holds up to 3 MiB.
 constexpr size_t kMaxManyCalls = 256;
 
 class DeliveryService final : public v1::DeliveryService::CallbackService {

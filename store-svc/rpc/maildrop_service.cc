@@ -16,7 +16,7 @@
 namespace postern::store {
 namespace {
 
-// Sessions: as many as a connection may have streams.
+// Far more than there are sessions: the gateways limit those.
 constexpr size_t kMaxOpenStreams = 100000;
 
 class MaildropService final : public v1::MaildropService::CallbackService {

@@ -14,7 +14,7 @@ namespace postern::store {
 
 // Checks the request, commits it and records what became of it. `request` is not needed after the
 // return. `done` runs once, on the writer's thread after the commit or, when the request is no
-// good, at once. INVALID_ARGUMENT: not to be repeated.
+// good or too many wait, at once. INVALID_ARGUMENT: not to be repeated.
 void DeliverSmall(MailStore* store, uint64_t max_message_octets, const v1::DeliverRequest& request,
                   platform::CallContext call,
                   absl::AnyInvocable<void(absl::StatusOr<DeliveryResult>)> done);

@@ -307,6 +307,24 @@ TEST_F(DeliveryTest, OfManyEachIsAnsweredForItself) {
   EXPECT_EQ(*Open(kBob)->Retrieve(1), PrefixOf(kBob) + "one");
 }
 
+TEST_F(DeliveryTest, AClientThatVanishesLeavesNothingBehind) {
+  for (int round = 0; round < 10; ++round) {
+    BreakableHop hop(process_.port());
+    ManyCall call(process_.Connect(identity::kGatewaySmtpMx, hop.port()));
+    for (int i = 0; i < 100; ++i) {
+      call.Add(i, MakeHeader(absl::StrCat(round, " ", i), {kAlice}), Text(2000));
+      if (i % 10 == 9) {
+        ASSERT_TRUE(call.Send());
+      }
+    }
+    hop.Break();
+    EXPECT_FALSE(call.Finish().ok());
+  }
+  // A call that never ends would hold this up until the grace is over.
+  process_.Terminate();
+  EXPECT_EQ(process_.Wait(), 0);
+}
+
 TEST_F(DeliveryTest, TooManyInOneRequestEndTheCall) {
   ManyCall call(mx_);
   for (int i = 0; i < 257; ++i) call.Add(i, MakeHeader(absl::StrCat(i), {kAlice}), "body");
