@@ -1,8 +1,8 @@
 #include "auth-svc/service.h"
 #include "proto/postern/config/v1/auth_svc.pb.h"
-#include "services/platform/service_main.h"
+#include "services/process/service_main.h"
 
 int main(int argc, char** argv) {
-  return postern::platform::ServiceMain<postern::config::v1::AuthSvc>(
+  return process::ServiceMain<postern::config::v1::AuthSvc>(
       argc, argv, "auth-svc", &postern::auth::CheckConfig, &postern::auth::MakeService);
 }

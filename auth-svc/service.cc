@@ -22,10 +22,10 @@
 #include "auth-svc/rpc/directory_service.h"
 #include "auth-svc/sqlite/sqlite_directory.h"
 #include "proto/postern/config/v1/auth_svc.pb.h"
-#include "services/platform/clock.h"
-#include "services/platform/rpc.h"
-#include "services/platform/token.h"
-#include "services/platform/worker_pool.h"
+#include "services/identity/token.h"
+#include "services/process/clock.h"
+#include "services/process/worker_pool.h"
+#include "services/rpc/server.h"
 
 namespace postern::auth {
 namespace {
@@ -53,14 +53,14 @@ Argon2Hasher::Cost Cost(const config::v1::PasswordHashing& config) {
 }
 
 // The domain's parts; each may hold references to those before it.
-class AuthService final : public platform::RunningService {
+class AuthService final : public process::RunningService {
  public:
   static absl::StatusOr<std::unique_ptr<AuthService>> Start(const config::v1::AuthSvc& config) {
     absl::StatusOr<std::unique_ptr<SqliteDirectory>> directory =
         SqliteDirectory::Open(config.database_file(), kReaders);
     if (!directory.ok()) return directory.status();
-    absl::StatusOr<std::unique_ptr<platform::TokenSigner>> signer =
-        platform::TokenSigner::Open(config.token_signing_key_file());
+    absl::StatusOr<std::unique_ptr<identity::TokenSigner>> signer =
+        identity::TokenSigner::Open(config.token_signing_key_file());
     if (!signer.ok()) return signer.status();
     std::unique_ptr<AuthService> service(
         new AuthService(config, *std::move(directory), *std::move(signer)));
@@ -80,18 +80,18 @@ class AuthService final : public platform::RunningService {
 
  private:
   AuthService(const config::v1::AuthSvc& config, std::unique_ptr<Directory> directory,
-              std::unique_ptr<platform::TokenSigner> signer)
+              std::unique_ptr<identity::TokenSigner> signer)
       : directory_(std::move(directory)),
         signer_(std::move(signer)),
         resolver_(config.subaddress_separator(), Limits(config)),
         hasher_(Cost(config.password_hashing())),
-        login_memory_(platform::SystemClock(), absl::Seconds(config.remember_login_seconds()),
+        login_memory_(process::SystemClock(), absl::Seconds(config.remember_login_seconds()),
                       kMaxRememberedLogins),
         hashing_pool_(config.password_hashing().threads(), config.password_hashing().max_waiting()),
         admin_pool_(/*threads=*/1, kMaxWaitingAdminCalls),
         directory_service_(*directory_, resolver_),
         admin_service_(*directory_, Upkeep(resolver_, Limits(config)), hasher_, admin_pool_,
-                       hashing_pool_, platform::SystemClock()) {}
+                       hashing_pool_, process::SystemClock()) {}
 
   absl::Status Listen(const config::v1::AuthSvc& config) {
     absl::StatusOr<std::unique_ptr<Authenticator>> authenticator =
@@ -99,9 +99,9 @@ class AuthService final : public platform::RunningService {
     if (!authenticator.ok()) return authenticator.status();
     authenticator_ = *std::move(authenticator);
     authentication_service_ =
-        std::make_unique<AuthenticationService>(*authenticator_, *signer_, platform::SystemClock(),
+        std::make_unique<AuthenticationService>(*authenticator_, *signer_, process::SystemClock(),
                                                 absl::Seconds(config.token_lifetime_seconds()));
-    absl::StatusOr<std::unique_ptr<platform::RpcServer>> server = platform::RpcServer::Start(
+    absl::StatusOr<std::unique_ptr<rpc::RpcServer>> server = rpc::RpcServer::Start(
         config.rpc(), config.process().mtls(),
         {authentication_service_.get(), &directory_service_, &admin_service_});
     if (!server.ok()) return server.status();
@@ -110,18 +110,18 @@ class AuthService final : public platform::RunningService {
   }
 
   const std::unique_ptr<Directory> directory_;
-  const std::unique_ptr<platform::TokenSigner> signer_;
+  const std::unique_ptr<identity::TokenSigner> signer_;
   const Resolver resolver_;
   Argon2Hasher hasher_;
   LoginMemory login_memory_;
-  platform::WorkerPool hashing_pool_;
-  platform::WorkerPool admin_pool_;
+  process::WorkerPool hashing_pool_;
+  process::WorkerPool admin_pool_;
   DirectoryService directory_service_;
   DirectoryAdminService admin_service_;
   std::unique_ptr<Authenticator> authenticator_;
   std::unique_ptr<AuthenticationService> authentication_service_;
   // First to go: its calls use everything else, and its end waits for them.
-  std::unique_ptr<platform::RpcServer> server_;
+  std::unique_ptr<rpc::RpcServer> server_;
 };
 
 }  // namespace
@@ -140,7 +140,7 @@ absl::Status CheckConfig(const config::v1::AuthSvc& config) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<platform::RunningService>> MakeService(
+absl::StatusOr<std::unique_ptr<process::RunningService>> MakeService(
     const config::v1::AuthSvc& config) {
   if (sodium_init() < 0) return absl::InternalError("libsodium cannot be initialised");
   absl::StatusOr<std::unique_ptr<AuthService>> service = AuthService::Start(config);

@@ -6,7 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "services/platform/service_main.h"
+#include "services/process/service_main.h"
 
 namespace postern::config::v1 {
 class AuthSvc;
@@ -18,7 +18,7 @@ namespace postern::auth {
 absl::Status CheckConfig(const config::v1::AuthSvc& config);
 
 // Opens the database and listens.
-absl::StatusOr<std::unique_ptr<platform::RunningService>> MakeService(
+absl::StatusOr<std::unique_ptr<process::RunningService>> MakeService(
     const config::v1::AuthSvc& config);
 
 }  // namespace postern::auth

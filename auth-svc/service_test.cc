@@ -18,18 +18,18 @@
 #include "proto/postern/auth/v1/authentication.grpc.pb.h"
 #include "proto/postern/auth/v1/directory.grpc.pb.h"
 #include "proto/postern/auth/v1/directory_admin.grpc.pb.h"
-#include "services/platform/access.h"
-#include "services/platform/token.h"
+#include "services/identity/access.h"
+#include "services/identity/token.h"
 
 namespace postern::auth {
 namespace {
 
-using platform::identity::kGatewayPop3;
-using platform::identity::kGatewaySmtpMx;
-using platform::identity::kGatewaySmtpSubmission;
-using platform::identity::kPosternctl;
-using platform::identity::kRelaySvc;
-using platform::identity::kStoreSvc;
+using identity::kGatewayPop3;
+using identity::kGatewaySmtpMx;
+using identity::kGatewaySmtpSubmission;
+using identity::kPosternctl;
+using identity::kRelaySvc;
+using identity::kStoreSvc;
 using testing::HasSubstr;
 using v1::AuthenticateRequest;
 using v1::AuthenticateResponse;
@@ -142,8 +142,8 @@ TEST_F(ServiceTest, PlainGivesATokenThatIsBound) {
   EXPECT_GT(expires, now + absl::Minutes(14));
   EXPECT_LE(expires, now + absl::Minutes(15));
 
-  auto verifier = *platform::TokenVerifier::Open(service_.public_key_file());
-  const platform::TokenVerifier::Expected expected{v1::PURPOSE_MAILDROP, kGatewayPop3, kNonce, now};
+  auto verifier = *identity::TokenVerifier::Open(service_.public_key_file());
+  const identity::TokenVerifier::Expected expected{v1::PURPOSE_MAILDROP, kGatewayPop3, kNonce, now};
   auto claims = verifier->Verify(success.token(), expected);
   ASSERT_TRUE(claims.ok()) << claims.status();
   EXPECT_EQ(claims->account_id(), account_.account().account_id());
@@ -151,7 +151,7 @@ TEST_F(ServiceTest, PlainGivesATokenThatIsBound) {
   EXPECT_EQ(claims->address(), "alice@example.test");
   EXPECT_EQ(claims->expires_at(), success.expires_at());
 
-  platform::TokenVerifier::Expected other = expected;
+  identity::TokenVerifier::Expected other = expected;
   other.gateway = kGatewaySmtpSubmission;
   EXPECT_FALSE(verifier->Verify(success.token(), other).ok());
   other = expected;
@@ -281,8 +281,8 @@ TEST_F(ServiceTest, NewPasswordEndsTheOldOneAtOnce) {
   EXPECT_TRUE(LogIn(kGatewayPop3, v1::PURPOSE_MAILDROP, kRightPlain).last().has_failure());
 }
 
-TEST_F(ServiceTest, DirectoryAnswersGateways) {
-  auto directory = v1::DirectoryService::NewStub(service_.Connect(kGatewaySmtpMx));
+TEST_F(ServiceTest, DirectoryAnswersRelay) {
+  auto directory = v1::DirectoryService::NewStub(service_.Connect(kRelaySvc));
   auto resolve = [&](const std::string& address) {
     v1::ResolveRecipientRequest request;
     request.set_address(address);
@@ -430,7 +430,8 @@ TEST_F(ServiceTest, OnlyThoseWhoMayCall) {
               grpc::StatusCode::PERMISSION_DENIED)
         << identity;
   }
-  for (absl::string_view identity : {kGatewayPop3, kStoreSvc, kPosternctl}) {
+  for (absl::string_view identity :
+       {kGatewaySmtpMx, kGatewaySmtpSubmission, kGatewayPop3, kStoreSvc, kPosternctl}) {
     auto directory = v1::DirectoryService::NewStub(service_.Connect(identity));
     v1::ResolveRecipientResponse response;
     EXPECT_EQ(Call(*directory, &v1::DirectoryService::Stub::ResolveRecipient,

@@ -10,8 +10,8 @@
 #include "absl/time/time.h"
 #include "auth-svc/service.h"
 #include "gtest/gtest.h"
-#include "services/platform/access.h"
-#include "services/platform/rpc.h"
+#include "services/identity/access.h"
+#include "services/rpc/channel.h"
 
 namespace postern::auth {
 namespace {
@@ -26,13 +26,13 @@ std::string NewFolder() {
 
 TestService::TestService() : folder_(NewFolder()), pki_(folder_ + "/pki") {
   WriteTokenKey();
-  *config_.mutable_process()->mutable_mtls() = pki_.IssueIdentity(platform::identity::kAuthSvc);
+  *config_.mutable_process()->mutable_mtls() = pki_.IssueIdentity(identity::kAuthSvc);
   config_.mutable_rpc()->set_port(0);
   config_.set_database_file(folder_ + "/directory.db");
   config_.set_token_signing_key_file(folder_ + "/token.key");
   config_.mutable_password_hashing()->set_memory_octets(8 << 20);
   config_.mutable_password_hashing()->set_passes(1);
-  absl::StatusOr<std::unique_ptr<platform::RunningService>> service = MakeService(config_);
+  absl::StatusOr<std::unique_ptr<process::RunningService>> service = MakeService(config_);
   if (!service.ok()) {
     fprintf(stderr, "%s\n", service.status().ToString().c_str());
     abort();
@@ -64,8 +64,7 @@ std::shared_ptr<grpc::Channel> TestService::Connect(absl::string_view identity) 
   if (channel == nullptr) {
     config::v1::RpcTarget target;
     target.set_target(absl::StrCat("127.0.0.1:", port()));
-    auto connected =
-        platform::ConnectTo(target, pki_.IssueIdentity(identity), platform::identity::kAuthSvc);
+    auto connected = rpc::ConnectTo(target, pki_.IssueIdentity(identity), identity::kAuthSvc);
     if (!connected.ok()) abort();
     channel = *std::move(connected);
   }

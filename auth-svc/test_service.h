@@ -11,8 +11,8 @@
 #include "absl/synchronization/mutex.h"
 #include "proto/postern/config/v1/auth_svc.pb.h"
 #include "proto/postern/config/v1/process.pb.h"
-#include "services/platform/service_main.h"
-#include "services/platform/test_pki.h"
+#include "services/identity/test_pki.h"
+#include "services/process/service_main.h"
 
 namespace grpc {
 class Channel;
@@ -31,7 +31,7 @@ class TestService {
   std::shared_ptr<grpc::Channel> Connect(absl::string_view identity);
 
   int port() const;
-  const platform::TestPki& pki() const { return pki_; }
+  const identity::TestPki& pki() const { return pki_; }
   const std::string& folder() const { return folder_; }
   std::string public_key_file() const { return folder_ + "/token.pub"; }
 
@@ -39,9 +39,9 @@ class TestService {
   void WriteTokenKey() const;
 
   const std::string folder_;
-  const platform::TestPki pki_;
+  const identity::TestPki pki_;
   config::v1::AuthSvc config_;
-  std::unique_ptr<platform::RunningService> service_;
+  std::unique_ptr<process::RunningService> service_;
   absl::Mutex mutex_;
   std::map<std::string, std::shared_ptr<grpc::Channel>> channels_ ABSL_GUARDED_BY(mutex_);
 };

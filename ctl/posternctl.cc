@@ -17,9 +17,9 @@
 #include "ctl/queue_commands.h"
 #include "ctl/remote.h"
 #include "proto/postern/config/v1/posternctl.pb.h"
-#include "services/platform/access.h"
-#include "services/platform/config.h"
-#include "services/platform/utf8.h"
+#include "services/config/config.h"
+#include "services/identity/access.h"
+#include "services/text/utf8.h"
 
 namespace postern::ctl {
 namespace {
@@ -39,14 +39,11 @@ Examples:
 // The clients of one run, made from the configuration.
 struct Commands {
   Commands(const config::v1::Posternctl& config, const std::string& file, Output& output)
-      : directory(
-            {platform::identity::kAuthSvc, "auth_svc", config.auth_svc(), config.mtls(), file},
-            output),
-        mailbox(
-            {platform::identity::kStoreSvc, "store_svc", config.store_svc(), config.mtls(), file},
-            directory, output),
-        queue({platform::identity::kRelaySvc, "relay_svc", config.relay_svc(), config.mtls(), file},
-              output) {}
+      : directory({identity::kAuthSvc, "auth_svc", config.auth_svc(), config.mtls(), file}, output),
+        mailbox({identity::kStoreSvc, "store_svc", config.store_svc(), config.mtls(), file},
+                directory, output),
+        queue({identity::kRelaySvc, "relay_svc", config.relay_svc(), config.mtls(), file}, output) {
+  }
 
   DirectoryCommands directory;
   MailboxCommands mailbox;
@@ -93,7 +90,7 @@ class CommandLine {
             password_stdin_ ? ReadPasswordLine(in_) : AskPassword(subject_);
         if (!password.ok()) return password.status();
         // RFC 4616 2: so is what mail clients send.
-        if (!platform::IsUtf8(*password)) {
+        if (!text::IsUtf8(*password)) {
           return absl::InvalidArgumentError("the password is not UTF-8");
         }
         password_ = *std::move(password);
@@ -289,7 +286,7 @@ int Report(std::ostream& err, const absl::Status& status, int exit_code) {
 int Run(std::vector<std::string> arguments, std::istream& in, std::ostream& out,
         std::ostream& err) {
   for (const std::string& argument : arguments) {
-    if (platform::IsUtf8(argument)) continue;
+    if (text::IsUtf8(argument)) continue;
     return Report(err, absl::InvalidArgumentError("an argument is not UTF-8"), kWrongUse);
   }
   CommandLine line(in);
@@ -305,7 +302,7 @@ int Run(std::vector<std::string> arguments, std::istream& in, std::ostream& out,
         kWrongUse);
   }
   config::v1::Posternctl config;
-  if (absl::Status loaded = platform::LoadConfig(line.config_file(), &config); !loaded.ok()) {
+  if (absl::Status loaded = config::LoadConfig(line.config_file(), &config); !loaded.ok()) {
     return Report(err, loaded, kWrongUse);
   }
   if (absl::Status given = line.ReadInput(); !given.ok()) return Report(err, given, kWrongUse);

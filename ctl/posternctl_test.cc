@@ -10,7 +10,7 @@
 #include "auth-svc/test_service.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "services/platform/access.h"
+#include "services/identity/access.h"
 
 namespace postern::ctl {
 namespace {
@@ -20,7 +20,7 @@ using testing::MatchesRegex;
 
 class PosternctlTest : public testing::Test {
  protected:
-  PosternctlTest() { WriteConfig(config_file_, platform::identity::kPosternctl, service_.port()); }
+  PosternctlTest() { WriteConfig(config_file_, identity::kPosternctl, service_.port()); }
 
   void WriteConfig(const std::string& file, absl::string_view identity, int port) {
     const auto tls = service_.pki().IssueIdentity(identity);
@@ -194,7 +194,7 @@ TEST_F(PosternctlTest, SaysWhoDoesNotAnswerAndWhatToLookAt) {
               testing::AllOf(HasSubstr("relay-svc at 127.0.0.1:1"), HasSubstr("relay_svc.target"),
                              HasSubstr(config_file_)));
   const std::string other = service_.folder() + "/other.yaml";
-  WriteConfig(other, platform::identity::kGatewayPop3, service_.port());
+  WriteConfig(other, identity::kGatewayPop3, service_.port());
   Result result = RunWith(other, {"domain", "list"});
   EXPECT_EQ(result.exit_code, kRefused);
   EXPECT_THAT(result.err, HasSubstr("must have the identity posternctl"));

@@ -3,8 +3,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "services/platform/call_context.h"
-#include "services/platform/rpc.h"
+#include "services/rpc/call_context.h"
+#include "services/rpc/channel.h"
+#include "services/rpc/context.h"
 
 namespace postern::ctl {
 namespace {
@@ -18,18 +19,18 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const Endpoint& endpoint)
     return absl::InvalidArgumentError(absl::StrCat(endpoint.config_file, ": ", endpoint.setting,
                                                    ".target: needed for this command"));
   }
-  return platform::ConnectTo(endpoint.target, endpoint.tls, endpoint.service);
+  return rpc::ConnectTo(endpoint.target, endpoint.tls, endpoint.service);
 }
 
 void Prepare(grpc::ClientContext* context) {
-  platform::CallContext call;
-  call.trace = platform::TraceContext::New();
+  rpc::CallContext call;
+  call.trace = rpc::TraceContext::New();
   call.deadline = absl::Now() + kCallTime;
-  platform::WriteCallContext(call, context);
+  rpc::WriteCallContext(call, context);
 }
 
 absl::Status Explain(const Endpoint& endpoint, const grpc::Status& status) {
-  const absl::Status plain = platform::FromGrpc(status);
+  const absl::Status plain = rpc::FromGrpc(status);
   const std::string where = absl::StrCat(endpoint.service, " at ", endpoint.target.target());
   switch (plain.code()) {
     case absl::StatusCode::kUnavailable:
@@ -56,6 +57,6 @@ absl::Status Explain(const Endpoint& endpoint, const grpc::Status& status) {
   }
 }
 
-std::string NewRequestId() { return platform::TraceContext::New().trace_id; }
+std::string NewRequestId() { return rpc::TraceContext::New().trace_id; }
 
 }  // namespace postern::ctl

@@ -11,9 +11,9 @@
 #include "grpcpp/channel.h"
 #include "services/clients/auth_client.h"
 #include "services/clients/store_client.h"
+#include "services/identity/access.h"
 #include "services/net/gateway.h"
-#include "services/platform/access.h"
-#include "services/platform/rpc.h"
+#include "services/rpc/channel.h"
 
 namespace postern::gateway_pop3 {
 
@@ -21,20 +21,20 @@ namespace {
 
 using config::v1::GatewayPop3;
 
-class Pop3Gateway : public platform::RunningService {
+class Pop3Gateway : public process::RunningService {
  public:
   absl::Status Start(const GatewayPop3& config) {
     Metrics();  // A rate misses what made its counter appear.
     auto domains = net::LoadSecurityDomains(config.security_domains());
     if (!domains.ok()) return domains.status();
 
-    auto auth_channel = platform::ConnectTo(config.auth_svc(), config.process().mtls(),
-                                            platform::identity::kAuthSvc);
+    auto auth_channel =
+        rpc::ConnectTo(config.auth_svc(), config.process().mtls(), identity::kAuthSvc);
     if (!auth_channel.ok()) return auth_channel.status();
     auth_channel_ = *std::move(auth_channel);
     authentication_ = clients::MakeAuthenticationClient(auth_channel_);
-    auto store_channel = platform::ConnectTo(config.store_svc(), config.process().mtls(),
-                                             platform::identity::kStoreSvc);
+    auto store_channel =
+        rpc::ConnectTo(config.store_svc(), config.process().mtls(), identity::kStoreSvc);
     if (!store_channel.ok()) return store_channel.status();
     store_channel_ = *std::move(store_channel);
     maildrops_ = clients::MakeMaildropClient(store_channel_);
@@ -87,11 +87,11 @@ class Pop3Gateway : public platform::RunningService {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<platform::RunningService>> MakeService(const GatewayPop3& config) {
+absl::StatusOr<std::unique_ptr<process::RunningService>> MakeService(const GatewayPop3& config) {
   auto service = std::make_unique<Pop3Gateway>();
   const absl::Status status = service->Start(config);
   if (!status.ok()) return status;
-  return std::unique_ptr<platform::RunningService>(std::move(service));
+  return std::unique_ptr<process::RunningService>(std::move(service));
 }
 
 }  // namespace postern::gateway_pop3

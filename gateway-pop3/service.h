@@ -6,12 +6,12 @@
 
 #include "absl/status/statusor.h"
 #include "proto/postern/config/v1/gateway.pb.h"
-#include "services/platform/service_main.h"
+#include "services/process/service_main.h"
 
 namespace postern::gateway_pop3 {
 
 // `config` passed CheckConfig. INVALID_ARGUMENT names the setting, file or address at fault.
-absl::StatusOr<std::unique_ptr<platform::RunningService>> MakeService(
+absl::StatusOr<std::unique_ptr<process::RunningService>> MakeService(
     const config::v1::GatewayPop3& config);
 
 }  // namespace postern::gateway_pop3

@@ -12,11 +12,11 @@
 #include "absl/time/clock.h"
 #include "gateway-pop3/failures.h"
 #include "gateway-pop3/session_metrics.h"
-#include "services/net/await.h"
+#include "services/async/await.h"
 #include "services/net/connection.h"
 #include "services/net/sasl_login.h"
-#include "services/platform/call_context.h"
-#include "services/platform/log.h"
+#include "services/rpc/call_context.h"
+#include "services/telemetry/log.h"
 
 namespace postern::gateway_pop3 {
 
@@ -26,10 +26,10 @@ namespace action = pop3::action;
 namespace event = pop3::event;
 namespace asio = boost::asio;
 using auth::v1::AuthenticateResponse;
-using platform::Log;
-using platform::LogEnabled;
-using platform::LogLevel;
 using std::chrono::steady_clock;
+using telemetry::Log;
+using telemetry::LogEnabled;
+using telemetry::LogLevel;
 
 constexpr std::chrono::seconds kHandshakeTimeout(30);
 // A message's octets that may wait for the ones after them, so that a small message leaves in one
@@ -59,7 +59,7 @@ class Session {
   net::Deadline NextDeadline(std::chrono::seconds wait) const {
     return std::min(steady_clock::now() + wait, context_.session_deadline);
   }
-  platform::CallContext Call(steady_clock::duration time) const {
+  rpc::CallContext Call(steady_clock::duration time) const {
     return {trace_, absl::Now() + absl::FromChrono(time)};
   }
 
@@ -81,7 +81,7 @@ class Session {
   const SessionSetup& setup_;
   net::Connection& connection_;
   pop3::ServerSession engine_;
-  const platform::TraceContext trace_ = platform::TraceContext::New();
+  const rpc::TraceContext trace_ = rpc::TraceContext::New();
 
   net::SaslLogin sasl_;
   steady_clock::time_point login_began_;
@@ -212,12 +212,12 @@ pop3::Event Session::LoggedIn(absl::StatusOr<AuthenticateResponse> response) {
 }
 
 asio::awaitable<pop3::Event> Session::OpenMaildrop() {
-  const auto open = [&](clients::Done<clients::OpenedMaildrop> done) {
+  const auto open = [&](async::Done<clients::OpenedMaildrop> done) {
     setup_.maildrops->Open(Call(setup_.question_timeout), std::move(token_), sasl_.session_nonce(),
                            std::move(done));
   };
   absl::StatusOr<clients::OpenedMaildrop> opened =
-      co_await net::Await<absl::StatusOr<clients::OpenedMaildrop>>(open);
+      co_await async::Await<absl::StatusOr<clients::OpenedMaildrop>>(open);
   ObserveLogin();
   if (!opened.ok()) {
     const pop3::Failure failure = FailureOf(opened.status());
@@ -247,12 +247,12 @@ asio::awaitable<pop3::Event> Session::OpenMaildrop() {
 
 // The engine's action after the next piece, or after the message's end.
 asio::awaitable<pop3::Action> Session::NextPiece() {
-  const auto read = [&](clients::Done<std::optional<std::string>> done) {
+  const auto read = [&](async::Done<std::optional<std::string>> done) {
     reader_->Read(std::move(done));
   };
   const auto give_up = [this] { reader_.reset(); };
   const absl::StatusOr<std::optional<std::string>> piece =
-      co_await net::AwaitUntil<absl::StatusOr<std::optional<std::string>>>(
+      co_await async::AwaitUntil<absl::StatusOr<std::optional<std::string>>>(
           NextDeadline(setup_.question_timeout), read, give_up);
   if (!piece.ok()) {
     reader_.reset();
@@ -278,10 +278,10 @@ asio::awaitable<pop3::Action> Session::NextPiece() {
 
 asio::awaitable<pop3::Event> Session::Commit(std::vector<uint64_t> uids) {
   const size_t count = uids.size();
-  const auto commit = [&](clients::DoneStatus done) {
+  const auto commit = [&](async::DoneStatus done) {
     maildrop_->Commit(Call(setup_.commit_timeout), std::move(uids), std::move(done));
   };
-  const absl::Status status = co_await net::Await<absl::Status>(commit);
+  const absl::Status status = co_await async::Await<absl::Status>(commit);
   if (!status.ok()) {
     Metrics().commits_failed.Add();
     Log(LogLevel::kWarning, "messages not deleted",

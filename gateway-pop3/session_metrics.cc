@@ -4,11 +4,11 @@ namespace postern::gateway_pop3 {
 
 namespace {
 
-using platform::GetCounter;
-using platform::GetGauge;
-using platform::GetLatencyHistogram;
+using telemetry::GetCounter;
+using telemetry::GetGauge;
+using telemetry::GetLatencyHistogram;
 
-platform::Counter& Logins(const char* outcome) {
+telemetry::Counter& Logins(const char* outcome) {
   return GetCounter("postern_pop3_logins_total", "Logins, by outcome.", {{"outcome", outcome}});
 }
 

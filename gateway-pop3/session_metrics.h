@@ -2,26 +2,26 @@
 #ifndef POSTERN_GATEWAY_POP3_SESSION_METRICS_H_
 #define POSTERN_GATEWAY_POP3_SESSION_METRICS_H_
 
-#include "services/platform/metrics.h"
+#include "services/telemetry/metrics.h"
 
 namespace postern::gateway_pop3 {
 
 // Looked up once; any thread.
 struct SessionMetrics {
-  platform::Counter& sessions;
-  platform::Histogram& session_seconds;
-  platform::Counter& logins_ok;
-  platform::Counter& logins_failed;
-  platform::Counter& logins_in_use;
-  platform::Counter& logins_unavailable;
+  telemetry::Counter& sessions;
+  telemetry::Histogram& session_seconds;
+  telemetry::Counter& logins_ok;
+  telemetry::Counter& logins_failed;
+  telemetry::Counter& logins_in_use;
+  telemetry::Counter& logins_unavailable;
   // From AUTH or PASS to the open maildrop.
-  platform::Histogram& login_seconds;
-  platform::Gauge& open_maildrops;
-  platform::Counter& messages_retrieved;
-  platform::Counter& octets_retrieved;
-  platform::Counter& retrievals_failed;
-  platform::Counter& messages_deleted;
-  platform::Counter& commits_failed;
+  telemetry::Histogram& login_seconds;
+  telemetry::Gauge& open_maildrops;
+  telemetry::Counter& messages_retrieved;
+  telemetry::Counter& octets_retrieved;
+  telemetry::Counter& retrievals_failed;
+  telemetry::Counter& messages_deleted;
+  telemetry::Counter& commits_failed;
 };
 
 const SessionMetrics& Metrics();

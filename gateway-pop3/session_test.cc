@@ -13,11 +13,11 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
-#include "services/clients/fake_auth_client.h"
-#include "services/clients/fake_store_client.h"
+#include "services/clients/testing/fake_auth_client.h"
+#include "services/clients/testing/fake_store_client.h"
+#include "services/identity/test_pki.h"
 #include "services/net/gateway.h"
 #include "services/net/test_client.h"
-#include "services/platform/test_pki.h"
 
 namespace postern::gateway_pop3 {
 namespace {
@@ -34,19 +34,19 @@ constexpr char kAuthPlain[] = "AUTH PLAIN AGFsaWNlQGV4YW1wbGUudGVzdABzZWNyZXQ=\r
 // auth-svc that never answers, but for an exchange's end.
 class StuckAuthenticationClient : public clients::AuthenticationClient {
  public:
-  std::unique_ptr<clients::SaslExchange> Authenticate(const platform::CallContext&) override {
+  std::unique_ptr<clients::SaslExchange> Authenticate(const rpc::CallContext&) override {
     class Exchange : public clients::SaslExchange {
      public:
       ~Exchange() override {
         if (done_) done_(absl::CancelledError("destroyed"));
       }
       void Step(auth::v1::AuthenticateRequest,
-                clients::Done<auth::v1::AuthenticateResponse> done) override {
+                async::Done<auth::v1::AuthenticateResponse> done) override {
         done_ = std::move(done);
       }
 
      private:
-      clients::Done<auth::v1::AuthenticateResponse> done_;
+      async::Done<auth::v1::AuthenticateResponse> done_;
     };
     return std::make_unique<Exchange>();
   }
@@ -130,7 +130,7 @@ class SessionTest : public testing::Test {
     return client;
   }
 
-  platform::TestPki pki_;
+  identity::TestPki pki_;
   google::protobuf::RepeatedPtrField<config::v1::SecurityDomain> domains_;
   clients::FakeAuthenticationClient authentication_;
   clients::FakeMaildropClient maildrops_;

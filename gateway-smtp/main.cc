@@ -1,10 +1,10 @@
 #include "gateway-smtp/config_check.h"
 #include "gateway-smtp/service.h"
 #include "proto/postern/config/v1/gateway.pb.h"
-#include "services/platform/service_main.h"
+#include "services/process/service_main.h"
 
 int main(int argc, char** argv) {
-  return postern::platform::ServiceMain<postern::config::v1::GatewaySmtp>(
+  return process::ServiceMain<postern::config::v1::GatewaySmtp>(
       argc, argv, "gateway-smtp", &postern::gateway_smtp::CheckConfig,
       &postern::gateway_smtp::MakeService);
 }

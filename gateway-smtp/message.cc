@@ -5,9 +5,9 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/time/clock.h"
+#include "services/async/await.h"
 #include "services/clients/body_stream.h"
-#include "services/net/await.h"
-#include "services/platform/rpc.h"
+#include "services/rpc/limits.h"
 
 namespace postern::gateway_smtp {
 namespace {
@@ -15,7 +15,7 @@ namespace {
 namespace asio = boost::asio;
 using std::chrono::steady_clock;
 
-constexpr size_t kPiece = platform::kMaxChunkOctets;
+constexpr size_t kPiece = rpc::kMaxChunkOctets;
 // What SIZE= alone may reserve: a client's word is free.
 constexpr uint64_t kMaxReserve = 16 << 10;
 
@@ -25,11 +25,11 @@ struct Delivery {
   using Request = store::v1::DeliverRequest;
   using Response = store::v1::DeliverResponse;
 
-  static void Send(Client* client, const platform::CallContext& call, Request request,
-                   clients::Done<Response> done) {
+  static void Send(Client* client, const rpc::CallContext& call, Request request,
+                   async::Done<Response> done) {
     client->Deliver(call, std::move(request), std::move(done));
   }
-  static auto Stream(Client* client, const platform::CallContext& call, Header header) {
+  static auto Stream(Client* client, const rpc::CallContext& call, Header header) {
     return client->DeliverStream(call, std::move(header));
   }
   static std::string Id(const std::string& delivery_id, const Response&) {
@@ -43,11 +43,11 @@ struct Submission {
   using Request = relay::v1::EnqueueRequest;
   using Response = relay::v1::EnqueueResponse;
 
-  static void Send(Client* client, const platform::CallContext& call, Request request,
-                   clients::Done<Response> done) {
+  static void Send(Client* client, const rpc::CallContext& call, Request request,
+                   async::Done<Response> done) {
     client->Enqueue(call, std::move(request), std::move(done));
   }
-  static auto Stream(Client* client, const platform::CallContext& call, Header header) {
+  static auto Stream(Client* client, const rpc::CallContext& call, Header header) {
     return client->EnqueueStream(call, std::move(header));
   }
   static std::string Id(const std::string&, const Response& response) {
@@ -98,9 +98,9 @@ class RoleMessage : public Message {
     if (stream_ == nullptr && failure_.ok()) co_return co_await SendWhole();
     if (failure_.ok() && !piece_.empty()) co_await WritePiece();
     if (!failure_.ok()) co_return failure_;
-    const auto finish = [this](clients::Done<Response> done) { stream_->Finish(std::move(done)); };
+    const auto finish = [this](async::Done<Response> done) { stream_->Finish(std::move(done)); };
     const auto give_up = [this] { stream_.reset(); };
-    absl::StatusOr<Response> response = co_await net::AwaitUntil<absl::StatusOr<Response>>(
+    absl::StatusOr<Response> response = co_await async::AwaitUntil<absl::StatusOr<Response>>(
         steady_clock::now() + options_.timeout, finish, give_up);
     stream_.reset();
     if (!response.ok()) co_return response.status();
@@ -126,34 +126,34 @@ class RoleMessage : public Message {
   }
 
   asio::awaitable<absl::StatusOr<std::string>> SendWhole() {
-    platform::CallContext call;
+    rpc::CallContext call;
     call.trace = options_.trace;
     call.deadline = absl::Now() + absl::FromChrono(options_.timeout);
     typename Role::Request request;
     *request.mutable_header() = std::move(header_);
     request.set_body(std::move(piece_));
-    const auto send = [&](clients::Done<Response> done) {
+    const auto send = [&](async::Done<Response> done) {
       Role::Send(client_, call, std::move(request), std::move(done));
     };
-    absl::StatusOr<Response> response = co_await net::Await<absl::StatusOr<Response>>(send);
+    absl::StatusOr<Response> response = co_await async::Await<absl::StatusOr<Response>>(send);
     if (!response.ok()) co_return response.status();
     co_return Role::Id(delivery_id_, *response);
   }
 
   asio::awaitable<void> WritePiece() {
     if (stream_ == nullptr) {
-      platform::CallContext call;
+      rpc::CallContext call;
       call.trace = options_.trace;
       call.deadline = absl::Now() +
                       absl::FromChrono(options_.session_deadline - steady_clock::now()) +
                       absl::FromChrono(options_.timeout);
       stream_ = Role::Stream(client_, call, std::move(header_));
     }
-    const auto write = [this](clients::DoneStatus done) {
+    const auto write = [this](async::DoneStatus done) {
       stream_->Write(std::exchange(piece_, std::string()), std::move(done));
     };
     const auto give_up = [this] { stream_.reset(); };
-    const absl::Status status = co_await net::AwaitUntil<absl::Status>(
+    const absl::Status status = co_await async::AwaitUntil<absl::Status>(
         steady_clock::now() + options_.timeout, write, give_up);
     if (status.ok()) co_return;
     failure_ = status;

@@ -16,7 +16,7 @@
 #include "services/clients/relay_client.h"
 #include "services/clients/store_client.h"
 #include "services/net/connection.h"
-#include "services/platform/call_context.h"
+#include "services/rpc/call_context.h"
 
 namespace postern::gateway_smtp {
 
@@ -38,7 +38,7 @@ class Message {
 };
 
 struct MessageOptions {
-  platform::TraceContext trace;
+  rpc::TraceContext trace;
   // In front of what Append gives.
   std::string received;
   // SIZE= of MAIL, or 0.

@@ -12,9 +12,9 @@
 #include "services/clients/auth_client.h"
 #include "services/clients/relay_client.h"
 #include "services/clients/store_client.h"
+#include "services/identity/access.h"
 #include "services/net/gateway.h"
-#include "services/platform/access.h"
-#include "services/platform/rpc.h"
+#include "services/rpc/channel.h"
 
 namespace postern::gateway_smtp {
 namespace {
@@ -26,19 +26,19 @@ using config::v1::GatewaySmtp;
 class Upstream {
  public:
   absl::Status Connect(const GatewaySmtp& config) {
-    absl::Status status = Open(config, config.relay_svc(), platform::identity::kRelaySvc);
+    absl::Status status = Open(config, config.relay_svc(), identity::kRelaySvc);
     if (!status.ok()) return status;
     const std::shared_ptr<grpc::Channel> relay = channels_.back().second;
     policy_ = clients::MakePolicyClient(relay);
     if (config.role() == GatewaySmtp::mx) {
-      status = Open(config, config.store_svc(), platform::identity::kStoreSvc);
+      status = Open(config, config.store_svc(), identity::kStoreSvc);
       if (!status.ok()) return status;
       delivery_ =
           clients::MakeDeliveryClient(channels_.back().second, clients::SmallBodies::kOpenCall);
       return absl::OkStatus();
     }
     submission_ = clients::MakeSubmissionClient(relay);
-    status = Open(config, config.auth_svc(), platform::identity::kAuthSvc);
+    status = Open(config, config.auth_svc(), identity::kAuthSvc);
     if (!status.ok()) return status;
     authentication_ = clients::MakeAuthenticationClient(channels_.back().second);
     return absl::OkStatus();
@@ -74,7 +74,7 @@ class Upstream {
  private:
   absl::Status Open(const GatewaySmtp& config, const config::v1::RpcTarget& target,
                     absl::string_view identity) {
-    auto channel = platform::ConnectTo(target, config.process().mtls(), identity);
+    auto channel = rpc::ConnectTo(target, config.process().mtls(), identity);
     if (!channel.ok()) return channel.status();
     channels_.emplace_back(std::string(identity), *std::move(channel));
     return absl::OkStatus();
@@ -88,7 +88,7 @@ class Upstream {
   std::vector<std::unique_ptr<SessionSetup>> setups_;
 };
 
-class SmtpGateway : public platform::RunningService {
+class SmtpGateway : public process::RunningService {
  public:
   absl::Status Start(const GatewaySmtp& config) {
     Metrics();  // A rate misses what made its counter appear.
@@ -123,11 +123,11 @@ class SmtpGateway : public platform::RunningService {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<platform::RunningService>> MakeService(const GatewaySmtp& config) {
+absl::StatusOr<std::unique_ptr<process::RunningService>> MakeService(const GatewaySmtp& config) {
   auto service = std::make_unique<SmtpGateway>();
   const absl::Status status = service->Start(config);
   if (!status.ok()) return status;
-  return std::unique_ptr<platform::RunningService>(std::move(service));
+  return std::unique_ptr<process::RunningService>(std::move(service));
 }
 
 }  // namespace postern::gateway_smtp

@@ -14,12 +14,12 @@
 #include "gateway-smtp/received.h"
 #include "gateway-smtp/replies.h"
 #include "gateway-smtp/session_metrics.h"
-#include "services/net/await.h"
+#include "services/async/await.h"
+#include "services/crypto/random_octets.h"
 #include "services/net/connection.h"
 #include "services/net/sasl_login.h"
-#include "services/platform/call_context.h"
-#include "services/platform/log.h"
-#include "services/platform/random_octets.h"
+#include "services/rpc/call_context.h"
+#include "services/telemetry/log.h"
 
 namespace postern::gateway_smtp {
 namespace {
@@ -28,24 +28,24 @@ namespace action = smtp::action;
 namespace event = smtp::event;
 namespace asio = boost::asio;
 using auth::v1::AuthenticateResponse;
-using platform::Log;
-using platform::LogEnabled;
-using platform::LogLevel;
 using std::chrono::steady_clock;
+using telemetry::Log;
+using telemetry::LogEnabled;
+using telemetry::LogLevel;
 
 constexpr size_t kDeliveryIdOctets = 16;
 // RFC 5321 4.5.3.2 has minutes for a handshake's worth of octets; nobody needs them.
 constexpr std::chrono::seconds kHandshakeTimeout(30);
 // A token that ends sooner may not last until the end of DATA.
 constexpr absl::Duration kTokenReserve = absl::Seconds(30);
-// The envelope's share of a request (platform::kMaxRpcMessageOctets), the body's being 256 KiB.
+// The envelope's share of a request (rpc::kMaxRpcMessageOctets), the body's being 256 KiB.
 constexpr size_t kMaxEnvelopeOctets = 512 << 10;
 // Besides its strings, what a recipient takes in a request.
 constexpr size_t kRecipientOverhead = 16;
 
 // From MAIL to the reply to DATA.
 struct Transaction {
-  platform::TraceContext trace = platform::TraceContext::New();
+  rpc::TraceContext trace = rpc::TraceContext::New();
   // mx: RCPT's answers, as Deliver wants them.
   store::v1::DeliveryHeader delivery;
   // The mailboxes in it, and since when they are known.
@@ -83,7 +83,7 @@ class Session {
   net::Deadline NextDeadline(std::chrono::seconds wait) const {
     return std::min(steady_clock::now() + wait, context_.session_deadline);
   }
-  platform::CallContext Call(const platform::TraceContext& trace) const {
+  rpc::CallContext Call(const rpc::TraceContext& trace) const {
     return {trace, absl::Now() + absl::FromChrono(setup_.question_timeout)};
   }
 
@@ -241,8 +241,7 @@ asio::awaitable<smtp::Event> Session::Answer(smtp::Action* action) {
     co_return co_await CheckConnection();
   if (std::holds_alternative<action::CheckSender>(*action)) co_return co_await CheckSender();
   if (auto* start = std::get_if<action::AuthStart>(action)) {
-    co_return LoggedIn(co_await sasl_.Start(platform::TraceContext::New(),
-                                            std::move(start->mechanism),
+    co_return LoggedIn(co_await sasl_.Start(rpc::TraceContext::New(), std::move(start->mechanism),
                                             std::move(start->initial_response)));
   }
   if (auto* respond = std::get_if<action::AuthRespond>(action)) {
@@ -256,12 +255,12 @@ asio::awaitable<smtp::Event> Session::Answer(smtp::Action* action) {
 asio::awaitable<smtp::Event> Session::CheckConnection() {
   relay::v1::CheckConnectionRequest request;
   request.set_client_address(connection_.peer_address());
-  const platform::CallContext call = Call(platform::TraceContext::New());
-  const auto ask = [&](clients::Done<relay::v1::CheckConnectionResponse> done) {
+  const rpc::CallContext call = Call(rpc::TraceContext::New());
+  const auto ask = [&](async::Done<relay::v1::CheckConnectionResponse> done) {
     setup_.policy->CheckConnection(call, std::move(request), std::move(done));
   };
   const auto response =
-      co_await net::Await<absl::StatusOr<relay::v1::CheckConnectionResponse>>(ask);
+      co_await async::Await<absl::StatusOr<relay::v1::CheckConnectionResponse>>(ask);
   if (!response.ok()) {
     Log(LogLevel::kWarning, "connection not checked",
         {{"session", context_.session_id},
@@ -285,11 +284,11 @@ asio::awaitable<smtp::Event> Session::CheckSender() {
   request.set_token(login_->token);
   request.set_session_nonce(sasl_.session_nonce());
   request.set_sender(engine_.envelope().sender);
-  const platform::CallContext call = Call(transaction_->trace);
-  const auto ask = [&](clients::Done<relay::v1::CheckSenderResponse> done) {
+  const rpc::CallContext call = Call(transaction_->trace);
+  const auto ask = [&](async::Done<relay::v1::CheckSenderResponse> done) {
     setup_.policy->CheckSender(call, std::move(request), std::move(done));
   };
-  const auto response = co_await net::Await<absl::StatusOr<relay::v1::CheckSenderResponse>>(ask);
+  const auto response = co_await async::Await<absl::StatusOr<relay::v1::CheckSenderResponse>>(ask);
   if (!response.ok()) {
     Log(LogLevel::kWarning, "sender not checked",
         {{"session", context_.session_id},
@@ -318,11 +317,11 @@ asio::awaitable<absl::StatusOr<relay::v1::CheckRecipientResponse>> Session::AskF
     request.set_token(login_->token);
     request.set_session_nonce(sasl_.session_nonce());
   }
-  const platform::CallContext call = Call(transaction_->trace);
-  const auto ask = [&](clients::Done<relay::v1::CheckRecipientResponse> done) {
+  const rpc::CallContext call = Call(transaction_->trace);
+  const auto ask = [&](async::Done<relay::v1::CheckRecipientResponse> done) {
     setup_.policy->CheckRecipient(call, std::move(request), std::move(done));
   };
-  auto response = co_await net::Await<absl::StatusOr<relay::v1::CheckRecipientResponse>>(ask);
+  auto response = co_await async::Await<absl::StatusOr<relay::v1::CheckRecipientResponse>>(ask);
   if (!response.ok()) {
     Log(LogLevel::kWarning, "recipient not checked",
         {{"session", context_.session_id},
@@ -432,7 +431,7 @@ void Session::LogAuthentication(const char* what, absl::string_view detail) cons
 
 void Session::BeginMessage() {
   const smtp::Envelope& envelope = engine_.envelope();
-  transaction_->delivery_id = platform::RandomOctets(kDeliveryIdOctets);
+  transaction_->delivery_id = crypto::RandomOctets(kDeliveryIdOctets);
   const std::string id = absl::BytesToHexString(transaction_->delivery_id);
   const std::string client = connection_.peer_address();
   const std::string tls = connection_.tls_description();

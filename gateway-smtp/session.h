@@ -10,7 +10,7 @@
 #include "services/clients/relay_client.h"
 #include "services/clients/store_client.h"
 #include "services/net/gateway.h"
-#include "services/platform/clock.h"
+#include "services/process/clock.h"
 #include "services/protocol/smtp/server_session.h"
 
 namespace postern::gateway_smtp {
@@ -27,7 +27,7 @@ struct SessionSetup {
   clients::AuthenticationClient* authentication = nullptr;
   clients::SubmissionClient* submission = nullptr;
 
-  platform::Clock clock = platform::SystemClock();
+  process::Clock clock = process::SystemClock();
   // How long a service may take to answer before the client is told 4xx: longer than a restart of
   // it, shorter than what would pile up sessions while it is away.
   std::chrono::seconds question_timeout{10};

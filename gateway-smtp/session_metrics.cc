@@ -3,15 +3,15 @@
 namespace postern::gateway_smtp {
 namespace {
 
-using platform::GetCounter;
-using platform::GetLatencyHistogram;
+using telemetry::GetCounter;
+using telemetry::GetLatencyHistogram;
 
-platform::Counter& Messages(const char* reply) {
+telemetry::Counter& Messages(const char* reply) {
   return GetCounter("postern_smtp_messages_total", "Messages, by the class of the reply to DATA.",
                     {{"reply", reply}});
 }
 
-platform::Counter& Authentications(const char* outcome) {
+telemetry::Counter& Authentications(const char* outcome) {
   return GetCounter("postern_smtp_authentications_total", "AUTH exchanges, by outcome.",
                     {{"outcome", outcome}});
 }

@@ -16,12 +16,12 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
-#include "services/clients/fake_auth_client.h"
-#include "services/clients/fake_relay_client.h"
-#include "services/clients/fake_store_client.h"
+#include "services/clients/testing/fake_auth_client.h"
+#include "services/clients/testing/fake_relay_client.h"
+#include "services/clients/testing/fake_store_client.h"
+#include "services/identity/test_pki.h"
 #include "services/net/gateway.h"
 #include "services/net/test_client.h"
-#include "services/platform/test_pki.h"
 
 namespace postern::gateway_smtp {
 namespace {
@@ -41,21 +41,21 @@ class HeldDeliveryClient : public clients::DeliveryClient {
  public:
   using Response = store::v1::DeliverResponse;
 
-  void Deliver(const platform::CallContext& call, store::v1::DeliverRequest request,
-               clients::Done<Response> done) override {
+  void Deliver(const rpc::CallContext& call, store::v1::DeliverRequest request,
+               async::Done<Response> done) override {
     (void)call;
     request_ = std::move(request);
     asked_.set_value(std::move(done));
   }
-  std::unique_ptr<clients::BodyStream<Response>> DeliverStream(const platform::CallContext&,
+  std::unique_ptr<clients::BodyStream<Response>> DeliverStream(const rpc::CallContext&,
                                                                store::v1::DeliveryHeader) override {
     return std::make_unique<Stuck>();
   }
-  void CheckQuota(const platform::CallContext&, store::v1::CheckQuotaRequest,
-                  clients::Done<store::v1::CheckQuotaResponse>) override {}
+  void CheckQuota(const rpc::CallContext&, store::v1::CheckQuotaRequest,
+                  async::Done<store::v1::CheckQuotaResponse>) override {}
 
   // Waits until Deliver is asked.
-  clients::Done<Response> Asked() { return asked_.get_future().get(); }
+  async::Done<Response> Asked() { return asked_.get_future().get(); }
 
  private:
   class Stuck : public clients::BodyStream<Response> {
@@ -63,22 +63,22 @@ class HeldDeliveryClient : public clients::DeliveryClient {
     ~Stuck() override {
       if (done_) done_(absl::CancelledError("destroyed"));
     }
-    void Write(std::string, clients::DoneStatus done) override { done_ = std::move(done); }
-    void Finish(clients::Done<Response>) override {}
+    void Write(std::string, async::DoneStatus done) override { done_ = std::move(done); }
+    void Finish(async::Done<Response>) override {}
 
    private:
-    clients::DoneStatus done_;
+    async::DoneStatus done_;
   };
 
   store::v1::DeliverRequest request_;
-  std::promise<clients::Done<Response>> asked_;
+  std::promise<async::Done<Response>> asked_;
 };
 
 // A store that takes everything and keeps nothing.
 class OpenDeliveryClient : public HeldDeliveryClient {
  public:
-  void Deliver(const platform::CallContext&, store::v1::DeliverRequest,
-               clients::Done<Response> done) override {
+  void Deliver(const rpc::CallContext&, store::v1::DeliverRequest,
+               async::Done<Response> done) override {
     done(Response());
   }
 };
@@ -194,7 +194,7 @@ class SessionTest : public testing::Test {
     return Says(client, "DATA\r\n", "354");
   }
 
-  platform::TestPki pki_;
+  identity::TestPki pki_;
   google::protobuf::RepeatedPtrField<config::v1::SecurityDomain> domains_;
   config::v1::Listener listener_;
   SessionSetup setup_;
@@ -558,7 +558,7 @@ TEST_F(SessionTest, DrainLetsDataAndItsCommitFinish) {
     drained.set_value();
   });
   client->Send("second half\r\n.\r\n");
-  clients::Done<store::v1::DeliverResponse> done = held.Asked();
+  async::Done<store::v1::DeliverResponse> done = held.Asked();
   EXPECT_EQ(drained.get_future().wait_for(std::chrono::seconds(0)), std::future_status::timeout);
   done(store::v1::DeliverResponse());
   EXPECT_TRUE(Says(*client, "", "250 2.0.0"));

@@ -24,9 +24,10 @@
 #include "relay-svc/sqlite/sqlite_spool.h"
 #include "services/clients/auth_client.h"
 #include "services/clients/store_client.h"
-#include "services/platform/access.h"
-#include "services/platform/rpc.h"
-#include "services/platform/token.h"
+#include "services/identity/access.h"
+#include "services/identity/token.h"
+#include "services/rpc/channel.h"
+#include "services/rpc/server.h"
 
 namespace postern::relay {
 namespace {
@@ -59,10 +60,10 @@ QueueRunnerOptions RunnerOptions(const config::v1::Delivery& delivery) {
   return options;
 }
 
-class RelayService : public platform::RunningService {
+class RelayService : public process::RunningService {
  public:
   // In the order in which they depend on each other; destroyed in the opposite one.
-  std::unique_ptr<platform::TokenVerifier> verifier;
+  std::unique_ptr<identity::TokenVerifier> verifier;
   std::unique_ptr<clients::DirectoryClient> directory;
   std::unique_ptr<clients::DeliveryClient> store;
   std::unique_ptr<Resolver> resolver;
@@ -76,7 +77,7 @@ class RelayService : public platform::RunningService {
   std::unique_ptr<PolicyServiceAdapter> policy_rpc;
   std::unique_ptr<SubmissionServiceAdapter> submission_rpc;
   std::unique_ptr<QueueAdminServiceAdapter> queue_admin_rpc;
-  std::unique_ptr<platform::RpcServer> server;
+  std::unique_ptr<rpc::RpcServer> server;
 
   absl::Status Ready() override {
     struct Answer {
@@ -125,24 +126,24 @@ absl::Status CheckConfig(const config::v1::RelaySvc& config) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<platform::RunningService>> MakeService(
+absl::StatusOr<std::unique_ptr<process::RunningService>> MakeService(
     const config::v1::RelaySvc& config) {
   // OpenSSL writes on the descriptor itself; a host that went away is an error there, not a signal.
   std::signal(SIGPIPE, SIG_IGN);
   const config::v1::MutualTls& tls = config.process().mtls();
   auto service = std::make_unique<RelayService>();
 
-  absl::StatusOr<std::unique_ptr<platform::TokenVerifier>> verifier =
-      platform::TokenVerifier::Open(config.token_verification_keys_file());
+  absl::StatusOr<std::unique_ptr<identity::TokenVerifier>> verifier =
+      identity::TokenVerifier::Open(config.token_verification_keys_file());
   if (!verifier.ok()) return verifier.status();
   service->verifier = *std::move(verifier);
 
   absl::StatusOr<std::shared_ptr<grpc::Channel>> auth =
-      platform::ConnectTo(config.auth_svc(), tls, platform::identity::kAuthSvc);
+      rpc::ConnectTo(config.auth_svc(), tls, identity::kAuthSvc);
   if (!auth.ok()) return auth.status();
   service->directory = clients::MakeDirectoryClient(*std::move(auth));
   absl::StatusOr<std::shared_ptr<grpc::Channel>> store =
-      platform::ConnectTo(config.store_svc(), tls, platform::identity::kStoreSvc);
+      rpc::ConnectTo(config.store_svc(), tls, identity::kStoreSvc);
   if (!store.ok()) return store.status();
   service->store = clients::MakeDeliveryClient(*std::move(store), clients::SmallBodies::kCallEach);
 
@@ -181,8 +182,8 @@ absl::StatusOr<std::unique_ptr<platform::RunningService>> MakeService(
   service->submission_rpc =
       std::make_unique<SubmissionServiceAdapter>(&service->submission, &service->pool);
   service->queue_admin_rpc = std::make_unique<QueueAdminServiceAdapter>(
-      service->spool.get(), service->runner.get(), platform::SystemClock());
-  absl::StatusOr<std::unique_ptr<platform::RpcServer>> server = platform::RpcServer::Start(
+      service->spool.get(), service->runner.get(), process::SystemClock());
+  absl::StatusOr<std::unique_ptr<rpc::RpcServer>> server = rpc::RpcServer::Start(
       config.rpc(), tls,
       {service->policy_rpc.get(), service->submission_rpc.get(), service->queue_admin_rpc.get()});
   if (!server.ok()) return server.status();

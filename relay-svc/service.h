@@ -7,14 +7,14 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "proto/postern/config/v1/relay_svc.pb.h"
-#include "services/platform/service_main.h"
+#include "services/process/service_main.h"
 
 namespace postern::relay {
 
 // What the rules of a field can't judge. INVALID_ARGUMENT names the setting.
 absl::Status CheckConfig(const config::v1::RelaySvc& config);
 
-absl::StatusOr<std::unique_ptr<platform::RunningService>> MakeService(
+absl::StatusOr<std::unique_ptr<process::RunningService>> MakeService(
     const config::v1::RelaySvc& config);
 
 }  // namespace postern::relay

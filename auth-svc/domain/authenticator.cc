@@ -42,7 +42,7 @@ struct Authenticator::Attempt {
 absl::StatusOr<std::unique_ptr<Authenticator>> Authenticator::Create(Directory& directory,
                                                                      PasswordHasher& hasher,
                                                                      LoginMemory& memory,
-                                                                     platform::WorkerPool& pool) {
+                                                                     process::WorkerPool& pool) {
   // A password that nobody knows.
   std::string random(32, '\0');
   randombytes_buf(random.data(), random.size());
@@ -53,7 +53,7 @@ absl::StatusOr<std::unique_ptr<Authenticator>> Authenticator::Create(Directory& 
 }
 
 Authenticator::Authenticator(Directory& directory, PasswordHasher& hasher, LoginMemory& memory,
-                             platform::WorkerPool& pool, std::string stand_in_hash)
+                             process::WorkerPool& pool, std::string stand_in_hash)
     : directory_(directory),
       hasher_(hasher),
       memory_(memory),

@@ -11,7 +11,7 @@
 #include "auth-svc/domain/directory.h"
 #include "auth-svc/domain/login_memory.h"
 #include "auth-svc/domain/password.h"
-#include "services/platform/worker_pool.h"
+#include "services/process/worker_pool.h"
 #include "services/protocol/sasl/sasl.h"
 
 namespace postern::auth {
@@ -45,7 +45,7 @@ class Authenticator {
   static absl::StatusOr<std::unique_ptr<Authenticator>> Create(Directory& directory,
                                                                PasswordHasher& hasher,
                                                                LoginMemory& memory,
-                                                               platform::WorkerPool& pool);
+                                                               process::WorkerPool& pool);
 
   // Calls `done` once, on this thread or on one of the pool's. The authentication identity is an
   // account's full address: no alias, no sub-address. Whatever is wrong with credentials costs one
@@ -56,14 +56,14 @@ class Authenticator {
   struct Attempt;
 
   Authenticator(Directory& directory, PasswordHasher& hasher, LoginMemory& memory,
-                platform::WorkerPool& pool, std::string stand_in_hash);
+                process::WorkerPool& pool, std::string stand_in_hash);
   LoginResult Verify(Attempt& attempt);
   absl::StatusOr<std::optional<Account>> Find(const Address& address);
 
   Directory& directory_;
   PasswordHasher& hasher_;
   LoginMemory& memory_;
-  platform::WorkerPool& pool_;
+  process::WorkerPool& pool_;
   const std::string stand_in_hash_;
 };
 

@@ -84,7 +84,7 @@ class AuthenticatorTest : public testing::Test {
   absl::Time now_ = absl::FromUnixSeconds(1'000'000);
   LoginMemory memory_{[this] { return now_; }, absl::Minutes(5), 100};
   std::unique_ptr<Authenticator> authenticator_;
-  platform::WorkerPool pool_{/*threads=*/1, /*max_waiting=*/1};
+  process::WorkerPool pool_{/*threads=*/1, /*max_waiting=*/1};
 };
 
 TEST_F(AuthenticatorTest, AcceptsAnAccountByItsFullAddress) {

@@ -17,7 +17,7 @@ void Absorb(crypto_generichash_state* state, absl::string_view part) {
 
 }  // namespace
 
-LoginMemory::LoginMemory(platform::Clock clock, absl::Duration lifetime, size_t max_accounts)
+LoginMemory::LoginMemory(process::Clock clock, absl::Duration lifetime, size_t max_accounts)
     : clock_(std::move(clock)), lifetime_(lifetime), max_accounts_(max_accounts) {
   randombytes_buf(key_.data(), key_.size());
 }

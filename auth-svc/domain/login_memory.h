@@ -13,7 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "services/platform/clock.h"
+#include "services/process/clock.h"
 
 namespace postern::auth {
 
@@ -24,7 +24,7 @@ namespace postern::auth {
 class LoginMemory {
  public:
   // `lifetime` zero: remembers nothing. When `max_accounts` are remembered, the oldest goes.
-  LoginMemory(platform::Clock clock, absl::Duration lifetime, size_t max_accounts);
+  LoginMemory(process::Clock clock, absl::Duration lifetime, size_t max_accounts);
   ~LoginMemory();
   LoginMemory(const LoginMemory&) = delete;
   LoginMemory& operator=(const LoginMemory&) = delete;
@@ -47,7 +47,7 @@ class LoginMemory {
   Digest Compute(absl::string_view account_id, int64_t version, absl::string_view password) const;
   void DropOld(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  const platform::Clock clock_;
+  const process::Clock clock_;
   const absl::Duration lifetime_;
   const size_t max_accounts_;
   std::array<unsigned char, 32> key_;

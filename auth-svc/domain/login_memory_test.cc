@@ -11,7 +11,7 @@ namespace {
 class LoginMemoryTest : public testing::Test {
  protected:
   absl::Time now_ = absl::FromUnixSeconds(1'000'000);
-  const platform::Clock clock_ = [this] { return now_; };
+  const process::Clock clock_ = [this] { return now_; };
   LoginMemory memory_{clock_, absl::Minutes(5), /*max_accounts=*/3};
 };
 

@@ -10,16 +10,16 @@
 
 #include "absl/synchronization/mutex.h"
 #include "auth-svc/domain/password.h"
-#include "services/platform/access.h"
-#include "services/platform/log.h"
-#include "services/platform/metrics.h"
-#include "services/platform/rpc.h"
+#include "services/identity/access.h"
 #include "services/protocol/sasl/sasl.h"
+#include "services/rpc/context.h"
+#include "services/telemetry/log.h"
+#include "services/telemetry/metrics.h"
 
 namespace postern::auth {
 namespace {
 
-using platform::LogLevel;
+using telemetry::LogLevel;
 using v1::AuthenticateRequest;
 using v1::AuthenticateResponse;
 
@@ -36,8 +36,8 @@ constexpr size_t kMaxClientOctets = 64;
 
 // What a gateway may ask a token for.
 v1::Purpose PurposeOf(absl::string_view gateway) {
-  if (gateway == platform::identity::kGatewayPop3) return v1::PURPOSE_MAILDROP;
-  if (gateway == platform::identity::kGatewaySmtpSubmission) return v1::PURPOSE_SUBMISSION;
+  if (gateway == identity::kGatewayPop3) return v1::PURPOSE_MAILDROP;
+  if (gateway == identity::kGatewaySmtpSubmission) return v1::PURPOSE_SUBMISSION;
   return v1::PURPOSE_UNSPECIFIED;
 }
 
@@ -56,9 +56,9 @@ absl::string_view Name(AuthenticateResponse::Reason reason) {
   }
 }
 
-platform::Counter& Logins(absl::string_view outcome) {
-  return platform::GetCounter("postern_auth_logins_total", "SASL exchanges by how they ended.",
-                              {{"outcome", std::string(outcome)}});
+telemetry::Counter& Logins(absl::string_view outcome) {
+  return telemetry::GetCounter("postern_auth_logins_total", "SASL exchanges by how they ended.",
+                               {{"outcome", std::string(outcome)}});
 }
 
 }  // namespace
@@ -74,8 +74,8 @@ class AuthenticationService::Exchange final
 
   void Begin() {
     self_ = shared_from_this();
-    gateway_ = platform::CallerIdentity(*context_);
-    trace_ = platform::ReadCallContext(*context_).trace.trace_id;
+    gateway_ = rpc::CallerIdentity(*context_);
+    trace_ = rpc::ReadCallContext(*context_).trace.trace_id;
     if (service_.exchanges_.fetch_add(1) >= kMaxExchanges) {
       Finish(grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "too many exchanges"));
       return;
@@ -220,13 +220,13 @@ class AuthenticationService::Exchange final
     claims.set_issued_at(absl::ToUnixSeconds(now));
     claims.set_expires_at(absl::ToUnixSeconds(now + service_.token_lifetime_));
     Logins(result.remembered ? "remembered" : "accepted").Add();
-    platform::Log(LogLevel::kInfo, "login accepted",
-                  {{"account", claims.address()},
-                   {"client", client_},
-                   {"gateway", gateway_},
-                   {"mechanism", mechanism_name_},
-                   {"remembered", result.remembered},
-                   {"trace", trace_}});
+    telemetry::Log(LogLevel::kInfo, "login accepted",
+                   {{"account", claims.address()},
+                    {"client", client_},
+                    {"gateway", gateway_},
+                    {"mechanism", mechanism_name_},
+                    {"remembered", result.remembered},
+                    {"trace", trace_}});
     response_.Clear();
     AuthenticateResponse::Success& success = *response_.mutable_success();
     success.set_token(service_.signer_.Sign(claims));
@@ -243,14 +243,14 @@ class AuthenticationService::Exchange final
                                     ? account->address.ToString()
                                     : std::string();
     Logins(Name(reason)).Add();
-    platform::Log(LogLevel::kInfo, "login refused",
-                  {{"reason", Name(reason)},
-                   {"detail", detail},
-                   {"account", address},
-                   {"client", client_},
-                   {"gateway", gateway_},
-                   {"mechanism", mechanism_name_},
-                   {"trace", trace_}});
+    telemetry::Log(LogLevel::kInfo, "login refused",
+                   {{"reason", Name(reason)},
+                    {"detail", detail},
+                    {"account", address},
+                    {"client", client_},
+                    {"gateway", gateway_},
+                    {"mechanism", mechanism_name_},
+                    {"trace", trace_}});
     response_.Clear();
     response_.mutable_failure()->set_reason(reason);
     StartWriteAndFinish(&response_, grpc::WriteOptions(), grpc::Status::OK);
@@ -259,8 +259,9 @@ class AuthenticationService::Exchange final
   // The gateway, not its client, is at fault.
   void Refuse(grpc::StatusCode code, const char* why) {
     Logins("refused").Add();
-    platform::Log(LogLevel::kWarning, "exchange refused",
-                  {{"reason", why}, {"client", client_}, {"gateway", gateway_}, {"trace", trace_}});
+    telemetry::Log(
+        LogLevel::kWarning, "exchange refused",
+        {{"reason", why}, {"client", client_}, {"gateway", gateway_}, {"trace", trace_}});
     Finish(grpc::Status(code, why));
   }
 
@@ -284,8 +285,8 @@ class AuthenticationService::Exchange final
 };
 
 AuthenticationService::AuthenticationService(Authenticator& authenticator,
-                                             const platform::TokenSigner& signer,
-                                             platform::Clock clock, absl::Duration token_lifetime)
+                                             const identity::TokenSigner& signer,
+                                             process::Clock clock, absl::Duration token_lifetime)
     : authenticator_(authenticator),
       signer_(signer),
       clock_(std::move(clock)),

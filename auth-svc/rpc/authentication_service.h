@@ -7,16 +7,16 @@
 #include "absl/time/time.h"
 #include "auth-svc/domain/authenticator.h"
 #include "proto/postern/auth/v1/authentication.grpc.pb.h"
-#include "services/platform/clock.h"
-#include "services/platform/token.h"
+#include "services/identity/token.h"
+#include "services/process/clock.h"
 
 namespace postern::auth {
 
 // Thread-safe. The authenticator and the signer must outlive it.
 class AuthenticationService final : public v1::AuthenticationService::CallbackService {
  public:
-  AuthenticationService(Authenticator& authenticator, const platform::TokenSigner& signer,
-                        platform::Clock clock, absl::Duration token_lifetime);
+  AuthenticationService(Authenticator& authenticator, const identity::TokenSigner& signer,
+                        process::Clock clock, absl::Duration token_lifetime);
 
   grpc::ServerBidiReactor<v1::AuthenticateRequest, v1::AuthenticateResponse>* Authenticate(
       grpc::CallbackServerContext* context) override;
@@ -25,8 +25,8 @@ class AuthenticationService final : public v1::AuthenticationService::CallbackSe
   class Exchange;
 
   Authenticator& authenticator_;
-  const platform::TokenSigner& signer_;
-  const platform::Clock clock_;
+  const identity::TokenSigner& signer_;
+  const process::Clock clock_;
   const absl::Duration token_lifetime_;
   std::atomic<int> exchanges_{0};
 };

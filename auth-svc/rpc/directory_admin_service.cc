@@ -6,13 +6,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "auth-svc/rpc/paging.h"
-#include "services/platform/log.h"
-#include "services/platform/rpc.h"
+#include "services/rpc/context.h"
+#include "services/telemetry/log.h"
 
 namespace postern::auth {
 namespace {
 
-using platform::LogLevel;
+using telemetry::LogLevel;
 
 // directory_admin.proto: "at most 64 characters"; "within an hour".
 constexpr size_t kMaxRequestIdOctets = 64;
@@ -61,14 +61,13 @@ std::string CutToPage(std::vector<T>& items, size_t size) {
 
 }  // namespace
 
-grpc::ServerUnaryReactor* DirectoryAdminService::Run(platform::WorkerPool& pool,
+grpc::ServerUnaryReactor* DirectoryAdminService::Run(process::WorkerPool& pool,
                                                      grpc::CallbackServerContext* context,
                                                      absl::AnyInvocable<absl::Status()> body) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  if (!pool.Submit([reactor, body = std::move(body)]() mutable {
-        reactor->Finish(platform::ToGrpc(body()));
-      })) {
-    reactor->Finish(platform::ToGrpc(absl::UnavailableError("auth-svc is busy: try again")));
+  if (!pool.Submit(
+          [reactor, body = std::move(body)]() mutable { reactor->Finish(rpc::ToGrpc(body())); })) {
+    reactor->Finish(rpc::ToGrpc(absl::UnavailableError("auth-svc is busy: try again")));
   }
   return reactor;
 }
@@ -105,14 +104,14 @@ absl::Status DirectoryAdminService::Apply(grpc::CallbackServerContext* context,
         AnsweredRequest{change.request_id, fingerprint, change.response->SerializeAsString(), now},
         now - kRequestIdLifetime, kMaxRequestsKept);
   });
-  platform::Log(status.ok() ? LogLevel::kInfo : LogLevel::kWarning,
-                status.ok() ? "directory changed" : "directory change refused",
-                {{"method", change.method},
-                 {"subject", change.subject},
-                 {"repeated", repeated},
-                 {"status", status.ToString()},
-                 {"caller", platform::CallerIdentity(*context)},
-                 {"trace", platform::ReadCallContext(*context).trace.trace_id}});
+  telemetry::Log(status.ok() ? LogLevel::kInfo : LogLevel::kWarning,
+                 status.ok() ? "directory changed" : "directory change refused",
+                 {{"method", change.method},
+                  {"subject", change.subject},
+                  {"repeated", repeated},
+                  {"status", status.ToString()},
+                  {"caller", rpc::CallerIdentity(*context)},
+                  {"trace", rpc::ReadCallContext(*context).trace.trace_id}});
   return status;
 }
 

@@ -13,8 +13,8 @@
 #include "auth-svc/domain/password.h"
 #include "auth-svc/domain/upkeep.h"
 #include "proto/postern/auth/v1/directory_admin.grpc.pb.h"
-#include "services/platform/clock.h"
-#include "services/platform/worker_pool.h"
+#include "services/process/clock.h"
+#include "services/process/worker_pool.h"
 
 namespace postern::auth {
 
@@ -24,8 +24,8 @@ namespace postern::auth {
 class DirectoryAdminService final : public v1::DirectoryAdminService::CallbackService {
  public:
   DirectoryAdminService(Directory& directory, Upkeep upkeep, PasswordHasher& hasher,
-                        platform::WorkerPool& admin_pool, platform::WorkerPool& hashing_pool,
-                        platform::Clock clock)
+                        process::WorkerPool& admin_pool, process::WorkerPool& hashing_pool,
+                        process::Clock clock)
       : directory_(directory),
         upkeep_(std::move(upkeep)),
         hasher_(hasher),
@@ -83,7 +83,7 @@ class DirectoryAdminService final : public v1::DirectoryAdminService::CallbackSe
   };
 
   // Finishes the call with what `body` returns, on `pool`.
-  grpc::ServerUnaryReactor* Run(platform::WorkerPool& pool, grpc::CallbackServerContext* context,
+  grpc::ServerUnaryReactor* Run(process::WorkerPool& pool, grpc::CallbackServerContext* context,
                                 absl::AnyInvocable<absl::Status()> body);
   // Runs `body` in a transaction, once for each request_id within an hour: a repetition gets the
   // first answer.
@@ -102,9 +102,9 @@ class DirectoryAdminService final : public v1::DirectoryAdminService::CallbackSe
   Directory& directory_;
   const Upkeep upkeep_;
   PasswordHasher& hasher_;
-  platform::WorkerPool& admin_pool_;
-  platform::WorkerPool& hashing_pool_;
-  const platform::Clock clock_;
+  process::WorkerPool& admin_pool_;
+  process::WorkerPool& hashing_pool_;
+  const process::Clock clock_;
 };
 
 }  // namespace postern::auth

@@ -5,8 +5,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "auth-svc/rpc/paging.h"
-#include "services/platform/log.h"
-#include "services/platform/rpc.h"
+#include "services/rpc/context.h"
+#include "services/telemetry/log.h"
 
 namespace postern::auth {
 namespace {
@@ -31,14 +31,14 @@ v1::ResolveRecipientResponse::Outcome ToProto(Resolution::Outcome outcome) {
 grpc::ServerUnaryReactor* Finish(grpc::CallbackServerContext* context, absl::string_view method,
                                  const absl::Status& status) {
   if (!status.ok()) {
-    platform::Log(platform::LogLevel::kWarning, "directory call failed",
-                  {{"method", method},
-                   {"status", status.ToString()},
-                   {"caller", platform::CallerIdentity(*context)},
-                   {"trace", platform::ReadCallContext(*context).trace.trace_id}});
+    telemetry::Log(telemetry::LogLevel::kWarning, "directory call failed",
+                   {{"method", method},
+                    {"status", status.ToString()},
+                    {"caller", rpc::CallerIdentity(*context)},
+                    {"trace", rpc::ReadCallContext(*context).trace.trace_id}});
   }
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(platform::ToGrpc(status));
+  reactor->Finish(rpc::ToGrpc(status));
   return reactor;
 }
 

@@ -11,7 +11,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "auth-svc/domain/directory.h"
-#include "services/storage/sqlite.h"
+#include "services/storage/sqlite/sqlite.h"
 
 namespace postern::auth {
 

@@ -13,7 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "auth-svc/domain/directory.h"
-#include "services/storage/sqlite.h"
+#include "services/storage/sqlite/sqlite.h"
 
 namespace postern::auth {
 

@@ -92,7 +92,7 @@ class UnboundResolver : public Resolver {
     close(wake_);
   }
 
-  void LookUpMx(std::string domain, clients::Done<std::vector<MxRecord>> done) override {
+  void LookUpMx(std::string domain, async::Done<std::vector<MxRecord>> done) override {
     Start(domain, kTypeMx, [done = std::move(done)](int error, const ub_result* result) mutable {
       if (absl::Status status = Judge(error, result); !status.ok()) {
         done(std::move(status));
@@ -114,12 +114,12 @@ class UnboundResolver : public Resolver {
     });
   }
 
-  void LookUpAddresses(std::string host, clients::Done<Addresses> done) override {
+  void LookUpAddresses(std::string host, async::Done<Addresses> done) override {
     struct Both {
       Addresses v6, v4;
       absl::Status status6, status4;
       std::atomic<int> missing = 2;
-      clients::Done<Addresses> done;
+      async::Done<Addresses> done;
     };
     auto both = std::make_shared<Both>();
     both->done = std::move(done);

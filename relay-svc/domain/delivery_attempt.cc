@@ -9,9 +9,9 @@
 #include "absl/strings/str_cat.h"
 #include "relay-svc/domain/destination.h"
 #include "relay-svc/domain/dsn.h"
-#include "relay-svc/domain/gather.h"
 #include "relay-svc/domain/header_section.h"
 #include "relay-svc/domain/random_id.h"
+#include "services/async/gather.h"
 #include "services/protocol/mail/address.h"
 
 namespace postern::relay {
@@ -26,14 +26,14 @@ constexpr absl::Duration kResolveTime = absl::Seconds(30);
 constexpr size_t kResolvesAtOnce = 16;
 constexpr size_t kMaxResultOctets = 500;
 
-platform::CallContext NewCall() {
-  return {.trace = platform::TraceContext::New(), .deadline = absl::Now() + kResolveTime};
+rpc::CallContext NewCall() {
+  return {.trace = rpc::TraceContext::New(), .deadline = absl::Now() + kResolveTime};
 }
 
 awaitable<std::vector<ResolvedOr>> Resolve(const std::vector<Job::Recipient>& recipients,
                                            size_t count, clients::DirectoryClient* directory) {
-  co_return co_await Gather<ResolveRecipientResponse>(
-      count, kResolvesAtOnce, [&](size_t i, clients::Done<ResolveRecipientResponse> done) {
+  co_return co_await async::Gather<ResolveRecipientResponse>(
+      count, kResolvesAtOnce, [&](size_t i, async::Done<ResolveRecipientResponse> done) {
         auth::v1::ResolveRecipientRequest request;
         request.set_address(recipients[i].address);
         directory->ResolveRecipient(NewCall(), std::move(request), std::move(done));

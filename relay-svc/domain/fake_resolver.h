@@ -24,7 +24,7 @@ class FakeResolver : public Resolver {
     all->push_back(boost::asio::ip::make_address(address));
   }
 
-  void LookUpMx(std::string domain, clients::Done<std::vector<MxRecord>> done) override {
+  void LookUpMx(std::string domain, async::Done<std::vector<MxRecord>> done) override {
     const auto found = mx.find(domain);
     if (found != mx.end()) {
       done(found->second);
@@ -34,7 +34,7 @@ class FakeResolver : public Resolver {
       done(absl::NotFoundError("no such name"));
     }
   }
-  void LookUpAddresses(std::string host, clients::Done<Addresses> done) override {
+  void LookUpAddresses(std::string host, async::Done<Addresses> done) override {
     const auto found = addresses.find(host);
     done(found != addresses.end() ? found->second : absl::NotFoundError("no such name"));
   }

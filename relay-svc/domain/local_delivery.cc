@@ -8,8 +8,8 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "openssl/sha.h"
-#include "relay-svc/domain/gather.h"
-#include "services/net/await.h"
+#include "services/async/await.h"
+#include "services/async/gather.h"
 
 namespace postern::relay {
 namespace {
@@ -24,8 +24,8 @@ constexpr size_t kCallsAtOnce = 16;
 // Bodies up to this size go to several recipients at a time; larger ones to one after the other.
 constexpr uint64_t kSmallBodyOctets = 64 << 10;
 
-platform::CallContext NewCall(absl::Duration time) {
-  return {.trace = platform::TraceContext::New(), .deadline = absl::Now() + time};
+rpc::CallContext NewCall(absl::Duration time) {
+  return {.trace = rpc::TraceContext::New(), .deadline = absl::Now() + time};
 }
 
 // The same with each mailbox where it stands first: whoever is reached in several ways gets one
@@ -83,13 +83,13 @@ awaitable<DeliverResponseOr> DeliverWhole(clients::DeliveryClient* store,
     absl::StatusOr<std::shared_ptr<const std::string>> piece = co_await reader.Next();
     if (!piece.ok()) co_return piece.status();
     if (*piece == nullptr) break;
-    absl::Status written = co_await net::Await<absl::Status>(
-        [&](clients::DoneStatus done) { stream->Write(**piece, std::move(done)); });
+    absl::Status written = co_await async::Await<absl::Status>(
+        [&](async::DoneStatus done) { stream->Write(**piece, std::move(done)); });
     // Finish has the reason.
     if (!written.ok()) break;
   }
-  co_return co_await net::Await<DeliverResponseOr>(
-      [&](clients::Done<store::v1::DeliverResponse> done) { stream->Finish(std::move(done)); });
+  co_return co_await async::Await<DeliverResponseOr>(
+      [&](async::Done<store::v1::DeliverResponse> done) { stream->Finish(std::move(done)); });
 }
 
 }  // namespace
@@ -126,9 +126,9 @@ awaitable<std::vector<DeliveryResult>> LocalDelivery::Deliver(
                    DeliveryResult::Temporary("4.3.0", "the spool can't be read"));
     co_return results;
   }
-  std::vector<DeliverResponseOr> responses = co_await Gather<store::v1::DeliverResponse>(
+  std::vector<DeliverResponseOr> responses = co_await async::Gather<store::v1::DeliverResponse>(
       recipients.size(), message.octets <= kSmallBodyOctets ? kCallsAtOnce : 1,
-      [&](size_t i, clients::Done<store::v1::DeliverResponse> done) {
+      [&](size_t i, async::Done<store::v1::DeliverResponse> done) {
         if (recipients[i].mailboxes.empty()) {
           done(store::v1::DeliverResponse());
           return;

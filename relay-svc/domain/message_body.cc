@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "services/net/await.h"
+#include "services/async/await.h"
 
 namespace postern::relay {
 
@@ -14,7 +14,7 @@ MessageBody::MessageBody(Spool* spool, const SpooledMessage& message)
 
 awaitable<PieceOr> MessageBody::Piece(int64_t index) {
   absl::StatusOr<std::string> piece =
-      co_await net::Await<absl::StatusOr<std::string>>([this, index](clients::Done<std::string> d) {
+      co_await async::Await<absl::StatusOr<std::string>>([this, index](async::Done<std::string> d) {
         spool_->ReadPiece(queue_id_, index, std::move(d));
       });
   if (!piece.ok()) {

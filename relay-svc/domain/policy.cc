@@ -7,8 +7,8 @@
 #include "absl/strings/match.h"
 #include "boost/asio/ip/address.hpp"
 #include "relay-svc/domain/destination.h"
-#include "services/net/await.h"
-#include "services/platform/access.h"
+#include "services/async/await.h"
+#include "services/identity/access.h"
 #include "services/protocol/mail/address.h"
 
 namespace postern::relay {
@@ -29,7 +29,7 @@ CheckRecipientResponse Refused(v1::Refusal refusal) {
 }  // namespace
 
 Policy::Policy(PolicyOptions options, clients::DirectoryClient* directory,
-               clients::DeliveryClient* store, const platform::TokenVerifier* verifier)
+               clients::DeliveryClient* store, const identity::TokenVerifier* verifier)
     : options_(std::move(options)), directory_(directory), store_(store), verifier_(verifier) {}
 
 CheckConnectionResponse Policy::CheckConnection(const v1::CheckConnectionRequest& request) const {
@@ -68,7 +68,7 @@ awaitable<absl::StatusOr<CheckSenderResponse>> Policy::CheckSender(
 
 awaitable<absl::StatusOr<CheckRecipientResponse>> Policy::CheckRecipient(
     Caller caller, const v1::CheckRecipientRequest& request) const {
-  const bool submission = caller.identity == platform::identity::kGatewaySmtpSubmission;
+  const bool submission = caller.identity == identity::kGatewaySmtpSubmission;
   if (submission || !request.token().empty()) {
     absl::StatusOr<token::v1::Claims> claims = VerifySubmitter(
         *verifier_, caller, request.token(), request.session_nonce(), options_.clock());
@@ -86,8 +86,8 @@ awaitable<absl::StatusOr<CheckRecipientResponse>> Policy::CheckRecipient(
   auth::v1::ResolveRecipientRequest resolve;
   resolve.set_address(request.recipient());
   absl::StatusOr<ResolveRecipientResponse> resolved =
-      co_await net::Await<absl::StatusOr<ResolveRecipientResponse>>(
-          [&](clients::Done<ResolveRecipientResponse> done) {
+      co_await async::Await<absl::StatusOr<ResolveRecipientResponse>>(
+          [&](async::Done<ResolveRecipientResponse> done) {
             directory_->ResolveRecipient(caller.call, std::move(resolve), std::move(done));
           });
   // A domain that the directory knows better than we do to be none.
@@ -112,8 +112,8 @@ awaitable<absl::StatusOr<CheckRecipientResponse>> Policy::CheckRecipient(
       quota.add_mailbox_ids(mailbox.mailbox_id());
     }
     absl::StatusOr<store::v1::CheckQuotaResponse> full =
-        co_await net::Await<absl::StatusOr<store::v1::CheckQuotaResponse>>(
-            [&](clients::Done<store::v1::CheckQuotaResponse> done) {
+        co_await async::Await<absl::StatusOr<store::v1::CheckQuotaResponse>>(
+            [&](async::Done<store::v1::CheckQuotaResponse> done) {
               store_->CheckQuota(caller.call, std::move(quota), std::move(done));
             });
     if (!full.ok()) co_return absl::UnavailableError("the mail store does not answer");

@@ -8,15 +8,15 @@
 #include "relay-svc/domain/submitter.h"
 #include "services/clients/auth_client.h"
 #include "services/clients/store_client.h"
-#include "services/platform/clock.h"
-#include "services/platform/token.h"
+#include "services/identity/token.h"
+#include "services/process/clock.h"
 
 namespace postern::relay {
 
 struct PolicyOptions {
   // How long gateways may remember an answer that accepts.
   int ttl_seconds = 5;
-  platform::Clock clock = platform::SystemClock();
+  process::Clock clock = process::SystemClock();
 };
 
 // Thread-safe. What it is given must outlive every call. UNAVAILABLE: a service that has to be
@@ -24,7 +24,7 @@ struct PolicyOptions {
 class Policy {
  public:
   Policy(PolicyOptions options, clients::DirectoryClient* directory, clients::DeliveryClient* store,
-         const platform::TokenVerifier* verifier);
+         const identity::TokenVerifier* verifier);
 
   // Accepts every client that has an address; a reputation would be asked here.
   relay::v1::CheckConnectionResponse CheckConnection(
@@ -46,7 +46,7 @@ class Policy {
   const PolicyOptions options_;
   clients::DirectoryClient* const directory_;
   clients::DeliveryClient* const store_;
-  const platform::TokenVerifier* const verifier_;
+  const identity::TokenVerifier* const verifier_;
 };
 
 }  // namespace postern::relay

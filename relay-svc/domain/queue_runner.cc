@@ -18,16 +18,16 @@
 #include "relay-svc/domain/delivery_attempt.h"
 #include "relay-svc/domain/due_window.h"
 #include "relay-svc/domain/message_body.h"
-#include "services/net/await.h"
-#include "services/platform/log.h"
-#include "services/platform/metrics.h"
+#include "services/async/await.h"
+#include "services/telemetry/log.h"
+#include "services/telemetry/metrics.h"
 
 namespace postern::relay {
 namespace {
 
 using boost::asio::awaitable;
-using platform::Log;
-using platform::LogLevel;
+using telemetry::Log;
+using telemetry::LogLevel;
 
 // Rows of one look for due work.
 constexpr int kPageRows = 1000;
@@ -52,27 +52,29 @@ const char* Name(DeliveryResult::Kind kind) {
 }
 
 struct Metrics {
-  platform::Counter& jobs = platform::GetCounter("postern_relay_attempts_total",
-                                                 "Attempts: one message, one destination.");
-  platform::Counter& delivered = Results(DeliveryResult::Kind::kDelivered);
-  platform::Counter& temporary = Results(DeliveryResult::Kind::kTemporary);
-  platform::Counter& permanent = Results(DeliveryResult::Kind::kPermanent);
-  platform::Counter& notices =
-      platform::GetCounter("postern_relay_notices_total", "Failure notices that were spooled.");
-  platform::Gauge& running = platform::GetGauge("postern_relay_attempts_running", "Attempts now.");
-  platform::Histogram& latency = platform::GetLatencyHistogram(
+  telemetry::Counter& jobs = telemetry::GetCounter("postern_relay_attempts_total",
+                                                   "Attempts: one message, one destination.");
+  telemetry::Counter& delivered = Results(DeliveryResult::Kind::kDelivered);
+  telemetry::Counter& temporary = Results(DeliveryResult::Kind::kTemporary);
+  telemetry::Counter& permanent = Results(DeliveryResult::Kind::kPermanent);
+  telemetry::Counter& notices =
+      telemetry::GetCounter("postern_relay_notices_total", "Failure notices that were spooled.");
+  telemetry::Gauge& running =
+      telemetry::GetGauge("postern_relay_attempts_running", "Attempts now.");
+  telemetry::Histogram& latency = telemetry::GetLatencyHistogram(
       "postern_relay_delivery_seconds", "From the commit to the delivery of a recipient.");
 
-  platform::Counter& Of(DeliveryResult::Kind kind) {
+  telemetry::Counter& Of(DeliveryResult::Kind kind) {
     return kind == DeliveryResult::Kind::kDelivered   ? delivered
            : kind == DeliveryResult::Kind::kTemporary ? temporary
                                                       : permanent;
   }
 
  private:
-  static platform::Counter& Results(DeliveryResult::Kind kind) {
-    return platform::GetCounter("postern_relay_recipient_results_total",
-                                "Recipients by what an attempt came to.", {{"result", Name(kind)}});
+  static telemetry::Counter& Results(DeliveryResult::Kind kind) {
+    return telemetry::GetCounter("postern_relay_recipient_results_total",
+                                 "Recipients by what an attempt came to.",
+                                 {{"result", Name(kind)}});
   }
 };
 
@@ -189,7 +191,7 @@ class QueueRunner::Loop : public std::enable_shared_from_this<QueueRunner::Loop>
     while (!self->stopping_) {
       const absl::Time now = self->options_.clock();
       absl::StatusOr<DuePage> page =
-          co_await net::Await<absl::StatusOr<DuePage>>([&](clients::Done<DuePage> done) {
+          co_await async::Await<absl::StatusOr<DuePage>>([&](async::Done<DuePage> done) {
             self->spool_->FindDue(now, cursor, kPageRows, std::move(done));
           });
       if (!page.ok()) {
@@ -254,8 +256,8 @@ class QueueRunner::Loop : public std::enable_shared_from_this<QueueRunner::Loop>
   awaitable<Committed> Record(const JobOutcome& outcome) {
     boost::asio::steady_timer pause(context_);
     while (true) {
-      absl::StatusOr<Committed> committed = co_await net::Await<absl::StatusOr<Committed>>(
-          [&](clients::Done<Committed> done) { spool_->Record(outcome, std::move(done)); });
+      absl::StatusOr<Committed> committed = co_await async::Await<absl::StatusOr<Committed>>(
+          [&](async::Done<Committed> done) { spool_->Record(outcome, std::move(done)); });
       if (committed.ok()) co_return *std::move(committed);
       Log(LogLevel::kError, "the outcome of a delivery can't be written, trying again",
           {{"queue_id", outcome.queue_id}, {"status", committed.status().ToString()}});
@@ -269,8 +271,8 @@ class QueueRunner::Loop : public std::enable_shared_from_this<QueueRunner::Loop>
     // Loaded after the job is known as running: no other can have it, and what an earlier one
     // wrote down is seen.
     absl::StatusOr<std::optional<Job>> job =
-        co_await net::Await<absl::StatusOr<std::optional<Job>>>(
-            [&](clients::Done<std::optional<Job>> done) {
+        co_await async::Await<absl::StatusOr<std::optional<Job>>>(
+            [&](async::Done<std::optional<Job>> done) {
               self->spool_->Load(key, self->options_.clock(), std::move(done));
             });
     if (!job.ok() || !job->has_value()) {

@@ -12,7 +12,7 @@
 #include "relay-svc/domain/retry_schedule.h"
 #include "relay-svc/domain/spool.h"
 #include "services/clients/auth_client.h"
-#include "services/platform/clock.h"
+#include "services/process/clock.h"
 
 namespace postern::relay {
 
@@ -30,7 +30,7 @@ struct QueueRunnerOptions {
   size_t window_per_destination = 200;
   // How long a delivery_id is remembered.
   absl::Duration delivery_id_retention = absl::Hours(24);
-  platform::Clock clock = platform::SystemClock();
+  process::Clock clock = process::SystemClock();
 };
 
 // Owns its thread. What it is given must outlive it. After a crash or a cut-off drain, everything

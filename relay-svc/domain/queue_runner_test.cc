@@ -16,8 +16,8 @@
 #include "relay-svc/domain/local_delivery.h"
 #include "relay-svc/domain/wait_for.h"
 #include "relay-svc/sqlite/sqlite_spool.h"
-#include "services/clients/fake_auth_client.h"
-#include "services/clients/fake_store_client.h"
+#include "services/clients/testing/fake_auth_client.h"
+#include "services/clients/testing/fake_store_client.h"
 
 namespace postern::relay {
 namespace {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "boost/asio/ip/address.hpp"
-#include "services/clients/done.h"
+#include "services/async/done.h"
 
 namespace postern::relay {
 
@@ -22,10 +22,10 @@ struct MxRecord {
 class Resolver {
  public:
   virtual ~Resolver() = default;
-  virtual void LookUpMx(std::string domain, clients::Done<std::vector<MxRecord>> done) = 0;
+  virtual void LookUpMx(std::string domain, async::Done<std::vector<MxRecord>> done) = 0;
   // AAAA first.
   virtual void LookUpAddresses(std::string host,
-                               clients::Done<std::vector<boost::asio::ip::address>> done) = 0;
+                               async::Done<std::vector<boost::asio::ip::address>> done) = 0;
 };
 
 }  // namespace postern::relay

@@ -10,7 +10,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "services/clients/done.h"
+#include "services/async/done.h"
 
 namespace postern::relay {
 
@@ -76,10 +76,10 @@ class SpoolWriter {
   virtual ~SpoolWriter() = default;
   // At most kMaxPieceOctets octets; every piece but the last has that many, and only that of an
   // empty body has none.
-  virtual void Write(std::string piece, clients::DoneStatus done) = 0;
+  virtual void Write(std::string piece, async::DoneStatus done) = 0;
   // OK means durable. ALREADY_EXISTS: the delivery_id stands for other contents.
   // RESOURCE_EXHAUSTED: the queue is full. Repeats of a committed delivery_id are OK even then.
-  virtual void Commit(NewMessage message, clients::Done<Committed> done) = 0;
+  virtual void Commit(NewMessage message, async::Done<Committed> done) = 0;
 };
 
 struct Job {
@@ -162,30 +162,30 @@ class Spool {
   virtual std::unique_ptr<SpoolWriter> NewMessageWriter() = 0;
 
   // Recipients that wait, aren't held and are due, the longest first; at most `limit` rows.
-  virtual void FindDue(absl::Time now, DueCursor after, int limit, clients::Done<DuePage> done) = 0;
+  virtual void FindDue(absl::Time now, DueCursor after, int limit, async::Done<DuePage> done) = 0;
   // Every recipient of the key that is due. nullopt: none (delivered, held, deleted meanwhile).
-  virtual void Load(JobKey key, absl::Time now, clients::Done<std::optional<Job>> done) = 0;
+  virtual void Load(JobKey key, absl::Time now, async::Done<std::optional<Job>> done) = 0;
   // Piece `index` (from 0) of the message's body. NOT_FOUND past the end, or when the message is
   // gone.
-  virtual void ReadPiece(std::string queue_id, int64_t index, clients::Done<std::string> done) = 0;
+  virtual void ReadPiece(std::string queue_id, int64_t index, async::Done<std::string> done) = 0;
   // Writes down an attempt's outcomes and, with them, the notice. The message and its body go when
   // no recipient waits. For a message that was deleted meanwhile nothing is done. Never refused for
   // a full queue.
-  virtual void Record(JobOutcome outcome, clients::Done<Committed> done) = 0;
+  virtual void Record(JobOutcome outcome, async::Done<Committed> done) = 0;
   // Forgets delivery_ids committed before `before`.
-  virtual void ForgetDeliveryIds(absl::Time before, clients::DoneStatus done) = 0;
+  virtual void ForgetDeliveryIds(absl::Time before, async::DoneStatus done) = 0;
 
   // In the order of arrival. INVALID_ARGUMENT: the token is not one of ours.
-  virtual void List(int page_size, std::string page_token, clients::Done<QueuePage> done) = 0;
+  virtual void List(int page_size, std::string page_token, async::Done<QueuePage> done) = 0;
   // NOT_FOUND here and below: no such message.
-  virtual void Get(std::string queue_id, clients::Done<QueueEntry> done) = 0;
-  virtual void SetHeld(std::string queue_id, bool held, clients::DoneStatus done) = 0;
+  virtual void Get(std::string queue_id, async::Done<QueueEntry> done) = 0;
+  virtual void SetHeld(std::string queue_id, bool held, async::DoneStatus done) = 0;
   // Makes every waiting recipient due; an empty queue_id: of every message.
-  virtual void MakeDue(std::string queue_id, absl::Time now, clients::DoneStatus done) = 0;
-  virtual void Delete(std::string queue_id, clients::DoneStatus done) = 0;
+  virtual void MakeDue(std::string queue_id, absl::Time now, async::DoneStatus done) = 0;
+  virtual void Delete(std::string queue_id, async::DoneStatus done) = 0;
 
   // The database answers.
-  virtual void Ping(clients::DoneStatus done) = 0;
+  virtual void Ping(async::DoneStatus done) = 0;
   virtual int64_t messages() const = 0;
 };
 

@@ -7,12 +7,12 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/match.h"
 #include "relay-svc/domain/destination.h"
-#include "relay-svc/domain/gather.h"
 #include "relay-svc/domain/header_section.h"
 #include "relay-svc/domain/random_id.h"
-#include "services/net/await.h"
-#include "services/platform/log.h"
+#include "services/async/await.h"
+#include "services/async/gather.h"
 #include "services/protocol/mail/address.h"
+#include "services/telemetry/log.h"
 
 namespace postern::relay {
 namespace {
@@ -126,9 +126,9 @@ awaitable<absl::Status> Submission::Admit() {
 
 awaitable<absl::Status> Submission::CheckRecipients() {
   std::vector<absl::StatusOr<ResolveRecipientResponse>> resolved =
-      co_await Gather<ResolveRecipientResponse>(
+      co_await async::Gather<ResolveRecipientResponse>(
           recipients_.size(), kResolvesAtOnce,
-          [&](size_t i, clients::Done<ResolveRecipientResponse> done) {
+          [&](size_t i, async::Done<ResolveRecipientResponse> done) {
             auth::v1::ResolveRecipientRequest request;
             request.set_address(recipients_[i].address);
             parts_.directory->ResolveRecipient(caller_.call, std::move(request), std::move(done));
@@ -158,8 +158,8 @@ awaitable<absl::Status> Submission::Keep(absl::string_view octets) {
     octets.remove_prefix(room);
     std::string full;
     full.swap(piece_);
-    absl::Status written = co_await net::Await<absl::Status>(
-        [&](clients::DoneStatus done) { writer_->Write(std::move(full), std::move(done)); });
+    absl::Status written = co_await async::Await<absl::Status>(
+        [&](async::DoneStatus done) { writer_->Write(std::move(full), std::move(done)); });
     if (!written.ok()) co_return written;
   }
   piece_.append(octets.data(), octets.size());
@@ -172,8 +172,8 @@ awaitable<absl::StatusOr<v1::EnqueueResponse>> Submission::End() {
     // All of it is header.
     if (absl::Status status = co_await Admit(); !status.ok()) co_return status;
   }
-  absl::Status written = co_await net::Await<absl::Status>(
-      [&](clients::DoneStatus done) { writer_->Write(std::move(piece_), std::move(done)); });
+  absl::Status written = co_await async::Await<absl::Status>(
+      [&](async::DoneStatus done) { writer_->Write(std::move(piece_), std::move(done)); });
   if (!written.ok()) co_return written;
 
   NewMessage message;
@@ -192,7 +192,7 @@ awaitable<absl::StatusOr<v1::EnqueueResponse>> Submission::End() {
   message.digest = digest.Finish();
 
   absl::StatusOr<Committed> committed =
-      co_await net::Await<absl::StatusOr<Committed>>([&](clients::Done<Committed> done) {
+      co_await async::Await<absl::StatusOr<Committed>>([&](async::Done<Committed> done) {
         writer_->Commit(std::move(message), [&parts = parts_, done = std::move(done)](
                                                 absl::StatusOr<Committed> result) mutable {
           // At once, from the spool's thread: no attempt can be over before this.
@@ -201,13 +201,13 @@ awaitable<absl::StatusOr<v1::EnqueueResponse>> Submission::End() {
         });
       });
   if (!committed.ok()) co_return committed.status();
-  platform::Log(platform::LogLevel::kInfo, "message spooled",
-                {{"queue_id", committed->queue_id},
-                 {"trace", caller_.call.trace.trace_id},
-                 {"account", account_id_},
-                 {"recipients", recipients_.size()},
-                 {"octets", octets_},
-                 {"repeated", committed->repeated}});
+  telemetry::Log(telemetry::LogLevel::kInfo, "message spooled",
+                 {{"queue_id", committed->queue_id},
+                  {"trace", caller_.call.trace.trace_id},
+                  {"account", account_id_},
+                  {"recipients", recipients_.size()},
+                  {"octets", octets_},
+                  {"repeated", committed->repeated}});
   v1::EnqueueResponse response;
   response.set_queue_id(committed->queue_id);
   response.set_repeated_delivery(committed->repeated);

@@ -17,15 +17,15 @@
 #include "relay-svc/domain/spool.h"
 #include "relay-svc/domain/submitter.h"
 #include "services/clients/auth_client.h"
-#include "services/platform/clock.h"
-#include "services/platform/token.h"
+#include "services/identity/token.h"
+#include "services/process/clock.h"
 
 namespace postern::relay {
 
 struct SubmissionOptions {
   uint64_t max_message_octets = 52 << 20;
   int max_recipients = 1000;
-  platform::Clock clock = platform::SystemClock();
+  process::Clock clock = process::SystemClock();
 };
 
 // What the submission of every message needs. Thread-safe; what stands here must outlive every
@@ -34,7 +34,7 @@ struct SubmissionParts {
   SubmissionOptions options;
   Spool* spool = nullptr;
   clients::DirectoryClient* directory = nullptr;
-  const platform::TokenVerifier* verifier = nullptr;
+  const identity::TokenVerifier* verifier = nullptr;
   // Told of every new message, after its commit.
   std::function<void(std::vector<JobKey>)> committed;
 };

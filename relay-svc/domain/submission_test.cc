@@ -18,8 +18,8 @@
 #include "relay-svc/domain/policy.h"
 #include "relay-svc/domain/wait_for.h"
 #include "relay-svc/sqlite/sqlite_spool.h"
-#include "services/clients/fake_auth_client.h"
-#include "services/clients/fake_store_client.h"
+#include "services/clients/testing/fake_auth_client.h"
+#include "services/clients/testing/fake_store_client.h"
 
 namespace postern::relay {
 namespace {
@@ -66,8 +66,8 @@ class SubmissionTest : public testing::Test {
   SubmissionTest() {
     static int number = 0;
     const Keys keys("tokens");
-    signer_ = *platform::TokenSigner::Open(keys.private_file);
-    verifier_ = *platform::TokenVerifier::Open(keys.public_file);
+    signer_ = *identity::TokenSigner::Open(keys.private_file);
+    verifier_ = *identity::TokenVerifier::Open(keys.public_file);
     absl::StatusOr<std::unique_ptr<Spool>> spool =
         OpenSqliteSpool(absl::StrCat(testing::TempDir(), "/submission-", ++number, ".db"), {});
     EXPECT_TRUE(spool.ok()) << spool.status();
@@ -133,12 +133,12 @@ class SubmissionTest : public testing::Test {
     altered[altered.size() / 2] = altered[altered.size() / 2] == 'A' ? 'B' : 'A';
     bad["altered"] = altered;
     const Keys other("other");
-    bad["wrong key"] = (*platform::TokenSigner::Open(other.private_file))->Sign(GoodClaims());
+    bad["wrong key"] = (*identity::TokenSigner::Open(other.private_file))->Sign(GoodClaims());
     return bad;
   }
 
   static Caller From(const std::string& identity) {
-    return {identity, {platform::TraceContext::New(), absl::Now() + absl::Seconds(10)}};
+    return {identity, {rpc::TraceContext::New(), absl::Now() + absl::Seconds(10)}};
   }
 
   v1::EnqueueHeader Header(std::vector<std::string> recipients = {"x@remote.test"}) const {
@@ -202,8 +202,8 @@ class SubmissionTest : public testing::Test {
 
   clients::FakeDirectoryClient directory_;
   clients::FakeDeliveryClient store_;
-  std::unique_ptr<platform::TokenSigner> signer_;
-  std::unique_ptr<platform::TokenVerifier> verifier_;
+  std::unique_ptr<identity::TokenSigner> signer_;
+  std::unique_ptr<identity::TokenVerifier> verifier_;
   std::unique_ptr<Spool> spool_;
   SubmissionParts parts_;
   std::unique_ptr<Policy> policy_;

@@ -3,16 +3,16 @@
 #include <utility>
 
 #include "proto/postern/auth/v1/authentication.pb.h"
-#include "services/net/await.h"
-#include "services/platform/access.h"
-#include "services/platform/log.h"
+#include "services/async/await.h"
+#include "services/identity/access.h"
+#include "services/telemetry/log.h"
 
 namespace postern::relay {
 
-absl::StatusOr<token::v1::Claims> VerifySubmitter(const platform::TokenVerifier& verifier,
+absl::StatusOr<token::v1::Claims> VerifySubmitter(const identity::TokenVerifier& verifier,
                                                   const Caller& caller, absl::string_view token,
                                                   absl::string_view session_nonce, absl::Time now) {
-  if (caller.identity != platform::identity::kGatewaySmtpSubmission) {
+  if (caller.identity != identity::kGatewaySmtpSubmission) {
     return absl::PermissionDeniedError("only the submission gateway may present a token");
   }
   absl::StatusOr<token::v1::Claims> claims =
@@ -21,24 +21,24 @@ absl::StatusOr<token::v1::Claims> VerifySubmitter(const platform::TokenVerifier&
                               .session_nonce = session_nonce,
                               .now = now});
   if (!claims.ok()) {
-    platform::Log(platform::LogLevel::kWarning, "token refused",
-                  {{"trace", caller.call.trace.trace_id},
-                   {"reason", absl::string_view(claims.status().message())}});
+    telemetry::Log(telemetry::LogLevel::kWarning, "token refused",
+                   {{"trace", caller.call.trace.trace_id},
+                    {"reason", absl::string_view(claims.status().message())}});
     return absl::UnauthenticatedError("the token is not good");
   }
   return claims;
 }
 
 boost::asio::awaitable<absl::StatusOr<bool>> MaySendAs(clients::DirectoryClient* directory,
-                                                       const platform::CallContext& call,
+                                                       const rpc::CallContext& call,
                                                        std::string account_id,
                                                        std::vector<std::string> addresses) {
   auth::v1::CheckSenderIdentityRequest request;
   request.set_account_id(std::move(account_id));
   for (std::string& address : addresses) request.add_addresses(std::move(address));
   absl::StatusOr<auth::v1::CheckSenderIdentityResponse> response =
-      co_await net::Await<absl::StatusOr<auth::v1::CheckSenderIdentityResponse>>(
-          [&](clients::Done<auth::v1::CheckSenderIdentityResponse> done) {
+      co_await async::Await<absl::StatusOr<auth::v1::CheckSenderIdentityResponse>>(
+          [&](async::Done<auth::v1::CheckSenderIdentityResponse> done) {
             directory->CheckSenderIdentity(call, std::move(request), std::move(done));
           });
   if (absl::IsInvalidArgument(response.status())) {

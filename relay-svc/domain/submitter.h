@@ -11,8 +11,8 @@
 #include "boost/asio/awaitable.hpp"
 #include "proto/postern/token/v1/token.pb.h"
 #include "services/clients/auth_client.h"
-#include "services/platform/call_context.h"
-#include "services/platform/token.h"
+#include "services/identity/token.h"
+#include "services/rpc/call_context.h"
 
 namespace postern::relay {
 
@@ -20,19 +20,19 @@ namespace postern::relay {
 struct Caller {
   // Of the certificate.
   std::string identity;
-  platform::CallContext call;
+  rpc::CallContext call;
 };
 
 // PERMISSION_DENIED: not the submission gateway, which alone may present a token. UNAUTHENTICATED:
 // the token is not good for submission, this gateway and this session, or it has expired.
-absl::StatusOr<token::v1::Claims> VerifySubmitter(const platform::TokenVerifier& verifier,
+absl::StatusOr<token::v1::Claims> VerifySubmitter(const identity::TokenVerifier& verifier,
                                                   const Caller& caller, absl::string_view token,
                                                   absl::string_view session_nonce, absl::Time now);
 
 // Whether the account may send as every one of the addresses; asked of auth-svc, whatever the
 // gateway found. UNAVAILABLE: auth-svc doesn't answer.
 boost::asio::awaitable<absl::StatusOr<bool>> MaySendAs(clients::DirectoryClient* directory,
-                                                       const platform::CallContext& call,
+                                                       const rpc::CallContext& call,
                                                        std::string account_id,
                                                        std::vector<std::string> addresses);
 

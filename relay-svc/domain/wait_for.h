@@ -7,7 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/notification.h"
-#include "services/clients/done.h"
+#include "services/async/done.h"
 
 namespace postern::relay {
 
@@ -16,7 +16,7 @@ template <typename T, typename Start>
 absl::StatusOr<T> WaitFor(Start start) {
   absl::Notification came;
   absl::StatusOr<T> result;
-  start(clients::Done<T>([&](absl::StatusOr<T> answer) {
+  start(async::Done<T>([&](absl::StatusOr<T> answer) {
     result = std::move(answer);
     came.Notify();
   }));
@@ -28,7 +28,7 @@ template <typename Start>
 absl::Status WaitForStatus(Start start) {
   absl::Notification came;
   absl::Status result;
-  start(clients::DoneStatus([&](absl::Status answer) {
+  start(async::DoneStatus([&](absl::Status answer) {
     result = std::move(answer);
     came.Notify();
   }));

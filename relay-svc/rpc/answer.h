@@ -13,7 +13,7 @@
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/server_callback.h"
 #include "relay-svc/domain/submitter.h"
-#include "services/platform/rpc.h"
+#include "services/rpc/context.h"
 
 namespace postern::relay {
 
@@ -21,7 +21,7 @@ namespace postern::relay {
 inline constexpr absl::Duration kLongestCall = absl::Minutes(10);
 
 inline Caller CallerOf(const grpc::CallbackServerContext& context) {
-  Caller caller{platform::CallerIdentity(context), platform::ReadCallContext(context)};
+  Caller caller{rpc::CallerIdentity(context), rpc::ReadCallContext(context)};
   caller.call.deadline = std::min(caller.call.deadline, absl::Now() + kLongestCall);
   return caller;
 }
@@ -39,7 +39,7 @@ grpc::ServerUnaryReactor* Answer(boost::asio::thread_pool& pool,
           reactor->Finish(grpc::Status(grpc::StatusCode::INTERNAL, "internal error"));
           return;
         }
-        const grpc::Status status = platform::ToGrpc(result.status());
+        const grpc::Status status = rpc::ToGrpc(result.status());
         if (result.ok()) *response = *std::move(result);
         reactor->Finish(status);
       });

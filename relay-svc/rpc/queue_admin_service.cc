@@ -2,8 +2,8 @@
 
 #include <utility>
 
-#include "services/platform/log.h"
-#include "services/platform/rpc.h"
+#include "services/rpc/context.h"
+#include "services/telemetry/log.h"
 
 namespace postern::relay {
 namespace {
@@ -43,15 +43,14 @@ void ToProto(const QueueEntry& entry, v1::QueueEntry* out) {
 
 }  // namespace
 
-clients::DoneStatus QueueAdminServiceAdapter::Changed(grpc::ServerUnaryReactor* reactor,
-                                                      const char* what,
-                                                      const std::string& queue_id) {
+async::DoneStatus QueueAdminServiceAdapter::Changed(grpc::ServerUnaryReactor* reactor,
+                                                    const char* what, const std::string& queue_id) {
   return [this, reactor, what, queue_id](absl::Status status) {
     if (status.ok()) {
-      platform::Log(platform::LogLevel::kInfo, what, {{"queue_id", queue_id}});
+      telemetry::Log(telemetry::LogLevel::kInfo, what, {{"queue_id", queue_id}});
       runner_->Wake();
     }
-    reactor->Finish(platform::ToGrpc(status));
+    reactor->Finish(rpc::ToGrpc(status));
   };
 }
 
@@ -72,7 +71,7 @@ grpc::ServerUnaryReactor* QueueAdminServiceAdapter::ListQueue(grpc::CallbackServ
                    }
                    response->set_next_page_token(page->next_page_token);
                  }
-                 reactor->Finish(platform::ToGrpc(page.status()));
+                 reactor->Finish(rpc::ToGrpc(page.status()));
                });
   return reactor;
 }
@@ -83,7 +82,7 @@ grpc::ServerUnaryReactor* QueueAdminServiceAdapter::GetQueueEntry(
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   spool_->Get(request->queue_id(), [reactor, response](absl::StatusOr<QueueEntry> entry) {
     if (entry.ok()) ToProto(*entry, response->mutable_entry());
-    reactor->Finish(platform::ToGrpc(entry.status()));
+    reactor->Finish(rpc::ToGrpc(entry.status()));
   });
   return reactor;
 }

@@ -5,14 +5,14 @@
 #include "proto/postern/relay/v1/queue_admin.grpc.pb.h"
 #include "relay-svc/domain/queue_runner.h"
 #include "relay-svc/domain/spool.h"
-#include "services/platform/clock.h"
+#include "services/process/clock.h"
 
 namespace postern::relay {
 
 // Thread-safe. What it is given must outlive the server's drain.
 class QueueAdminServiceAdapter : public v1::QueueAdminService::CallbackService {
  public:
-  QueueAdminServiceAdapter(Spool* spool, QueueRunner* runner, platform::Clock clock)
+  QueueAdminServiceAdapter(Spool* spool, QueueRunner* runner, process::Clock clock)
       : spool_(spool), runner_(runner), clock_(std::move(clock)) {}
 
   grpc::ServerUnaryReactor* ListQueue(grpc::CallbackServerContext* context,
@@ -36,12 +36,12 @@ class QueueAdminServiceAdapter : public v1::QueueAdminService::CallbackService {
 
  private:
   // Finishes the call; wakes the runner when the change is made.
-  clients::DoneStatus Changed(grpc::ServerUnaryReactor* reactor, const char* what,
-                              const std::string& queue_id);
+  async::DoneStatus Changed(grpc::ServerUnaryReactor* reactor, const char* what,
+                            const std::string& queue_id);
 
   Spool* const spool_;
   QueueRunner* const runner_;
-  const platform::Clock clock_;
+  const process::Clock clock_;
 };
 
 }  // namespace postern::relay

@@ -5,7 +5,7 @@
 
 #include "absl/functional/any_invocable.h"
 #include "relay-svc/rpc/answer.h"
-#include "services/net/await.h"
+#include "services/async/await.h"
 
 namespace postern::relay {
 namespace {
@@ -37,7 +37,7 @@ awaitable<absl::StatusOr<v1::EnqueueResponse>> EnqueueWhole(const SubmissionPart
                                                             const v1::EnqueueRequest* request) {
   const UnderWay under_way(count);
   if (absl::Status status = under_way.Admit(); !status.ok()) co_return status;
-  if (request->body().size() > platform::kMaxChunkOctets) {
+  if (request->body().size() > rpc::kMaxChunkOctets) {
     co_return absl::InvalidArgumentError("the body is too large for Enqueue");
   }
   Submission submission(parts);
@@ -55,14 +55,14 @@ class EnqueueReader : public grpc::ServerReadReactor<v1::EnqueueStreamRequest> {
 
   // nullptr: no part follows, or the call broke.
   awaitable<v1::EnqueueStreamRequest*> Next() {
-    const bool read = co_await net::Await<bool>([this](absl::AnyInvocable<void(bool)> done) {
+    const bool read = co_await async::Await<bool>([this](absl::AnyInvocable<void(bool)> done) {
       done_ = std::move(done);
       StartRead(&part_);
     });
     co_return read ? &part_ : nullptr;
   }
   void End(absl::StatusOr<v1::EnqueueResponse> result) {
-    const grpc::Status status = platform::ToGrpc(result.status());
+    const grpc::Status status = rpc::ToGrpc(result.status());
     if (result.ok()) *response_ = *std::move(result);
     Finish(status);
   }
@@ -98,7 +98,7 @@ awaitable<absl::StatusOr<v1::EnqueueResponse>> EnqueueParts(const SubmissionPart
       if (part->body_octets() == octets) co_return co_await submission.End();
       co_return absl::InvalidArgumentError("body_octets is not what the chunks had");
     }
-    if (!part->has_chunk() || part->chunk().size() > platform::kMaxChunkOctets) {
+    if (!part->has_chunk() || part->chunk().size() > rpc::kMaxChunkOctets) {
       co_return absl::InvalidArgumentError("a part is no chunk, or too large");
     }
     octets += part->chunk().size();

@@ -15,10 +15,12 @@
 #include "grpcpp/client_context.h"
 #include "relay-svc/domain/wait_for.h"
 #include "relay-svc/sqlite/sqlite_spool.h"
-#include "services/clients/fake_auth_client.h"
-#include "services/platform/access.h"
-#include "services/platform/rpc.h"
-#include "services/platform/test_pki.h"
+#include "services/clients/testing/fake_auth_client.h"
+#include "services/identity/access.h"
+#include "services/identity/test_pki.h"
+#include "services/rpc/channel.h"
+#include "services/rpc/context.h"
+#include "services/rpc/server.h"
 
 namespace postern::relay {
 namespace {
@@ -41,8 +43,8 @@ class SubmissionServiceTest : public testing::Test {
     EXPECT_EQ(PEM_write_PUBKEY(file, key), 1);
     fclose(file);
     EVP_PKEY_free(key);
-    signer_ = *platform::TokenSigner::Open(key_file);
-    verifier_ = *platform::TokenVerifier::Open(public_file);
+    signer_ = *identity::TokenSigner::Open(key_file);
+    verifier_ = *identity::TokenVerifier::Open(public_file);
 
     static int number = 0;
     spool_ = *OpenSqliteSpool(absl::StrCat(testing::TempDir(), "/spool-", ++number, ".db"), {});
@@ -57,13 +59,12 @@ class SubmissionServiceTest : public testing::Test {
     parts_.committed = [](std::vector<JobKey>) {};
 
     config::v1::RpcListener listener;
-    server_ = *platform::RpcServer::Start(
-        listener, pki_.IssueIdentity(platform::identity::kRelaySvc), {&service_});
+    server_ =
+        *rpc::RpcServer::Start(listener, pki_.IssueIdentity(identity::kRelaySvc), {&service_});
     config::v1::RpcTarget target;
     target.set_target(absl::StrCat("127.0.0.1:", server_->port()));
-    stub_ = v1::SubmissionService::NewStub(
-        *platform::ConnectTo(target, pki_.IssueIdentity(platform::identity::kGatewaySmtpSubmission),
-                             platform::identity::kRelaySvc));
+    stub_ = v1::SubmissionService::NewStub(*rpc::ConnectTo(
+        target, pki_.IssueIdentity(identity::kGatewaySmtpSubmission), identity::kRelaySvc));
   }
   ~SubmissionServiceTest() override {
     server_->Drain(absl::Seconds(10));
@@ -75,7 +76,7 @@ class SubmissionServiceTest : public testing::Test {
     claims.set_account_id("account-alice");
     claims.set_address("alice@example.test");
     claims.set_purpose(auth::v1::PURPOSE_SUBMISSION);
-    claims.set_gateway(std::string(platform::identity::kGatewaySmtpSubmission));
+    claims.set_gateway(std::string(identity::kGatewaySmtpSubmission));
     claims.set_session_nonce(kNonce);
     claims.set_issued_at(absl::ToUnixSeconds(absl::Now()) - 1);
     claims.set_expires_at(absl::ToUnixSeconds(absl::Now()) + 3600);
@@ -107,22 +108,22 @@ class SubmissionServiceTest : public testing::Test {
       if (!writer->Write(part)) break;
     }
     writer->WritesDone();
-    return platform::FromGrpc(writer->Finish());
+    return rpc::FromGrpc(writer->Finish());
   }
   size_t Spooled() {
     return WaitFor<QueuePage>([&](auto done) { spool_->List(100, "", std::move(done)); })
         ->entries.size();
   }
 
-  const platform::TestPki pki_;
-  std::unique_ptr<platform::TokenSigner> signer_;
-  std::unique_ptr<platform::TokenVerifier> verifier_;
+  const identity::TestPki pki_;
+  std::unique_ptr<identity::TokenSigner> signer_;
+  std::unique_ptr<identity::TokenVerifier> verifier_;
   clients::FakeDirectoryClient directory_;
   std::unique_ptr<Spool> spool_;
   SubmissionParts parts_;
   boost::asio::thread_pool pool_{2};
   SubmissionServiceAdapter service_{&parts_, &pool_};
-  std::unique_ptr<platform::RpcServer> server_;
+  std::unique_ptr<rpc::RpcServer> server_;
   std::unique_ptr<v1::SubmissionService::Stub> stub_;
 };
 

@@ -7,8 +7,8 @@
 #include "relay-svc/domain/destination.h"
 #include "relay-svc/domain/header_section.h"
 #include "relay-svc/smtp/outgoing_connection.h"
-#include "services/net/await.h"
-#include "services/platform/log.h"
+#include "services/async/await.h"
+#include "services/telemetry/log.h"
 
 namespace postern::relay {
 namespace {
@@ -76,8 +76,8 @@ awaitable<RouteOrFailure> RemoteDelivery::FindRoute(const std::string& destinati
     co_return Route{{hop->host}, hop->port};
   }
   absl::StatusOr<std::vector<MxRecord>> answer =
-      co_await net::Await<absl::StatusOr<std::vector<MxRecord>>>(
-          [&](clients::Done<std::vector<MxRecord>> done) {
+      co_await async::Await<absl::StatusOr<std::vector<MxRecord>>>(
+          [&](async::Done<std::vector<MxRecord>> done) {
             resolver_->LookUpMx(destination, std::move(done));
           });
   co_return RouteByMx(options_.routing, destination, std::move(answer), random_);
@@ -91,8 +91,8 @@ awaitable<bool> RemoteDelivery::TryAddress(Attempt& attempt, const std::string& 
   SessionResult session = co_await RunOutgoingSession(peer, host, client, attempt.transaction,
                                                       options_.limits, tls_.get(), attempt.body);
   if (session.tls_failed) {
-    platform::Log(platform::LogLevel::kInfo, "TLS failed, trying in clear",
-                  {{"queue_id", attempt.message.queue_id}, {"host", host}});
+    telemetry::Log(telemetry::LogLevel::kInfo, "TLS failed, trying in clear",
+                   {{"queue_id", attempt.message.queue_id}, {"host", host}});
     client.starttls = false;
     session = co_await RunOutgoingSession(peer, host, client, attempt.transaction, options_.limits,
                                           tls_.get(), attempt.body);
@@ -142,10 +142,8 @@ awaitable<std::vector<DeliveryResult>> RemoteDelivery::Deliver(
     if (!no_address) {
       addresses.push_back(literal);
     } else {
-      absl::StatusOr<Addresses> found =
-          co_await net::Await<absl::StatusOr<Addresses>>([&](clients::Done<Addresses> done) {
-            resolver_->LookUpAddresses(host, std::move(done));
-          });
+      absl::StatusOr<Addresses> found = co_await async::Await<absl::StatusOr<Addresses>>(
+          [&](async::Done<Addresses> done) { resolver_->LookUpAddresses(host, std::move(done)); });
       if (!found.ok() && !absl::IsNotFound(found.status())) {
         unknown_hosts_only = false;
         if (attempt.results.empty()) {

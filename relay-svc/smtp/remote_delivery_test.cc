@@ -16,7 +16,7 @@
 #include "relay-svc/domain/wait_for.h"
 #include "relay-svc/smtp/scripted_server.h"
 #include "relay-svc/sqlite/sqlite_spool.h"
-#include "services/platform/test_pki.h"
+#include "services/identity/test_pki.h"
 
 namespace postern::relay {
 namespace {
@@ -235,7 +235,7 @@ TEST_F(RemoteDeliveryTest, ASilentServerEndsInTime) {
 class StartTlsTest : public RemoteDeliveryTest {
  protected:
   ScriptedServer::Options WithTls() {
-    platform::TestPki pki(absl::StrCat(testing::TempDir(), "/pki"));
+    identity::TestPki pki(absl::StrCat(testing::TempDir(), "/pki"));
     const config::v1::MutualTls issued = pki.Issue("mx", {.dns = {"another.name.test"}});
     return {.certificate_file = issued.certificate_file(),
             .private_key_file = issued.private_key_file()};

@@ -7,7 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "relay-svc/sqlite/migrations.h"
-#include "services/storage/body_store.h"
+#include "services/storage/body/body_store.h"
 
 namespace postern::relay {
 namespace {

@@ -12,7 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "relay-svc/domain/spool.h"
-#include "services/storage/sqlite.h"
+#include "services/storage/sqlite/sqlite.h"
 
 namespace postern::relay {
 

@@ -7,17 +7,17 @@
 
 #include "absl/synchronization/mutex.h"
 #include "relay-svc/sqlite/spool_rows.h"
-#include "services/platform/metrics.h"
-#include "services/platform/worker_pool.h"
-#include "services/storage/body_store.h"
-#include "services/storage/group_commit.h"
-#include "services/storage/sqlite.h"
+#include "services/process/worker_pool.h"
+#include "services/storage/body/body_store.h"
+#include "services/storage/sqlite/group_commit.h"
+#include "services/storage/sqlite/sqlite.h"
+#include "services/telemetry/metrics.h"
 
 namespace postern::relay {
 namespace {
 
-using clients::Done;
-using clients::DoneStatus;
+using async::Done;
+using async::DoneStatus;
 using storage::Sqlite;
 
 // Reads that may wait for a thread.
@@ -28,7 +28,7 @@ class QueueSize {
  public:
   explicit QueueSize(int64_t messages)
       : messages_(messages),
-        gauge_(platform::GetGauge("postern_relay_queue_messages", "Messages in the spool.")) {
+        gauge_(telemetry::GetGauge("postern_relay_queue_messages", "Messages in the spool.")) {
     gauge_.Set(static_cast<double>(messages));
   }
   void Add(int64_t n) { gauge_.Set(static_cast<double>(messages_.fetch_add(n) + n)); }
@@ -36,7 +36,7 @@ class QueueSize {
 
  private:
   std::atomic<int64_t> messages_;
-  platform::Gauge& gauge_;
+  telemetry::Gauge& gauge_;
 };
 
 Committed CommittedNow(const NewMessage& message) {
@@ -332,7 +332,7 @@ class SqliteSpool : public Spool {
   absl::Mutex mutex_;
   std::vector<std::unique_ptr<Sqlite>> idle_readers_ ABSL_GUARDED_BY(mutex_);
   // Last, since their threads use what stands above.
-  platform::WorkerPool reads_;
+  process::WorkerPool reads_;
   storage::GroupCommit commits_;
 };
 

@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "relay-svc/domain/spool.h"
-#include "services/platform/clock.h"
+#include "services/process/clock.h"
 
 namespace postern::relay {
 
@@ -17,7 +17,7 @@ struct SqliteSpoolOptions {
   // Writes that may wait for the next commit.
   size_t max_waiting_writes = 1000;
   int read_threads = 2;
-  platform::Clock clock = platform::SystemClock();
+  process::Clock clock = process::SystemClock();
 };
 
 // Makes the file or brings its schema to the newest version; drops what an earlier process left

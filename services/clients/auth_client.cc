@@ -10,9 +10,9 @@
 #include "grpcpp/support/client_callback.h"
 #include "proto/postern/auth/v1/authentication.grpc.pb.h"
 #include "proto/postern/auth/v1/directory.grpc.pb.h"
-#include "services/clients/retry.h"
 #include "services/clients/unary_call.h"
-#include "services/platform/rpc.h"
+#include "services/rpc/context.h"
+#include "services/rpc/retry.h"
 
 namespace postern::clients {
 
@@ -27,15 +27,15 @@ using auth::v1::DirectoryService;
 // reaction; it goes when the exchange has had its last answer.
 class ExchangeCall : public grpc::ClientBidiReactor<AuthenticateRequest, AuthenticateResponse> {
  public:
-  ExchangeCall(std::shared_ptr<AuthenticationService::Stub> stub, const platform::CallContext& call)
+  ExchangeCall(std::shared_ptr<AuthenticationService::Stub> stub, const rpc::CallContext& call)
       : stub_(std::move(stub)) {
-    platform::WriteCallContext(WithDeadline(call), &context_);
+    rpc::WriteCallContext(rpc::WithDeadline(call), &context_);
     // The first step leaves together with the call's metadata.
     context_.set_initial_metadata_corked(true);
   }
 
   void Step(const std::shared_ptr<ExchangeCall>& self, AuthenticateRequest request,
-            Done<AuthenticateResponse> done) {
+            async::Done<AuthenticateResponse> done) {
     {
       absl::MutexLock lock(&mutex_);
       if (!ended_ && !answered_) {
@@ -71,7 +71,7 @@ class ExchangeCall : public grpc::ClientBidiReactor<AuthenticateRequest, Authent
   }
 
   void OnReadDone(bool ok) override {
-    Done<AuthenticateResponse> done;
+    async::Done<AuthenticateResponse> done;
     AuthenticateResponse response;
     {
       absl::MutexLock lock(&mutex_);
@@ -102,11 +102,11 @@ class ExchangeCall : public grpc::ClientBidiReactor<AuthenticateRequest, Authent
   }
 
   void OnDone(const grpc::Status& status) override {
-    Done<AuthenticateResponse> done;
+    async::Done<AuthenticateResponse> done;
     {
       absl::MutexLock lock(&mutex_);
       ended_ = true;
-      status_ = platform::FromGrpc(status);
+      status_ = rpc::FromGrpc(status);
       done = std::move(done_);
     }
     if (done) done(Failure());
@@ -137,7 +137,7 @@ class ExchangeCall : public grpc::ClientBidiReactor<AuthenticateRequest, Authent
   bool answered_ ABSL_GUARDED_BY(mutex_) = false;
   bool broken_ ABSL_GUARDED_BY(mutex_) = false;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
-  Done<AuthenticateResponse> done_ ABSL_GUARDED_BY(mutex_);
+  async::Done<AuthenticateResponse> done_ ABSL_GUARDED_BY(mutex_);
   // Written once, before `ended_`.
   absl::Status status_;
 };
@@ -147,7 +147,7 @@ class GrpcSaslExchange : public SaslExchange {
   explicit GrpcSaslExchange(std::shared_ptr<ExchangeCall> call) : call_(std::move(call)) {}
   ~GrpcSaslExchange() override { call_->Abandon(); }
 
-  void Step(AuthenticateRequest request, Done<AuthenticateResponse> done) override {
+  void Step(AuthenticateRequest request, async::Done<AuthenticateResponse> done) override {
     call_->Step(call_, std::move(request), std::move(done));
   }
 
@@ -160,7 +160,7 @@ class GrpcAuthenticationClient : public AuthenticationClient {
   explicit GrpcAuthenticationClient(const std::shared_ptr<grpc::Channel>& channel)
       : stub_(AuthenticationService::NewStub(channel)) {}
 
-  std::unique_ptr<SaslExchange> Authenticate(const platform::CallContext& call) override {
+  std::unique_ptr<SaslExchange> Authenticate(const rpc::CallContext& call) override {
     return std::make_unique<GrpcSaslExchange>(std::make_shared<ExchangeCall>(stub_, call));
   }
 
@@ -173,9 +173,8 @@ class GrpcDirectoryClient : public DirectoryClient {
   explicit GrpcDirectoryClient(const std::shared_ptr<grpc::Channel>& channel)
       : stub_(DirectoryService::NewStub(channel)) {}
 
-  void ResolveRecipient(const platform::CallContext& call,
-                        auth::v1::ResolveRecipientRequest request,
-                        Done<auth::v1::ResolveRecipientResponse> done) override {
+  void ResolveRecipient(const rpc::CallContext& call, auth::v1::ResolveRecipientRequest request,
+                        async::Done<auth::v1::ResolveRecipientResponse> done) override {
     static const auto& metrics =
         *new MethodMetrics("postern.auth.v1.DirectoryService/ResolveRecipient");
     RunUnaryCall(
@@ -186,9 +185,9 @@ class GrpcDirectoryClient : public DirectoryClient {
         std::move(done));
   }
 
-  void CheckSenderIdentity(const platform::CallContext& call,
+  void CheckSenderIdentity(const rpc::CallContext& call,
                            auth::v1::CheckSenderIdentityRequest request,
-                           Done<auth::v1::CheckSenderIdentityResponse> done) override {
+                           async::Done<auth::v1::CheckSenderIdentityResponse> done) override {
     static const auto& metrics =
         *new MethodMetrics("postern.auth.v1.DirectoryService/CheckSenderIdentity");
     RunUnaryCall(

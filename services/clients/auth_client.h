@@ -6,8 +6,8 @@
 
 #include "proto/postern/auth/v1/authentication.pb.h"
 #include "proto/postern/auth/v1/directory.pb.h"
-#include "services/clients/done.h"
-#include "services/platform/call_context.h"
+#include "services/async/done.h"
+#include "services/rpc/call_context.h"
 
 namespace grpc {
 class Channel;
@@ -21,26 +21,26 @@ class SaslExchange {
   virtual ~SaslExchange() = default;
   // The first step's request has `start`. Success and failure end the exchange.
   virtual void Step(auth::v1::AuthenticateRequest request,
-                    Done<auth::v1::AuthenticateResponse> done) = 0;
+                    async::Done<auth::v1::AuthenticateResponse> done) = 0;
 };
 
 // Thread-safe.
 class AuthenticationClient {
  public:
   virtual ~AuthenticationClient() = default;
-  virtual std::unique_ptr<SaslExchange> Authenticate(const platform::CallContext& call) = 0;
+  virtual std::unique_ptr<SaslExchange> Authenticate(const rpc::CallContext& call) = 0;
 };
 
 // Thread-safe. Repeats a call on UNAVAILABLE while its deadline allows.
 class DirectoryClient {
  public:
   virtual ~DirectoryClient() = default;
-  virtual void ResolveRecipient(const platform::CallContext& call,
+  virtual void ResolveRecipient(const rpc::CallContext& call,
                                 auth::v1::ResolveRecipientRequest request,
-                                Done<auth::v1::ResolveRecipientResponse> done) = 0;
-  virtual void CheckSenderIdentity(const platform::CallContext& call,
+                                async::Done<auth::v1::ResolveRecipientResponse> done) = 0;
+  virtual void CheckSenderIdentity(const rpc::CallContext& call,
                                    auth::v1::CheckSenderIdentityRequest request,
-                                   Done<auth::v1::CheckSenderIdentityResponse> done) = 0;
+                                   async::Done<auth::v1::CheckSenderIdentityResponse> done) = 0;
 };
 
 std::unique_ptr<AuthenticationClient> MakeAuthenticationClient(

@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "services/clients/done.h"
+#include "services/async/done.h"
 
 namespace postern::clients {
 
@@ -14,11 +14,11 @@ template <typename Response>
 class BodyStream {
  public:
   virtual ~BodyStream() = default;
-  // At most platform::kMaxChunkOctets. `done` runs when the next piece may be written: a slow
+  // At most rpc::kMaxChunkOctets. `done` runs when the next piece may be written: a slow
   // server slows the writer.
-  virtual void Write(std::string chunk, DoneStatus done) = 0;
+  virtual void Write(std::string chunk, async::DoneStatus done) = 0;
   // No more pieces: OK means committed.
-  virtual void Finish(Done<Response> done) = 0;
+  virtual void Finish(async::Done<Response> done) = 0;
 };
 
 }  // namespace postern::clients

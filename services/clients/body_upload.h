@@ -12,9 +12,9 @@
 #include "grpcpp/client_context.h"
 #include "grpcpp/support/client_callback.h"
 #include "services/clients/body_stream.h"
-#include "services/clients/retry.h"
-#include "services/platform/call_context.h"
-#include "services/platform/rpc.h"
+#include "services/rpc/call_context.h"
+#include "services/rpc/context.h"
+#include "services/rpc/retry.h"
 
 namespace postern::clients {
 
@@ -28,11 +28,11 @@ class UploadCall : public grpc::ClientWriteReactor<Request> {
 
   // `begin` is stub->async()->XxxStream.
   template <typename Begin>
-  void Start(std::shared_ptr<UploadCall> self, const platform::CallContext& call, Request header,
+  void Start(std::shared_ptr<UploadCall> self, const rpc::CallContext& call, Request header,
              Begin begin) {
     self_ = std::move(self);
     message_ = std::move(header);
-    platform::WriteCallContext(WithDeadline(call), &context_);
+    rpc::WriteCallContext(rpc::WithDeadline(call), &context_);
     // The header leaves together with the call's metadata.
     context_.set_initial_metadata_corked(true);
     begin(&context_, &response_, this);
@@ -42,7 +42,7 @@ class UploadCall : public grpc::ClientWriteReactor<Request> {
     this->StartCall();
   }
 
-  void Write(std::string chunk, DoneStatus done) {
+  void Write(std::string chunk, async::DoneStatus done) {
     {
       absl::MutexLock lock(&mutex_);
       if (!ended_ && !broken_) {
@@ -63,7 +63,7 @@ class UploadCall : public grpc::ClientWriteReactor<Request> {
     done(Failure());
   }
 
-  void Finish(Done<Response> done) {
+  void Finish(async::Done<Response> done) {
     {
       absl::MutexLock lock(&mutex_);
       if (!ended_) {
@@ -85,7 +85,7 @@ class UploadCall : public grpc::ClientWriteReactor<Request> {
   }
 
   void OnWriteDone(bool ok) override {
-    DoneStatus done;
+    async::DoneStatus done;
     {
       absl::MutexLock lock(&mutex_);
       writing_ = false;
@@ -112,12 +112,12 @@ class UploadCall : public grpc::ClientWriteReactor<Request> {
   }
 
   void OnDone(const grpc::Status& status) override {
-    DoneStatus write_done;
-    Done<Response> finish_done;
+    async::DoneStatus write_done;
+    async::Done<Response> finish_done;
     {
       absl::MutexLock lock(&mutex_);
       ended_ = true;
-      status_ = platform::FromGrpc(status);
+      status_ = rpc::FromGrpc(status);
       write_done = std::move(write_done_);
       finish_done = std::move(finish_done_);
     }
@@ -176,8 +176,8 @@ class UploadCall : public grpc::ClientWriteReactor<Request> {
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
   bool has_waiting_chunk_ ABSL_GUARDED_BY(mutex_) = false;
   std::string waiting_chunk_ ABSL_GUARDED_BY(mutex_);
-  DoneStatus write_done_ ABSL_GUARDED_BY(mutex_);
-  Done<Response> finish_done_ ABSL_GUARDED_BY(mutex_);
+  async::DoneStatus write_done_ ABSL_GUARDED_BY(mutex_);
+  async::Done<Response> finish_done_ ABSL_GUARDED_BY(mutex_);
   // Written once, before `ended_`.
   absl::Status status_;
 };
@@ -186,16 +186,16 @@ template <typename Request, typename Response>
 class BodyUpload : public BodyStream<Response> {
  public:
   template <typename Begin>
-  BodyUpload(const platform::CallContext& call, Request header, Begin begin)
+  BodyUpload(const rpc::CallContext& call, Request header, Begin begin)
       : call_(std::make_shared<UploadCall<Request, Response>>()) {
     call_->Start(call_, call, std::move(header), std::move(begin));
   }
   ~BodyUpload() override { call_->Abandon(); }
 
-  void Write(std::string chunk, DoneStatus done) override {
+  void Write(std::string chunk, async::DoneStatus done) override {
     call_->Write(std::move(chunk), std::move(done));
   }
-  void Finish(Done<Response> done) override { call_->Finish(std::move(done)); }
+  void Finish(async::Done<Response> done) override { call_->Finish(std::move(done)); }
 
  private:
   const std::shared_ptr<UploadCall<Request, Response>> call_;

@@ -29,8 +29,8 @@ class GrpcDeliveryClient : public DeliveryClient {
     if (small_bodies == SmallBodies::kOpenCall) outbox_.emplace(stub_);
   }
 
-  void Deliver(const platform::CallContext& call, DeliverRequest request,
-               Done<DeliverResponse> done) override {
+  void Deliver(const rpc::CallContext& call, DeliverRequest request,
+               async::Done<DeliverResponse> done) override {
     if (outbox_.has_value()) {
       outbox_->Deliver(call, std::move(request), std::move(done));
       return;
@@ -44,7 +44,7 @@ class GrpcDeliveryClient : public DeliveryClient {
         std::move(done));
   }
 
-  std::unique_ptr<BodyStream<DeliverResponse>> DeliverStream(const platform::CallContext& call,
+  std::unique_ptr<BodyStream<DeliverResponse>> DeliverStream(const rpc::CallContext& call,
                                                              DeliveryHeader header) override {
     DeliverStreamRequest first;
     *first.mutable_header() = std::move(header);
@@ -54,8 +54,8 @@ class GrpcDeliveryClient : public DeliveryClient {
         });
   }
 
-  void CheckQuota(const platform::CallContext& call, CheckQuotaRequest request,
-                  Done<CheckQuotaResponse> done) override {
+  void CheckQuota(const rpc::CallContext& call, CheckQuotaRequest request,
+                  async::Done<CheckQuotaResponse> done) override {
     static const auto& metrics = *new MethodMetrics("postern.store.v1.DeliveryService/CheckQuota");
     RunUnaryCall(
         metrics, OnUnavailable::kRepeat, call, std::move(request),

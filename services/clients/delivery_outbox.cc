@@ -17,8 +17,9 @@
 #include "grpcpp/client_context.h"
 #include "grpcpp/support/client_callback.h"
 #include "services/clients/method_metrics.h"
-#include "services/clients/retry.h"
-#include "services/platform/rpc.h"
+#include "services/rpc/context.h"
+#include "services/rpc/limits.h"
+#include "services/rpc/retry.h"
 
 namespace postern::clients {
 namespace {
@@ -38,11 +39,11 @@ constexpr absl::Duration kEndTimeout = absl::Seconds(1);
 
 // A message on its way.
 struct Delivery {
-  platform::CallContext call;
+  rpc::CallContext call;
   DeliverRequest request;
   // Of the request.
   size_t octets = 0;
-  Done<DeliverResponse> done;
+  async::Done<DeliverResponse> done;
   absl::Time begun;
   int repetitions = 0;
 };
@@ -88,7 +89,7 @@ class DeliveryOutbox::Core::Call
 
   void Start(Stub& stub) {
     self_ = shared_from_this();
-    platform::WriteCallContext({.trace = platform::TraceContext::New()}, &*context_);
+    rpc::WriteCallContext({.trace = rpc::TraceContext::New()}, &*context_);
     stub.async()->DeliverMany(&*context_, this);
     AddHold();
     StartRead(&response_);
@@ -170,7 +171,7 @@ class DeliveryOutbox::Core::Call
         const auto found = unanswered_.find(outcome.number());
         if (found == unanswered_.end()) continue;  // Its deadline has passed.
         absl::StatusOr<DeliverResponse> answer = AnswerOf(outcome);
-        if (found->second.being_written && IsBrokenHop(answer.status())) {
+        if (found->second.being_written && rpc::IsBrokenHop(answer.status())) {
           found->second.broken = answer.status();
         } else {
           Settle(found, std::move(answer), &settled);
@@ -183,7 +184,7 @@ class DeliveryOutbox::Core::Call
 
   void OnDone(const grpc::Status& status) override {
     // How a call ends says nothing of the messages on it, unless this caller may not make it.
-    absl::Status why = platform::FromGrpc(status);
+    absl::Status why = rpc::FromGrpc(status);
     if (!absl::IsPermissionDenied(why) && !absl::IsUnauthenticated(why) &&
         !absl::IsUnimplemented(why)) {
       why = absl::UnavailableError(absl::StrCat("the call ended: ", why.ToString()));
@@ -279,7 +280,7 @@ class DeliveryOutbox::Core::Call
   }
 
   void CheckDeadlinesLater() {
-    RunAfter(kDeadlineCheck, [weak = weak_from_this()] {
+    rpc::RunAfter(kDeadlineCheck, [weak = weak_from_this()] {
       if (const std::shared_ptr<Call> self = weak.lock(); self != nullptr) self->CheckDeadlines();
     });
   }
@@ -359,11 +360,11 @@ void DeliveryOutbox::Core::Send(Delivery delivery) {
 }
 
 void DeliveryOutbox::Core::Settle(Delivery delivery, absl::StatusOr<DeliverResponse> answer) {
-  if (IsBrokenHop(answer.status()) && !closed()) {
-    const absl::Duration delay = RetryDelay(++delivery.repetitions);
-    if (WorthRetrying(delay, delivery.call.deadline)) {
+  if (rpc::IsBrokenHop(answer.status()) && !closed()) {
+    const absl::Duration delay = rpc::RetryDelay(++delivery.repetitions);
+    if (rpc::WorthRetrying(delay, delivery.call.deadline)) {
       metrics_.repetitions.Add();
-      RunAfter(delay, [self = shared_from_this(), delivery = std::move(delivery)]() mutable {
+      rpc::RunAfter(delay, [self = shared_from_this(), delivery = std::move(delivery)]() mutable {
         self->Send(std::move(delivery));
       });
       return;
@@ -400,16 +401,16 @@ DeliveryOutbox::DeliveryOutbox(std::shared_ptr<Stub> stub, absl::Duration longes
 
 DeliveryOutbox::~DeliveryOutbox() { core_->Close(); }
 
-void DeliveryOutbox::Deliver(const platform::CallContext& call, DeliverRequest request,
-                             Done<DeliverResponse> done) {
+void DeliveryOutbox::Deliver(const rpc::CallContext& call, DeliverRequest request,
+                             async::Done<DeliverResponse> done) {
   const size_t octets = request.ByteSizeLong();
-  Delivery delivery{.call = WithDeadline(call),
+  Delivery delivery{.call = rpc::WithDeadline(call),
                     .request = std::move(request),
                     .octets = octets,
                     .done = std::move(done),
                     .begun = absl::Now()};
   // It would end the call, and with it what others have on their way.
-  if (octets + kOverheadOctets > size_t{platform::kMaxRpcMessageOctets}) {
+  if (octets + kOverheadOctets > size_t{rpc::kMaxRpcMessageOctets}) {
     core_->Settle(std::move(delivery),
                   absl::InvalidArgumentError("a delivery's request has at most 1 MiB"));
     return;

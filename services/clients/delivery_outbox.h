@@ -8,8 +8,8 @@
 
 #include "absl/time/time.h"
 #include "proto/postern/store/v1/delivery.grpc.pb.h"
-#include "services/clients/done.h"
-#include "services/platform/call_context.h"
+#include "services/async/done.h"
+#include "services/rpc/call_context.h"
 
 namespace postern::clients {
 
@@ -28,8 +28,8 @@ class DeliveryOutbox {
   // those to what waits for its repetition. Not from a `done`.
   ~DeliveryOutbox();
 
-  void Deliver(const platform::CallContext& call, store::v1::DeliverRequest request,
-               Done<store::v1::DeliverResponse> done);
+  void Deliver(const rpc::CallContext& call, store::v1::DeliverRequest request,
+               async::Done<store::v1::DeliverResponse> done);
 
  private:
   class Core;

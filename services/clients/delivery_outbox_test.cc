@@ -12,9 +12,9 @@
 #include "absl/time/clock.h"
 #include "grpcpp/channel.h"
 #include "gtest/gtest.h"
-#include "services/clients/contract_server.h"
-#include "services/platform/access.h"
-#include "services/platform/test_pki.h"
+#include "services/clients/testing/contract_server.h"
+#include "services/identity/access.h"
+#include "services/identity/test_pki.h"
 
 namespace postern::clients {
 namespace {
@@ -32,8 +32,7 @@ class DeliveryOutboxTest : public testing::Test {
     return std::make_unique<DeliveryOutbox>(NewStub());
   }
   std::shared_ptr<DeliveryOutbox::Stub> NewStub() {
-    return store::v1::DeliveryService::NewStub(
-        server_.ChannelOf(platform::identity::kGatewaySmtpMx));
+    return store::v1::DeliveryService::NewStub(server_.ChannelOf(identity::kGatewaySmtpMx));
   }
 
   // Its id is `name`, filled up.
@@ -51,7 +50,7 @@ class DeliveryOutboxTest : public testing::Test {
     request.set_body(name + std::string(octets, 'b'));
     auto promise = std::make_shared<std::promise<Answer>>();
     std::future<Answer> answer = promise->get_future();
-    outbox.Deliver({platform::TraceContext::New(), absl::Now() + time}, std::move(request),
+    outbox.Deliver({rpc::TraceContext::New(), absl::Now() + time}, std::move(request),
                    [promise](Answer result) { promise->set_value(std::move(result)); });
     return answer;
   }
@@ -64,7 +63,7 @@ class DeliveryOutboxTest : public testing::Test {
   }
 
   Fakes fakes_;
-  platform::TestPki pki_{absl::StrCat(testing::TempDir(), "/", absl::ToUnixNanos(absl::Now()))};
+  identity::TestPki pki_{absl::StrCat(testing::TempDir(), "/", absl::ToUnixNanos(absl::Now()))};
   ContractServer server_{&fakes_, &pki_};
 };
 
@@ -229,8 +228,8 @@ TEST_F(DeliveryOutboxTest, AnOldCallIsFollowedByANewOne) {
 }
 
 TEST_F(DeliveryOutboxTest, ACallerWhoMayNotIsToldSo) {
-  DeliveryOutbox outbox(store::v1::DeliveryService::NewStub(
-      server_.ChannelOf(platform::identity::kGatewaySmtpSubmission)));
+  DeliveryOutbox outbox(
+      store::v1::DeliveryService::NewStub(server_.ChannelOf(identity::kGatewaySmtpSubmission)));
   auto answer = Send(outbox, "1");
   EXPECT_TRUE(absl::IsPermissionDenied(Wait(answer)));
 }

@@ -11,10 +11,10 @@
 #include "grpcpp/support/client_callback.h"
 #include "proto/postern/store/v1/maildrop.grpc.pb.h"
 #include "services/clients/maildrop_lease.h"
-#include "services/clients/retry.h"
 #include "services/clients/store_client.h"
 #include "services/clients/unary_call.h"
-#include "services/platform/rpc.h"
+#include "services/rpc/context.h"
+#include "services/rpc/retry.h"
 
 namespace postern::clients {
 
@@ -31,10 +31,10 @@ using store::v1::RetrieveResponse;
 class RetrieveCall : public grpc::ClientReadReactor<RetrieveResponse> {
  public:
   void Start(const std::shared_ptr<RetrieveCall>& self, MaildropService::Stub* stub,
-             const platform::CallContext& call, RetrieveRequest request) {
+             const rpc::CallContext& call, RetrieveRequest request) {
     self_ = self;
     request_ = std::move(request);
-    platform::WriteCallContext(call, &context_);
+    rpc::WriteCallContext(call, &context_);
     stub->async()->Retrieve(&context_, &request_, this);
     // Read starts operations from outside a reaction.
     AddHold();
@@ -42,7 +42,7 @@ class RetrieveCall : public grpc::ClientReadReactor<RetrieveResponse> {
     StartCall();
   }
 
-  void Read(Done<std::optional<std::string>> done) {
+  void Read(async::Done<std::optional<std::string>> done) {
     absl::StatusOr<std::optional<std::string>> answer;
     {
       absl::MutexLock lock(&mutex_);
@@ -66,7 +66,7 @@ class RetrieveCall : public grpc::ClientReadReactor<RetrieveResponse> {
   }
 
   void OnReadDone(bool ok) override {
-    Done<std::optional<std::string>> done;
+    async::Done<std::optional<std::string>> done;
     std::string piece;
     {
       absl::MutexLock lock(&mutex_);
@@ -89,11 +89,11 @@ class RetrieveCall : public grpc::ClientReadReactor<RetrieveResponse> {
   }
 
   void OnDone(const grpc::Status& status) override {
-    Done<std::optional<std::string>> done;
+    async::Done<std::optional<std::string>> done;
     {
       absl::MutexLock lock(&mutex_);
       ended_ = true;
-      status_ = platform::FromGrpc(status);
+      status_ = rpc::FromGrpc(status);
       done = std::move(done_);
       done_ = nullptr;
     }
@@ -123,7 +123,7 @@ class RetrieveCall : public grpc::ClientReadReactor<RetrieveResponse> {
   bool held_ ABSL_GUARDED_BY(mutex_) = true;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<std::string> ready_ ABSL_GUARDED_BY(mutex_);
-  Done<std::optional<std::string>> done_ ABSL_GUARDED_BY(mutex_);
+  async::Done<std::optional<std::string>> done_ ABSL_GUARDED_BY(mutex_);
   // Written once, before `ended_`.
   absl::Status status_;
 };
@@ -131,13 +131,12 @@ class RetrieveCall : public grpc::ClientReadReactor<RetrieveResponse> {
 // A message being fetched: Retrieve calls until one gives a first piece, then that one to its end.
 class Retrieval : public std::enable_shared_from_this<Retrieval> {
  public:
-  Retrieval(std::shared_ptr<MaildropLease> lease, platform::CallContext call,
-            RetrieveRequest request)
+  Retrieval(std::shared_ptr<MaildropLease> lease, rpc::CallContext call, RetrieveRequest request)
       : lease_(std::move(lease)),
-        call_context_(WithDeadline(std::move(call))),
+        call_context_(rpc::WithDeadline(std::move(call))),
         request_(std::move(request)) {}
 
-  void Read(Done<std::optional<std::string>> done) {
+  void Read(async::Done<std::optional<std::string>> done) {
     std::shared_ptr<RetrieveCall> call;
     {
       absl::MutexLock lock(&mutex_);
@@ -196,10 +195,10 @@ class Retrieval : public std::enable_shared_from_this<Retrieval> {
   }
 
   void First(absl::StatusOr<std::optional<std::string>> piece) {
-    if (IsBrokenHop(piece.status())) {
-      const absl::Duration delay = RetryDelay(++repetitions_);
-      if (WorthRetrying(delay, call_context_.deadline)) {
-        RunAfter(delay, [self = shared_from_this()] { self->Attempt(); });
+    if (rpc::IsBrokenHop(piece.status())) {
+      const absl::Duration delay = rpc::RetryDelay(++repetitions_);
+      if (rpc::WorthRetrying(delay, call_context_.deadline)) {
+        rpc::RunAfter(delay, [self = shared_from_this()] { self->Attempt(); });
         return;
       }
     }
@@ -219,7 +218,7 @@ class Retrieval : public std::enable_shared_from_this<Retrieval> {
   }
 
   void Answer(absl::StatusOr<std::optional<std::string>> piece) {
-    Done<std::optional<std::string>> done;
+    async::Done<std::optional<std::string>> done;
     {
       absl::MutexLock lock(&mutex_);
       begun_ = piece.ok();
@@ -230,7 +229,7 @@ class Retrieval : public std::enable_shared_from_this<Retrieval> {
   }
 
   const std::shared_ptr<MaildropLease> lease_;
-  const platform::CallContext call_context_;
+  const rpc::CallContext call_context_;
   const RetrieveRequest request_;
   // Attempts follow one another.
   int repetitions_ = 0;
@@ -241,7 +240,7 @@ class Retrieval : public std::enable_shared_from_this<Retrieval> {
   // The first piece has come: what breaks now is the end.
   bool begun_ ABSL_GUARDED_BY(mutex_) = false;
   std::shared_ptr<RetrieveCall> call_ ABSL_GUARDED_BY(mutex_);
-  Done<std::optional<std::string>> done_ ABSL_GUARDED_BY(mutex_);
+  async::Done<std::optional<std::string>> done_ ABSL_GUARDED_BY(mutex_);
 };
 
 class GrpcMessageReader : public MessageReader {
@@ -250,7 +249,9 @@ class GrpcMessageReader : public MessageReader {
       : retrieval_(std::move(retrieval)) {}
   ~GrpcMessageReader() override { retrieval_->Abandon(); }
 
-  void Read(Done<std::optional<std::string>> done) override { retrieval_->Read(std::move(done)); }
+  void Read(async::Done<std::optional<std::string>> done) override {
+    retrieval_->Read(std::move(done));
+  }
 
  private:
   const std::shared_ptr<Retrieval> retrieval_;
@@ -261,10 +262,10 @@ class GrpcMessageReader : public MessageReader {
 // as once, since uids never repeat.
 class Committal : public std::enable_shared_from_this<Committal> {
  public:
-  Committal(std::shared_ptr<MaildropLease> lease, platform::CallContext call,
-            const std::vector<uint64_t>& uids, DoneStatus done)
+  Committal(std::shared_ptr<MaildropLease> lease, rpc::CallContext call,
+            const std::vector<uint64_t>& uids, async::DoneStatus done)
       : lease_(std::move(lease)),
-        call_context_(WithDeadline(std::move(call))),
+        call_context_(rpc::WithDeadline(std::move(call))),
         done_(std::move(done)) {
     request_.set_token(lease_->holder().token);
     request_.set_session_nonce(lease_->holder().session_nonce);
@@ -296,10 +297,10 @@ class Committal : public std::enable_shared_from_this<Committal> {
   }
 
   void Answered(const absl::Status& status) {
-    if (IsBrokenHop(status)) {
-      const absl::Duration delay = RetryDelay(++repetitions_);
-      if (WorthRetrying(delay, call_context_.deadline)) {
-        RunAfter(delay, [self = shared_from_this()] { self->Attempt(); });
+    if (rpc::IsBrokenHop(status)) {
+      const absl::Duration delay = rpc::RetryDelay(++repetitions_);
+      if (rpc::WorthRetrying(delay, call_context_.deadline)) {
+        rpc::RunAfter(delay, [self = shared_from_this()] { self->Attempt(); });
         return;
       }
     }
@@ -324,9 +325,9 @@ class Committal : public std::enable_shared_from_this<Committal> {
   }
 
   const std::shared_ptr<MaildropLease> lease_;
-  const platform::CallContext call_context_;
+  const rpc::CallContext call_context_;
   CommitRequest request_;
-  DoneStatus done_;
+  async::DoneStatus done_;
   int repetitions_ = 0;
 };
 
@@ -335,7 +336,7 @@ class GrpcMaildrop : public Maildrop {
   explicit GrpcMaildrop(std::shared_ptr<MaildropLease> lease) : lease_(std::move(lease)) {}
   ~GrpcMaildrop() override { lease_->Release(absl::InfiniteFuture(), nullptr); }
 
-  std::unique_ptr<MessageReader> Retrieve(const platform::CallContext& call, uint64_t uid,
+  std::unique_ptr<MessageReader> Retrieve(const rpc::CallContext& call, uint64_t uid,
                                           std::optional<uint32_t> body_lines) override {
     RetrieveRequest request;
     request.set_token(lease_->holder().token);
@@ -346,11 +347,11 @@ class GrpcMaildrop : public Maildrop {
         std::make_shared<Retrieval>(lease_, call, std::move(request)));
   }
 
-  void Commit(const platform::CallContext& call, std::vector<uint64_t> deleted_uids,
-              DoneStatus done) override {
+  void Commit(const rpc::CallContext& call, std::vector<uint64_t> deleted_uids,
+              async::DoneStatus done) override {
     if (deleted_uids.empty()) {
       lease_->Release(
-          WithDeadline(call).deadline,
+          rpc::WithDeadline(call).deadline,
           [lease = lease_, done = std::move(done)]() mutable { done(absl::OkStatus()); });
       return;
     }
@@ -366,14 +367,15 @@ class GrpcMaildropClient : public MaildropClient {
   explicit GrpcMaildropClient(const std::shared_ptr<grpc::Channel>& channel)
       : stub_(MaildropService::NewStub(channel)) {}
 
-  void Open(const platform::CallContext& call, std::string token, std::string session_nonce,
-            Done<OpenedMaildrop> done) override {
+  void Open(const rpc::CallContext& call, std::string token, std::string session_nonce,
+            async::Done<OpenedMaildrop> done) override {
     auto lease = std::make_shared<MaildropLease>(
         stub_, MaildropLease::Holder{call.trace, std::move(token), std::move(session_nonce)});
     MaildropLease* opening = lease.get();
-    opening->Open(WithDeadline(call).deadline, [lease = std::move(lease), done = std::move(done)](
-                                                   absl::StatusOr<MaildropListing>
-                                                       listing) mutable {
+    opening->Open(rpc::WithDeadline(call).deadline, [lease = std::move(lease),
+                                                     done = std::move(done)](
+                                                        absl::StatusOr<MaildropListing>
+                                                            listing) mutable {
       if (!listing.ok()) {
         done(listing.status());
         return;

@@ -8,8 +8,8 @@
 #include "grpcpp/alarm.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/support/client_callback.h"
-#include "services/clients/retry.h"
-#include "services/platform/rpc.h"
+#include "services/rpc/context.h"
+#include "services/rpc/retry.h"
 
 namespace postern::clients {
 
@@ -38,7 +38,7 @@ class LeaseStream : public grpc::ClientBidiReactor<OpenRequest, OpenResponse> {
     MaildropListing listing;
   };
 
-  LeaseStream(Done<Opened> on_opened, DoneStatus on_ended)
+  LeaseStream(async::Done<Opened> on_opened, async::DoneStatus on_ended)
       : on_opened_(std::move(on_opened)), on_ended_(std::move(on_ended)) {}
 
   void Start(const std::shared_ptr<LeaseStream>& self, MaildropLease::Stub* stub,
@@ -48,7 +48,7 @@ class LeaseStream : public grpc::ClientBidiReactor<OpenRequest, OpenResponse> {
     request_.set_session_nonce(holder.session_nonce);
     request_.set_resume_fence(resume_fence);
     keep_listing_ = resume_fence == 0;
-    platform::WriteCallContext({holder.trace, absl::Now() + kLongestLease}, &context_);
+    rpc::WriteCallContext({holder.trace, absl::Now() + kLongestLease}, &context_);
     // The request leaves together with the call's metadata.
     context_.set_initial_metadata_corked(true);
     // A stream has one deadline for all of its life, so the opening's is an alarm.
@@ -71,7 +71,7 @@ class LeaseStream : public grpc::ClientBidiReactor<OpenRequest, OpenResponse> {
   }
 
   void OnReadDone(bool ok) override {
-    Done<Opened> on_opened;
+    async::Done<Opened> on_opened;
     {
       absl::MutexLock lock(&mutex_);
       if (!ok) {
@@ -97,12 +97,12 @@ class LeaseStream : public grpc::ClientBidiReactor<OpenRequest, OpenResponse> {
   }
 
   void OnDone(const grpc::Status& grpc_status) override {
-    Done<Opened> on_opened;
-    DoneStatus on_ended;
+    async::Done<Opened> on_opened;
+    async::DoneStatus on_ended;
     absl::Status status;
     {
       absl::MutexLock lock(&mutex_);
-      status = failure_.ok() ? platform::FromGrpc(grpc_status) : failure_;
+      status = failure_.ok() ? rpc::FromGrpc(grpc_status) : failure_;
       on_opened = std::move(on_opened_);
       on_opened_ = nullptr;
       on_ended = std::move(on_ended_);
@@ -193,18 +193,18 @@ class LeaseStream : public grpc::ClientBidiReactor<OpenRequest, OpenResponse> {
   bool held_ ABSL_GUARDED_BY(mutex_) = true;
   bool releasing_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);
-  Done<Opened> on_opened_ ABSL_GUARDED_BY(mutex_);
-  DoneStatus on_ended_ ABSL_GUARDED_BY(mutex_);
+  async::Done<Opened> on_opened_ ABSL_GUARDED_BY(mutex_);
+  async::DoneStatus on_ended_ ABSL_GUARDED_BY(mutex_);
   std::optional<grpc::Alarm> opening_alarm_;
   std::optional<grpc::Alarm> release_alarm_;
 };
 
-void MaildropLease::Open(absl::Time deadline, Done<MaildropListing> done) {
+void MaildropLease::Open(absl::Time deadline, async::Done<MaildropListing> done) {
   StartStream(/*resume_fence=*/0, deadline, std::move(done));
 }
 
 void MaildropLease::StartStream(uint64_t resume_fence, absl::Time deadline,
-                                Done<MaildropListing> done) {
+                                async::Done<MaildropListing> done) {
   auto stream = std::make_shared<LeaseStream>(
       [self = shared_from_this(),
        done = std::move(done)](absl::StatusOr<LeaseStream::Opened> opened) mutable {
@@ -243,7 +243,7 @@ void MaildropLease::Ended(const absl::Status& status) {
     if (state_ == State::kReleased) {
       released = std::move(released_);
       released_ = nullptr;
-    } else if (IsBrokenHop(status)) {
+    } else if (rpc::IsBrokenHop(status)) {
       state_ = State::kResuming;
       resume_until_ = absl::Now() + kResumeTime;
       resume_attempts_ = 0;
@@ -280,14 +280,14 @@ void MaildropLease::Resume() {
 }
 
 void MaildropLease::Resumed(const absl::Status& status) {
-  std::vector<Done<uint64_t>> waiting;
+  std::vector<async::Done<uint64_t>> waiting;
   uint64_t fence = 0;
   {
     absl::MutexLock lock(&mutex_);
     if (!status.ok() && state_ == State::kResuming) {
-      const absl::Duration delay = RetryDelay(++resume_attempts_);
-      if (IsBrokenHop(status) && WorthRetrying(delay, resume_until_)) {
-        RunAfter(delay, [self = shared_from_this()] { self->Resume(); });
+      const absl::Duration delay = rpc::RetryDelay(++resume_attempts_);
+      if (rpc::IsBrokenHop(status) && rpc::WorthRetrying(delay, resume_until_)) {
+        rpc::RunAfter(delay, [self = shared_from_this()] { self->Resume(); });
         return;
       }
       state_ = State::kLost;
@@ -306,7 +306,7 @@ void MaildropLease::Resumed(const absl::Status& status) {
   }
 }
 
-void MaildropLease::WhenHeld(Done<uint64_t> done) {
+void MaildropLease::WhenHeld(async::Done<uint64_t> done) {
   absl::StatusOr<uint64_t> answer;
   {
     absl::MutexLock lock(&mutex_);

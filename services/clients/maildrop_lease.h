@@ -11,9 +11,9 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "proto/postern/store/v1/maildrop.grpc.pb.h"
-#include "services/clients/done.h"
+#include "services/async/done.h"
 #include "services/clients/store_client.h"
-#include "services/platform/call_context.h"
+#include "services/rpc/call_context.h"
 
 namespace postern::clients {
 
@@ -28,7 +28,7 @@ class MaildropLease : public std::enable_shared_from_this<MaildropLease> {
 
   // Who has the lease: goes into every request that builds on it.
   struct Holder {
-    platform::TraceContext trace;
+    rpc::TraceContext trace;
     std::string token;
     std::string session_nonce;
   };
@@ -37,10 +37,10 @@ class MaildropLease : public std::enable_shared_from_this<MaildropLease> {
       : stub_(std::move(stub)), holder_(std::move(holder)) {}
 
   // Once, before anything else. Returns the listing.
-  void Open(absl::Time deadline, Done<MaildropListing> done);
+  void Open(absl::Time deadline, async::Done<MaildropListing> done);
   // The fence as soon as the lease is held: at once, or after at most 10 s of trying to take it up
   // again; or why it is lost.
-  void WhenHeld(Done<uint64_t> done);
+  void WhenHeld(async::Done<uint64_t> done);
   // Lets go; nothing is deleted by it. `done` runs when the store has confirmed, or at `deadline`
   // (then the store frees it by itself).
   void Release(absl::Time deadline, absl::AnyInvocable<void()> done);
@@ -51,7 +51,7 @@ class MaildropLease : public std::enable_shared_from_this<MaildropLease> {
  private:
   enum class State { kOpening, kHeld, kResuming, kLost, kReleased };
 
-  void StartStream(uint64_t resume_fence, absl::Time deadline, Done<MaildropListing> done);
+  void StartStream(uint64_t resume_fence, absl::Time deadline, async::Done<MaildropListing> done);
   void Ended(const absl::Status& status);
   void Resume();
   void Resumed(const absl::Status& status);
@@ -67,7 +67,7 @@ class MaildropLease : public std::enable_shared_from_this<MaildropLease> {
   int resume_attempts_ ABSL_GUARDED_BY(mutex_) = 0;
   // Why it is lost.
   absl::Status lost_ ABSL_GUARDED_BY(mutex_);
-  std::vector<Done<uint64_t>> waiting_ ABSL_GUARDED_BY(mutex_);
+  std::vector<async::Done<uint64_t>> waiting_ ABSL_GUARDED_BY(mutex_);
   absl::AnyInvocable<void()> released_ ABSL_GUARDED_BY(mutex_);
 };
 

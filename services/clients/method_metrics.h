@@ -5,7 +5,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "services/platform/metrics.h"
+#include "services/telemetry/metrics.h"
 
 namespace postern::clients {
 
@@ -13,19 +13,19 @@ namespace postern::clients {
 struct MethodMetrics {
   // `method` reads "postern.store.v1.DeliveryService/Deliver".
   explicit MethodMetrics(absl::string_view method)
-      : seconds(platform::GetLatencyHistogram("postern_client_call_seconds",
-                                              "From the first attempt of a call to its answer.",
-                                              {{"method", std::string(method)}})),
-        failures(platform::GetCounter("postern_client_call_failures_total",
-                                      "Calls that ended with an error, after all attempts.",
-                                      {{"method", std::string(method)}})),
-        repetitions(platform::GetCounter("postern_client_call_repetitions_total",
-                                         "Attempts after the first, because of UNAVAILABLE.",
-                                         {{"method", std::string(method)}})) {}
+      : seconds(telemetry::GetLatencyHistogram("postern_client_call_seconds",
+                                               "From the first attempt of a call to its answer.",
+                                               {{"method", std::string(method)}})),
+        failures(telemetry::GetCounter("postern_client_call_failures_total",
+                                       "Calls that ended with an error, after all attempts.",
+                                       {{"method", std::string(method)}})),
+        repetitions(telemetry::GetCounter("postern_client_call_repetitions_total",
+                                          "Attempts after the first, because of UNAVAILABLE.",
+                                          {{"method", std::string(method)}})) {}
 
-  platform::Histogram& seconds;
-  platform::Counter& failures;
-  platform::Counter& repetitions;
+  telemetry::Histogram& seconds;
+  telemetry::Counter& failures;
+  telemetry::Counter& repetitions;
 };
 
 }  // namespace postern::clients

@@ -12,7 +12,7 @@
 #include "services/clients/body_upload.h"
 #include "services/clients/policy_memory.h"
 #include "services/clients/unary_call.h"
-#include "services/platform/metrics.h"
+#include "services/telemetry/metrics.h"
 
 namespace postern::clients {
 
@@ -31,10 +31,10 @@ using relay::v1::EnqueueStreamRequest;
 using relay::v1::PolicyService;
 using relay::v1::SubmissionService;
 
-platform::Counter& Remembered(absl::string_view question) {
-  return platform::GetCounter("postern_policy_remembered_total",
-                              "Questions answered from memory, without an RPC.",
-                              {{"question", std::string(question)}});
+telemetry::Counter& Remembered(absl::string_view question) {
+  return telemetry::GetCounter("postern_policy_remembered_total",
+                               "Questions answered from memory, without an RPC.",
+                               {{"question", std::string(question)}});
 }
 
 class GrpcPolicyClient : public PolicyClient {
@@ -44,8 +44,8 @@ class GrpcPolicyClient : public PolicyClient {
         connections_remembered_(Remembered("connection")),
         recipients_remembered_(Remembered("recipient")) {}
 
-  void CheckConnection(const platform::CallContext& call, CheckConnectionRequest request,
-                       Done<CheckConnectionResponse> done) override {
+  void CheckConnection(const rpc::CallContext& call, CheckConnectionRequest request,
+                       async::Done<CheckConnectionResponse> done) override {
     static const auto& metrics =
         *new MethodMetrics("postern.relay.v1.PolicyService/CheckConnection");
     std::string network = NetworkOf(request.client_address());
@@ -68,8 +68,8 @@ class GrpcPolicyClient : public PolicyClient {
         });
   }
 
-  void CheckSender(const platform::CallContext& call, CheckSenderRequest request,
-                   Done<CheckSenderResponse> done) override {
+  void CheckSender(const rpc::CallContext& call, CheckSenderRequest request,
+                   async::Done<CheckSenderResponse> done) override {
     static const auto& metrics = *new MethodMetrics("postern.relay.v1.PolicyService/CheckSender");
     RunUnaryCall(
         metrics, OnUnavailable::kRepeat, call, std::move(request),
@@ -79,8 +79,8 @@ class GrpcPolicyClient : public PolicyClient {
         std::move(done));
   }
 
-  void CheckRecipient(const platform::CallContext& call, CheckRecipientRequest request,
-                      Done<CheckRecipientResponse> done) override {
+  void CheckRecipient(const rpc::CallContext& call, CheckRecipientRequest request,
+                      async::Done<CheckRecipientResponse> done) override {
     static const auto& metrics =
         *new MethodMetrics("postern.relay.v1.PolicyService/CheckRecipient");
     const auto start = [stub = stub_](auto* context, auto* to, auto* answer, auto on_done) {
@@ -112,8 +112,8 @@ class GrpcPolicyClient : public PolicyClient {
 
  private:
   const std::shared_ptr<PolicyService::Stub> stub_;
-  platform::Counter& connections_remembered_;
-  platform::Counter& recipients_remembered_;
+  telemetry::Counter& connections_remembered_;
+  telemetry::Counter& recipients_remembered_;
   // Shared with the calls, which may outlive the client.
   const std::shared_ptr<PolicyMemory> memory_ = std::make_shared<PolicyMemory>();
 };
@@ -123,8 +123,8 @@ class GrpcSubmissionClient : public SubmissionClient {
   explicit GrpcSubmissionClient(const std::shared_ptr<grpc::Channel>& channel)
       : stub_(SubmissionService::NewStub(channel)) {}
 
-  void Enqueue(const platform::CallContext& call, EnqueueRequest request,
-               Done<EnqueueResponse> done) override {
+  void Enqueue(const rpc::CallContext& call, EnqueueRequest request,
+               async::Done<EnqueueResponse> done) override {
     static const auto& metrics = *new MethodMetrics("postern.relay.v1.SubmissionService/Enqueue");
     RunUnaryCall(
         metrics, OnUnavailable::kRepeat, call, std::move(request),
@@ -134,7 +134,7 @@ class GrpcSubmissionClient : public SubmissionClient {
         std::move(done));
   }
 
-  std::unique_ptr<BodyStream<EnqueueResponse>> EnqueueStream(const platform::CallContext& call,
+  std::unique_ptr<BodyStream<EnqueueResponse>> EnqueueStream(const rpc::CallContext& call,
                                                              EnqueueHeader header) override {
     EnqueueStreamRequest first;
     *first.mutable_header() = std::move(header);

@@ -6,9 +6,9 @@
 
 #include "proto/postern/relay/v1/policy.pb.h"
 #include "proto/postern/relay/v1/submission.pb.h"
+#include "services/async/done.h"
 #include "services/clients/body_stream.h"
-#include "services/clients/done.h"
-#include "services/platform/call_context.h"
+#include "services/rpc/call_context.h"
 
 namespace grpc {
 class Channel;
@@ -22,27 +22,27 @@ namespace postern::clients {
 class PolicyClient {
  public:
   virtual ~PolicyClient() = default;
-  virtual void CheckConnection(const platform::CallContext& call,
+  virtual void CheckConnection(const rpc::CallContext& call,
                                relay::v1::CheckConnectionRequest request,
-                               Done<relay::v1::CheckConnectionResponse> done) = 0;
-  virtual void CheckSender(const platform::CallContext& call, relay::v1::CheckSenderRequest request,
-                           Done<relay::v1::CheckSenderResponse> done) = 0;
-  virtual void CheckRecipient(const platform::CallContext& call,
+                               async::Done<relay::v1::CheckConnectionResponse> done) = 0;
+  virtual void CheckSender(const rpc::CallContext& call, relay::v1::CheckSenderRequest request,
+                           async::Done<relay::v1::CheckSenderResponse> done) = 0;
+  virtual void CheckRecipient(const rpc::CallContext& call,
                               relay::v1::CheckRecipientRequest request,
-                              Done<relay::v1::CheckRecipientResponse> done) = 0;
+                              async::Done<relay::v1::CheckRecipientResponse> done) = 0;
 };
 
 // Thread-safe.
 class SubmissionClient {
  public:
   virtual ~SubmissionClient() = default;
-  // Body at most platform::kMaxChunkOctets. Repeats on UNAVAILABLE while the deadline allows: the
+  // Body at most rpc::kMaxChunkOctets. Repeats on UNAVAILABLE while the deadline allows: the
   // delivery_id makes it safe.
-  virtual void Enqueue(const platform::CallContext& call, relay::v1::EnqueueRequest request,
-                       Done<relay::v1::EnqueueResponse> done) = 0;
+  virtual void Enqueue(const rpc::CallContext& call, relay::v1::EnqueueRequest request,
+                       async::Done<relay::v1::EnqueueResponse> done) = 0;
   // For larger ones; not repeated.
   virtual std::unique_ptr<BodyStream<relay::v1::EnqueueResponse>> EnqueueStream(
-      const platform::CallContext& call, relay::v1::EnqueueHeader header) = 0;
+      const rpc::CallContext& call, relay::v1::EnqueueHeader header) = 0;
 };
 
 std::unique_ptr<PolicyClient> MakePolicyClient(std::shared_ptr<grpc::Channel> channel);

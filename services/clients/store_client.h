@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "proto/postern/store/v1/delivery.pb.h"
+#include "services/async/done.h"
 #include "services/clients/body_stream.h"
-#include "services/clients/done.h"
-#include "services/platform/call_context.h"
+#include "services/rpc/call_context.h"
 
 namespace grpc {
 class Channel;
@@ -23,15 +23,15 @@ namespace postern::clients {
 class DeliveryClient {
  public:
   virtual ~DeliveryClient() = default;
-  // Body at most platform::kMaxChunkOctets. Repeats on UNAVAILABLE while the deadline allows: the
+  // Body at most rpc::kMaxChunkOctets. Repeats on UNAVAILABLE while the deadline allows: the
   // delivery_id makes it safe.
-  virtual void Deliver(const platform::CallContext& call, store::v1::DeliverRequest request,
-                       Done<store::v1::DeliverResponse> done) = 0;
+  virtual void Deliver(const rpc::CallContext& call, store::v1::DeliverRequest request,
+                       async::Done<store::v1::DeliverResponse> done) = 0;
   // For larger ones; not repeated.
   virtual std::unique_ptr<BodyStream<store::v1::DeliverResponse>> DeliverStream(
-      const platform::CallContext& call, store::v1::DeliveryHeader header) = 0;
-  virtual void CheckQuota(const platform::CallContext& call, store::v1::CheckQuotaRequest request,
-                          Done<store::v1::CheckQuotaResponse> done) = 0;
+      const rpc::CallContext& call, store::v1::DeliveryHeader header) = 0;
+  virtual void CheckQuota(const rpc::CallContext& call, store::v1::CheckQuotaRequest request,
+                          async::Done<store::v1::CheckQuotaResponse> done) = 0;
 };
 
 struct MaildropEntry {
@@ -51,7 +51,7 @@ class MessageReader {
  public:
   virtual ~MessageReader() = default;
   // The next piece; nullopt at the end.
-  virtual void Read(Done<std::optional<std::string>> done) = 0;
+  virtual void Read(async::Done<std::optional<std::string>> done) = 0;
 };
 
 // An open maildrop: holds the lease and, when the stream breaks (a rolling update), takes it up
@@ -61,11 +61,11 @@ class Maildrop {
  public:
   virtual ~Maildrop() = default;
   // nullopt: the whole message; else the header and this many lines of the body (TOP).
-  virtual std::unique_ptr<MessageReader> Retrieve(const platform::CallContext& call, uint64_t uid,
+  virtual std::unique_ptr<MessageReader> Retrieve(const rpc::CallContext& call, uint64_t uid,
                                                   std::optional<uint32_t> body_lines) = 0;
   // Deletes in one transaction, then frees the lease. With no uids it only frees.
-  virtual void Commit(const platform::CallContext& call, std::vector<uint64_t> deleted_uids,
-                      DoneStatus done) = 0;
+  virtual void Commit(const rpc::CallContext& call, std::vector<uint64_t> deleted_uids,
+                      async::DoneStatus done) = 0;
 };
 
 struct OpenedMaildrop {
@@ -79,8 +79,8 @@ class MaildropClient {
   virtual ~MaildropClient() = default;
   // ABORTED: another session has it. UNAUTHENTICATED: the token is not good. The call's deadline is
   // for the opening alone.
-  virtual void Open(const platform::CallContext& call, std::string token, std::string session_nonce,
-                    Done<OpenedMaildrop> done) = 0;
+  virtual void Open(const rpc::CallContext& call, std::string token, std::string session_nonce,
+                    async::Done<OpenedMaildrop> done) = 0;
 };
 
 // How small bodies travel: each in a call of its own, or all in one that stays open, for who

@@ -12,11 +12,11 @@
 #include "absl/time/time.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/support/status.h"
-#include "services/clients/done.h"
+#include "services/async/done.h"
 #include "services/clients/method_metrics.h"
-#include "services/clients/retry.h"
-#include "services/platform/call_context.h"
-#include "services/platform/rpc.h"
+#include "services/rpc/call_context.h"
+#include "services/rpc/context.h"
+#include "services/rpc/retry.h"
 
 namespace postern::clients {
 
@@ -28,8 +28,8 @@ template <typename Request, typename Response, typename Start>
 class UnaryCall {
  public:
   static void Run(const MethodMetrics& metrics, OnUnavailable on_unavailable,
-                  const platform::CallContext& call, Request request, Start start,
-                  Done<Response> done) {
+                  const rpc::CallContext& call, Request request, Start start,
+                  async::Done<Response> done) {
     auto* self = new UnaryCall(metrics, on_unavailable, call, std::move(request), std::move(start),
                                std::move(done));
     self->Attempt();
@@ -37,10 +37,10 @@ class UnaryCall {
 
  private:
   UnaryCall(const MethodMetrics& metrics, OnUnavailable on_unavailable,
-            const platform::CallContext& call, Request request, Start start, Done<Response> done)
+            const rpc::CallContext& call, Request request, Start start, async::Done<Response> done)
       : metrics_(metrics),
         on_unavailable_(on_unavailable),
-        call_(WithDeadline(call)),
+        call_(rpc::WithDeadline(call)),
         request_(std::move(request)),
         start_(std::move(start)),
         done_(std::move(done)),
@@ -48,7 +48,7 @@ class UnaryCall {
 
   void Attempt() {
     context_.emplace();
-    platform::WriteCallContext(call_, &*context_);
+    rpc::WriteCallContext(call_, &*context_);
     start_(&*context_, &request_, &response_,
            [this](const grpc::Status& status) { OnAnswer(status); });
   }
@@ -56,29 +56,28 @@ class UnaryCall {
   void OnAnswer(const grpc::Status& status) {
     if (status.error_code() == grpc::StatusCode::UNAVAILABLE &&
         on_unavailable_ == OnUnavailable::kRepeat) {
-      const absl::Duration delay = RetryDelay(++repetitions_);
-      if (WorthRetrying(delay, call_.deadline)) {
+      const absl::Duration delay = rpc::RetryDelay(++repetitions_);
+      if (rpc::WorthRetrying(delay, call_.deadline)) {
         metrics_.repetitions.Add();
-        RunAfter(delay, [this] { Attempt(); });
+        rpc::RunAfter(delay, [this] { Attempt(); });
         return;
       }
     }
     metrics_.seconds.Observe(absl::ToDoubleSeconds(absl::Now() - begun_));
     if (!status.ok()) metrics_.failures.Add();
-    absl::StatusOr<Response> result = status.ok()
-                                          ? absl::StatusOr<Response>(std::move(response_))
-                                          : absl::StatusOr<Response>(platform::FromGrpc(status));
-    Done<Response> done = std::move(done_);
+    absl::StatusOr<Response> result = status.ok() ? absl::StatusOr<Response>(std::move(response_))
+                                                  : absl::StatusOr<Response>(rpc::FromGrpc(status));
+    async::Done<Response> done = std::move(done_);
     delete this;
     done(std::move(result));
   }
 
   const MethodMetrics& metrics_;
   const OnUnavailable on_unavailable_;
-  const platform::CallContext call_;
+  const rpc::CallContext call_;
   const Request request_;
   Start start_;
-  Done<Response> done_;
+  async::Done<Response> done_;
   const absl::Time begun_;
   int repetitions_ = 0;
   Response response_;
@@ -87,8 +86,8 @@ class UnaryCall {
 
 template <typename Request, typename Response, typename Start>
 void RunUnaryCall(const MethodMetrics& metrics, OnUnavailable on_unavailable,
-                  const platform::CallContext& call, Request request, Start start,
-                  Done<Response> done) {
+                  const rpc::CallContext& call, Request request, Start start,
+                  async::Done<Response> done) {
   UnaryCall<Request, Response, Start>::Run(metrics, on_unavailable, call, std::move(request),
                                            std::move(start), std::move(done));
 }

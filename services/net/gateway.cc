@@ -27,16 +27,16 @@
 #include "boost/asio/steady_timer.hpp"
 #include "services/net/client_table.h"
 #include "services/net/listening_socket.h"
-#include "services/platform/log.h"
-#include "services/platform/metrics.h"
+#include "services/telemetry/log.h"
+#include "services/telemetry/metrics.h"
 
 namespace postern::net {
 namespace {
 
 namespace asio = boost::asio;
 using asio::ip::tcp;
-using platform::Log;
-using platform::LogLevel;
+using telemetry::Log;
+using telemetry::LogLevel;
 
 // Implicit TLS: an idle peer may not hold a session for the idle timeout before it has said
 // anything.
@@ -56,12 +56,13 @@ struct SharedListener {
         too_busy(CountOf("too_busy")),
         too_many_from_client(CountOf("too_many_from_client")),
         tls_failed(CountOf("tls_failed")),
-        open(platform::GetGauge("postern_connections", "Open connections.",
-                                {{"listener", listener.config.name()}})) {}
+        open(telemetry::GetGauge("postern_connections", "Open connections.",
+                                 {{"listener", listener.config.name()}})) {}
 
-  platform::Counter& CountOf(const char* outcome) {
-    return platform::GetCounter("postern_connections_total", "Connections, by what became of them.",
-                                {{"listener", listener.config.name()}, {"outcome", outcome}});
+  telemetry::Counter& CountOf(const char* outcome) {
+    return telemetry::GetCounter("postern_connections_total",
+                                 "Connections, by what became of them.",
+                                 {{"listener", listener.config.name()}, {"outcome", outcome}});
   }
 
   GatewayListener listener;
@@ -69,11 +70,11 @@ struct SharedListener {
   int port = 0;
   std::atomic<int> connections{0};
   ClientTable clients;
-  platform::Counter& accepted;
-  platform::Counter& too_busy;
-  platform::Counter& too_many_from_client;
-  platform::Counter& tls_failed;
-  platform::Gauge& open;
+  telemetry::Counter& accepted;
+  telemetry::Counter& too_busy;
+  telemetry::Counter& too_many_from_client;
+  telemetry::Counter& tls_failed;
+  telemetry::Gauge& open;
 };
 
 // One event loop: its thread, its acceptors, its sessions. Everything but `thread`, `empty` and

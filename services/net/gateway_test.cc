@@ -18,9 +18,9 @@
 #include "absl/synchronization/notification.h"
 #include "gtest/gtest.h"
 #include "openssl/ssl.h"
-#include "services/net/await.h"
+#include "services/async/await.h"
+#include "services/identity/test_pki.h"
 #include "services/net/test_client.h"
-#include "services/platform/test_pki.h"
 
 namespace postern::net {
 namespace {
@@ -98,7 +98,7 @@ class GatewayTest : public testing::Test {
     return listener;
   }
 
-  platform::TestPki pki_;
+  identity::TestPki pki_;
   google::protobuf::RepeatedPtrField<config::v1::SecurityDomain> domains_;
   int port_ = 0;
 };
@@ -346,7 +346,7 @@ TEST_F(GatewayTest, AwaitGoesOnOnItsOwnLoop) {
       const auto start = [promise](absl::AnyInvocable<void(absl::StatusOr<std::string>)> done) {
         promise->set_value(std::move(done));
       };
-      const auto answer = co_await Await<absl::StatusOr<std::string>>(start);
+      const auto answer = co_await async::Await<absl::StatusOr<std::string>>(start);
       *same = std::this_thread::get_id() == before;
       (void)co_await session.connection->Write(*answer, session.session_deadline);
     }(std::move(context), &asked, &same_thread);
@@ -368,8 +368,8 @@ TEST_F(GatewayTest, AwaitUntilGivesUp) {
         pending = std::move(done);
       };
       const auto give_up = [&] { pending(absl::CancelledError("given up")); };
-      const absl::Status status =
-          co_await AwaitUntil<absl::Status>(steady_clock::now() + milliseconds(5), start, give_up);
+      const absl::Status status = co_await async::AwaitUntil<absl::Status>(
+          steady_clock::now() + milliseconds(5), start, give_up);
       const std::string words(status.message());
       (void)co_await session.connection->Write(words, session.session_deadline);
     }(std::move(context));

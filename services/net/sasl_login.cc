@@ -4,8 +4,8 @@
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "services/net/await.h"
-#include "services/platform/random_octets.h"
+#include "services/async/await.h"
+#include "services/crypto/random_octets.h"
 
 namespace postern::net {
 namespace {
@@ -21,9 +21,8 @@ constexpr int kMaxSteps = 3;
 }  // namespace
 
 asio::awaitable<absl::StatusOr<SaslLogin::Response>> SaslLogin::Start(
-    platform::TraceContext trace, std::string mechanism,
-    std::optional<std::string> initial_response) {
-  if (nonce_.empty()) nonce_ = platform::RandomOctets(kNonceOctets);
+    rpc::TraceContext trace, std::string mechanism, std::optional<std::string> initial_response) {
+  if (nonce_.empty()) nonce_ = crypto::RandomOctets(kNonceOctets);
   // Its life holds the client's thinking; each step has its own deadline.
   exchange_ = options_.authentication->Authenticate(
       {std::move(trace),
@@ -45,11 +44,11 @@ asio::awaitable<absl::StatusOr<SaslLogin::Response>> SaslLogin::Respond(std::str
 }
 
 asio::awaitable<absl::StatusOr<SaslLogin::Response>> SaslLogin::Step(AuthenticateRequest request) {
-  const auto step = [&](clients::Done<Response> done) {
+  const auto step = [&](async::Done<Response> done) {
     exchange_->Step(std::move(request), std::move(done));
   };
   const auto give_up = [this] { exchange_.reset(); };
-  absl::StatusOr<Response> response = co_await AwaitUntil<absl::StatusOr<Response>>(
+  absl::StatusOr<Response> response = co_await async::AwaitUntil<absl::StatusOr<Response>>(
       steady_clock::now() + options_.step_timeout, step, give_up);
   if (!response.ok() || !response->has_challenge()) exchange_.reset();
   co_return response;

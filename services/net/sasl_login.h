@@ -11,7 +11,7 @@
 #include "boost/asio/awaitable.hpp"
 #include "proto/postern/auth/v1/authentication.pb.h"
 #include "services/clients/auth_client.h"
-#include "services/platform/call_context.h"
+#include "services/rpc/call_context.h"
 
 namespace postern::net {
 
@@ -35,8 +35,7 @@ class SaslLogin {
   // auth-svc's answer: a challenge, success or failure; or why there is none (no service has judged
   // the credentials). All but a challenge end the exchange.
   boost::asio::awaitable<absl::StatusOr<Response>> Start(
-      platform::TraceContext trace, std::string mechanism,
-      std::optional<std::string> initial_response);
+      rpc::TraceContext trace, std::string mechanism, std::optional<std::string> initial_response);
   boost::asio::awaitable<absl::StatusOr<Response>> Respond(std::string response);
   void Cancel() { exchange_.reset(); }
 

@@ -21,7 +21,7 @@
 #include "openssl/pem.h"
 #include "openssl/ssl.h"
 #include "openssl/x509.h"
-#include "services/platform/log.h"
+#include "services/telemetry/log.h"
 
 namespace postern::net {
 namespace {
@@ -99,8 +99,8 @@ absl::Status UseCertificates(SSL_CTX* context, const std::string& file, absl::st
     return absl::InvalidArgumentError(absl::StrCat(file, ": a certificate that can't be used"));
   }
   if (X509_cmp_current_time(X509_get0_notAfter(leaf.get())) < 0) {
-    platform::Log(platform::LogLevel::kWarning, "certificate has expired",
-                  {{"security_domain", profile}, {"file", file}});
+    telemetry::Log(telemetry::LogLevel::kWarning, "certificate has expired",
+                   {{"security_domain", profile}, {"file", file}});
   }
   while (true) {
     const Owned<X509> issuer(PEM_read_bio_X509(bio.get(), nullptr, NoPassphrase, nullptr));
@@ -219,11 +219,11 @@ class FileTlsProfile : public TlsProfile {
     const absl::Status status = Reload();
     if (!status.ok()) {
       ticket_keys_until_ = now + Ticks(kTicketKeyLifetime);
-      platform::Log(platform::LogLevel::kError, "certificate not reloaded, the old one stays",
-                    {{"security_domain", name_}, {"status", std::string(status.message())}});
+      telemetry::Log(telemetry::LogLevel::kError, "certificate not reloaded, the old one stays",
+                     {{"security_domain", name_}, {"status", std::string(status.message())}});
     } else if (changed) {
-      platform::Log(platform::LogLevel::kInfo, "certificate reloaded",
-                    {{"security_domain", name_}, {"file", certificate_file_}});
+      telemetry::Log(telemetry::LogLevel::kInfo, "certificate reloaded",
+                     {{"security_domain", name_}, {"file", certificate_file_}});
     }
   }
 

@@ -14,7 +14,7 @@ absl::Status InUse() { return absl::AbortedError("another session has the maildr
 
 }  // namespace
 
-LeaseTable::LeaseTable(Options options, platform::Clock clock)
+LeaseTable::LeaseTable(Options options, process::Clock clock)
     : options_(options),
       clock_(std::move(clock)),
       started_(clock_()),

@@ -15,7 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "services/platform/clock.h"
+#include "services/process/clock.h"
 #include "store-svc/domain/mailbox_id.h"
 
 namespace postern::store {
@@ -48,7 +48,7 @@ class LeaseTable {
     std::string credential;
   };
 
-  LeaseTable(Options options, platform::Clock clock);
+  LeaseTable(Options options, process::Clock clock);
 
   // ABORTED: another session has it.
   absl::StatusOr<Hold> Take(const MailboxId& mailbox, absl::string_view credential);
@@ -105,7 +105,7 @@ class LeaseTable {
   bool OfFormerProcess(uint64_t fence) const;
 
   const Options options_;
-  const platform::Clock clock_;
+  const process::Clock clock_;
   const absl::Time started_;
 
   mutable absl::Mutex mutex_;

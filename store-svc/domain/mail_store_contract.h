@@ -10,7 +10,7 @@
 #include <string>
 
 #include "gtest/gtest.h"
-#include "services/platform/clock.h"
+#include "services/process/clock.h"
 #include "store-svc/domain/mail_store.h"
 
 namespace postern::store {
@@ -30,7 +30,7 @@ struct MailStoreHarnessOptions {
   uint64_t quota_messages = 0;
   uint64_t quota_octets = 0;
   size_t max_waiting = 0;
-  platform::Clock clock;
+  process::Clock clock;
 };
 
 using MakeMailStoreHarness = std::unique_ptr<MailStoreHarness> (*)(const MailStoreHarnessOptions&);

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "absl/synchronization/notification.h"
-#include "services/platform/log.h"
+#include "services/telemetry/log.h"
 
 namespace postern::store {
 namespace {
@@ -14,7 +14,7 @@ constexpr size_t kBatch = 500;
 
 }  // namespace
 
-Retention::Retention(MailStore* store, platform::Clock clock, absl::Duration retention,
+Retention::Retention(MailStore* store, process::Clock clock, absl::Duration retention,
                      absl::Duration interval)
     : store_(store),
       clock_(std::move(clock)),
@@ -54,8 +54,8 @@ void Retention::ForgetAll() {
     done.WaitForNotification();
   }
   if (!forgotten.ok()) {
-    platform::Log(platform::LogLevel::kWarning, "old delivery ids could not be forgotten",
-                  {{"status", forgotten.status().ToString()}});
+    telemetry::Log(telemetry::LogLevel::kWarning, "old delivery ids could not be forgotten",
+                   {{"status", forgotten.status().ToString()}});
   }
 }
 

@@ -7,7 +7,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "services/platform/clock.h"
+#include "services/process/clock.h"
 #include "store-svc/domain/mail_store.h"
 
 namespace postern::store {
@@ -16,7 +16,7 @@ namespace postern::store {
 // `store` must outlive it.
 class Retention {
  public:
-  Retention(MailStore* store, platform::Clock clock, absl::Duration retention,
+  Retention(MailStore* store, process::Clock clock, absl::Duration retention,
             absl::Duration interval);
   // Ends after the batch that runs.
   ~Retention();
@@ -28,7 +28,7 @@ class Retention {
   bool stopping() const;
 
   MailStore* const store_;
-  const platform::Clock clock_;
+  const process::Clock clock_;
   const absl::Duration retention_;
   const absl::Duration interval_;
   mutable absl::Mutex mutex_;

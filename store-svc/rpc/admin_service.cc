@@ -7,8 +7,8 @@
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/server_callback.h"
 #include "proto/postern/store/v1/store_admin.grpc.pb.h"
-#include "services/platform/log.h"
-#include "services/platform/rpc.h"
+#include "services/rpc/context.h"
+#include "services/telemetry/log.h"
 
 namespace postern::store {
 namespace {
@@ -26,7 +26,7 @@ void Fill(const MailboxUsage& usage, v1::MailboxUsage* message) {
 
 class StoreAdminService final : public v1::StoreAdminService::CallbackService {
  public:
-  StoreAdminService(MailStore* store, platform::WorkerPool* pool) : store_(store), pool_(pool) {}
+  StoreAdminService(MailStore* store, process::WorkerPool* pool) : store_(store), pool_(pool) {}
 
   // Page tokens are the last mailbox's id.
   grpc::ServerUnaryReactor* ListMailboxes(grpc::CallbackServerContext* context,
@@ -74,16 +74,16 @@ class StoreAdminService final : public v1::StoreAdminService::CallbackService {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     absl::StatusOr<MailboxId> id = MailboxId::Parse(request->mailbox_id());
     if (!id.ok()) return FinishWith(reactor, id.status());
-    const platform::CallContext call = platform::ReadCallContext(*context);
+    const rpc::CallContext call = rpc::ReadCallContext(*context);
     store_->Purge(*id, [reactor, request, response, call](absl::StatusOr<uint64_t> purged) {
       if (purged.ok()) response->set_purged_messages(*purged);
-      platform::Log(platform::LogLevel::kInfo, "mailbox purged",
-                    {{"trace", call.trace.trace_id},
-                     {"request_id", request->request_id()},
-                     {"mailbox", request->mailbox_id()},
-                     {"messages", purged.value_or(0)},
-                     {"status", purged.status().ToString()}});
-      reactor->Finish(platform::ToGrpc(purged.status()));
+      telemetry::Log(telemetry::LogLevel::kInfo, "mailbox purged",
+                     {{"trace", call.trace.trace_id},
+                      {"request_id", request->request_id()},
+                      {"mailbox", request->mailbox_id()},
+                      {"messages", purged.value_or(0)},
+                      {"status", purged.status().ToString()}});
+      reactor->Finish(rpc::ToGrpc(purged.status()));
     });
     return reactor;
   }
@@ -91,7 +91,7 @@ class StoreAdminService final : public v1::StoreAdminService::CallbackService {
  private:
   static grpc::ServerUnaryReactor* FinishWith(grpc::ServerUnaryReactor* reactor,
                                               const absl::Status& status) {
-    reactor->Finish(platform::ToGrpc(status));
+    reactor->Finish(rpc::ToGrpc(status));
     return reactor;
   }
 
@@ -103,12 +103,12 @@ class StoreAdminService final : public v1::StoreAdminService::CallbackService {
   }
 
   MailStore* const store_;
-  platform::WorkerPool* const pool_;
+  process::WorkerPool* const pool_;
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeStoreAdminService(MailStore* store, platform::WorkerPool* pool) {
+std::unique_ptr<grpc::Service> MakeStoreAdminService(MailStore* store, process::WorkerPool* pool) {
   return std::make_unique<StoreAdminService>(store, pool);
 }
 

@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "services/platform/worker_pool.h"
+#include "services/process/worker_pool.h"
 #include "store-svc/domain/mail_store.h"
 
 namespace grpc {
@@ -14,7 +14,7 @@ class Service;
 namespace postern::store {
 
 // `store` and `pool`, on which it reads, must outlive it and every call.
-std::unique_ptr<grpc::Service> MakeStoreAdminService(MailStore* store, platform::WorkerPool* pool);
+std::unique_ptr<grpc::Service> MakeStoreAdminService(MailStore* store, process::WorkerPool* pool);
 
 }  // namespace postern::store
 

@@ -3,8 +3,8 @@
 #include <string>
 #include <utility>
 
-#include "services/platform/call_context.h"
-#include "services/platform/rpc.h"
+#include "services/rpc/call_context.h"
+#include "services/rpc/context.h"
 #include "store-svc/rpc/small_delivery.h"
 #include "store-svc/rpc/store_metrics.h"
 
@@ -65,7 +65,7 @@ void DeliverManyCall::TakeIn(const v1::DeliverManyRequest& request) {
   }
   for (const v1::NumberedDelivery& one : request.deliveries()) {
     DeliverSmall(store_, max_message_octets_, one.delivery(),
-                 {.trace = platform::TraceContext::FromHeader(one.traceparent())},
+                 {.trace = rpc::TraceContext::FromHeader(one.traceparent())},
                  [this, number = one.number(), octets = one.delivery().ByteSizeLong()](
                      absl::StatusOr<DeliveryResult> result) { Answer(number, octets, result); });
   }
@@ -135,7 +135,7 @@ std::optional<grpc::Status> DeliverManyCall::GoOn() {
   }
   if (writing_ || unanswered_ > 0) return std::nullopt;
   finished_ = true;
-  return platform::ToGrpc(*end_);
+  return rpc::ToGrpc(*end_);
 }
 
 void DeliverManyCall::OnDone() {

@@ -1,10 +1,10 @@
 #include "store-svc/rpc/delivery_outcome.h"
 
-#include "services/platform/log.h"
+#include "services/telemetry/log.h"
 #include "store-svc/rpc/store_metrics.h"
 
 namespace postern::store {
-void RecordDelivery(const platform::CallContext& call, const absl::StatusOr<DeliveryResult>& result,
+void RecordDelivery(const rpc::CallContext& call, const absl::StatusOr<DeliveryResult>& result,
                     size_t recipients, uint64_t octets) {
   if (result.ok() && result->repeated) {
     Metrics().repeated.Add();
@@ -19,15 +19,15 @@ void RecordDelivery(const platform::CallContext& call, const absl::StatusOr<Deli
     Metrics().failed.Add();
   }
 
-  const platform::LogLevel level =
-      result.ok() ? platform::LogLevel::kDebug : platform::LogLevel::kWarning;
-  if (!platform::LogEnabled(level)) return;
-  platform::Log(level, result.ok() ? "delivery committed" : "delivery refused",
-                {{"trace", call.trace.trace_id},
-                 {"recipients", recipients},
-                 {"octets", octets},
-                 {"repeated", result.ok() && result->repeated},
-                 {"status", result.status().ToString()}});
+  const telemetry::LogLevel level =
+      result.ok() ? telemetry::LogLevel::kDebug : telemetry::LogLevel::kWarning;
+  if (!telemetry::LogEnabled(level)) return;
+  telemetry::Log(level, result.ok() ? "delivery committed" : "delivery refused",
+                 {{"trace", call.trace.trace_id},
+                  {"recipients", recipients},
+                  {"octets", octets},
+                  {"repeated", result.ok() && result->repeated},
+                  {"status", result.status().ToString()}});
 }
 
 }  // namespace postern::store

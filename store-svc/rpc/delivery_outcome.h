@@ -6,13 +6,13 @@
 #include <cstdint>
 
 #include "absl/status/statusor.h"
-#include "services/platform/call_context.h"
+#include "services/rpc/call_context.h"
 #include "store-svc/domain/mail_store.h"
 
 namespace postern::store {
 
 // Any thread.
-void RecordDelivery(const platform::CallContext& call, const absl::StatusOr<DeliveryResult>& result,
+void RecordDelivery(const rpc::CallContext& call, const absl::StatusOr<DeliveryResult>& result,
                     size_t recipients, uint64_t octets);
 
 }  // namespace postern::store

@@ -8,7 +8,7 @@
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/server_callback.h"
 #include "proto/postern/store/v1/delivery.grpc.pb.h"
-#include "services/platform/rpc.h"
+#include "services/rpc/context.h"
 #include "store-svc/rpc/deliver_many.h"
 #include "store-svc/rpc/delivery_stream.h"
 #include "store-svc/rpc/small_delivery.h"
@@ -24,7 +24,7 @@ constexpr size_t kMaxManyCalls = 256;
 
 class DeliveryService final : public v1::DeliveryService::CallbackService {
  public:
-  DeliveryService(MailStore* store, platform::WorkerPool* pool,
+  DeliveryService(MailStore* store, process::WorkerPool* pool,
                   const DeliveryServiceOptions& options, DeliverManyCalls* calls)
       : store_(store), pool_(pool), options_(options), calls_(calls) {}
 
@@ -32,10 +32,10 @@ class DeliveryService final : public v1::DeliveryService::CallbackService {
                                     const v1::DeliverRequest* request,
                                     v1::DeliverResponse* response) override {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    DeliverSmall(store_, options_.max_message_octets, *request, platform::ReadCallContext(*context),
+    DeliverSmall(store_, options_.max_message_octets, *request, rpc::ReadCallContext(*context),
                  [reactor, response](absl::StatusOr<DeliveryResult> result) {
                    if (result.ok()) response->set_repeated_delivery(result->repeated);
-                   reactor->Finish(platform::ToGrpc(result.status()));
+                   reactor->Finish(rpc::ToGrpc(result.status()));
                  });
     return reactor;
   }
@@ -59,14 +59,14 @@ class DeliveryService final : public v1::DeliveryService::CallbackService {
                                        v1::CheckQuotaResponse* response) override {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     if (request->mailbox_ids_size() > kMaxQuotaQuestions) {
-      reactor->Finish(platform::ToGrpc(absl::InvalidArgumentError("at most 1000 mailboxes")));
+      reactor->Finish(rpc::ToGrpc(absl::InvalidArgumentError("at most 1000 mailboxes")));
       return reactor;
     }
     std::vector<MailboxId> ids;
     for (const std::string& text : request->mailbox_ids()) {
       absl::StatusOr<MailboxId> id = MailboxId::Parse(text);
       if (!id.ok()) {
-        reactor->Finish(platform::ToGrpc(id.status()));
+        reactor->Finish(rpc::ToGrpc(id.status()));
         return reactor;
       }
       ids.push_back(*std::move(id));
@@ -76,10 +76,10 @@ class DeliveryService final : public v1::DeliveryService::CallbackService {
       if (full.ok()) {
         for (const MailboxId& id : *full) response->add_full_mailbox_ids(id.ToString());
       }
-      reactor->Finish(platform::ToGrpc(full.status()));
+      reactor->Finish(rpc::ToGrpc(full.status()));
     });
     if (!accepted) {
-      reactor->Finish(platform::ToGrpc(absl::UnavailableError("too many reads wait")));
+      reactor->Finish(rpc::ToGrpc(absl::UnavailableError("too many reads wait")));
     }
     return reactor;
   }
@@ -87,12 +87,12 @@ class DeliveryService final : public v1::DeliveryService::CallbackService {
  private:
   class Refusal final : public grpc::ServerReadReactor<v1::DeliverStreamRequest> {
    public:
-    explicit Refusal(const absl::Status& status) { Finish(platform::ToGrpc(status)); }
+    explicit Refusal(const absl::Status& status) { Finish(rpc::ToGrpc(status)); }
     void OnDone() override { delete this; }
   };
 
   MailStore* const store_;
-  platform::WorkerPool* const pool_;
+  process::WorkerPool* const pool_;
   const DeliveryServiceOptions options_;
   DeliverManyCalls* const calls_;
   std::atomic<int> streams_ = 0;
@@ -100,7 +100,7 @@ class DeliveryService final : public v1::DeliveryService::CallbackService {
 
 }  // namespace
 
-DeliveryServer::DeliveryServer(MailStore* store, platform::WorkerPool* pool,
+DeliveryServer::DeliveryServer(MailStore* store, process::WorkerPool* pool,
                                const DeliveryServiceOptions& options)
     : streams_(std::make_unique<DeliverManyCalls>(kMaxManyCalls)),
       service_(std::make_unique<DeliveryService>(store, pool, options, streams_.get())) {}

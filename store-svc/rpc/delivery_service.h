@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "services/platform/worker_pool.h"
+#include "services/process/worker_pool.h"
 #include "store-svc/domain/mail_store.h"
 
 namespace grpc {
@@ -26,7 +26,7 @@ struct DeliveryServiceOptions {
 class DeliveryServer {
  public:
   // `store` and `pool`, on which it reads, must outlive it.
-  DeliveryServer(MailStore* store, platform::WorkerPool* pool,
+  DeliveryServer(MailStore* store, process::WorkerPool* pool,
                  const DeliveryServiceOptions& options);
   // When no call runs any more.
   ~DeliveryServer();

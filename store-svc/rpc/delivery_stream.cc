@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "services/platform/rpc.h"
+#include "services/rpc/context.h"
 #include "store-svc/rpc/delivery_outcome.h"
 #include "store-svc/rpc/delivery_request.h"
 
@@ -15,7 +15,7 @@ DeliveryStream::DeliveryStream(MailStore* store, uint64_t max_message_octets,
       max_message_octets_(max_message_octets),
       streams_(streams),
       response_(response),
-      call_(platform::ReadCallContext(*context)) {
+      call_(rpc::ReadCallContext(*context)) {
   StartRead(&request_);
 }
 
@@ -106,13 +106,13 @@ void DeliveryStream::Deliver() {
   body_->Deliver(std::move(delivery_), [this, recipients](absl::StatusOr<DeliveryResult> result) {
     if (result.ok()) response_->set_repeated_delivery(result->repeated);
     RecordDelivery(call_, result, recipients, octets_);
-    Finish(platform::ToGrpc(result.status()));
+    Finish(rpc::ToGrpc(result.status()));
   });
 }
 
 void DeliveryStream::FinishWith(const absl::Status& status) {
   RecordDelivery(call_, status, delivery_.recipients.size(), octets_);
-  Finish(platform::ToGrpc(status));
+  Finish(rpc::ToGrpc(status));
 }
 
 }  // namespace postern::store

@@ -12,7 +12,7 @@
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/server_callback.h"
 #include "proto/postern/store/v1/delivery.pb.h"
-#include "services/platform/call_context.h"
+#include "services/rpc/call_context.h"
 #include "store-svc/domain/mail_store.h"
 
 namespace postern::store {
@@ -42,7 +42,7 @@ class DeliveryStream final : public grpc::ServerReadReactor<v1::DeliverStreamReq
   const uint64_t max_message_octets_;
   std::atomic<int>* const streams_;
   v1::DeliverResponse* const response_;
-  const platform::CallContext call_;
+  const rpc::CallContext call_;
   v1::DeliverStreamRequest request_;
   Delivery delivery_;
   bool has_header_ = false;

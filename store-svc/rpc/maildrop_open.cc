@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "services/platform/rpc.h"
+#include "services/rpc/context.h"
 #include "store-svc/rpc/store_metrics.h"
 
 namespace postern::store {
@@ -143,14 +143,14 @@ void OpenStream::OnWriteDone(bool ok) {
   // Listed; or the stream broke, and the pending read is about to say so.
   absl::MutexLock lock(&mutex_);
   under_way_ = false;
-  if (stopped_.has_value()) Finish(platform::ToGrpc(*stopped_));
+  if (stopped_.has_value()) Finish(rpc::ToGrpc(*stopped_));
 }
 
 bool OpenStream::IdleAndStopped() {
   absl::MutexLock lock(&mutex_);
   if (!stopped_.has_value()) return false;
   under_way_ = false;
-  Finish(platform::ToGrpc(*stopped_));
+  Finish(rpc::ToGrpc(*stopped_));
   return true;
 }
 
@@ -159,7 +159,7 @@ void OpenStream::FailRead(const absl::Status& status) {
     absl::MutexLock lock(&mutex_);
     under_way_ = false;
     if (stopped_.has_value()) {
-      Finish(platform::ToGrpc(*stopped_));
+      Finish(rpc::ToGrpc(*stopped_));
       return;
     }
   }
@@ -178,7 +178,7 @@ void OpenStream::Stop(const absl::Status& status, bool broken) {
     }
     Metrics().leases.Set(static_cast<double>(parts_.leases->size()));
   }
-  if (!under_way_) Finish(platform::ToGrpc(*stopped_));
+  if (!under_way_) Finish(rpc::ToGrpc(*stopped_));
 }
 
 void OpenStream::EndAsBroken() {

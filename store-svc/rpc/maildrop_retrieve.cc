@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "services/platform/rpc.h"
+#include "services/rpc/context.h"
 #include "store-svc/rpc/store_metrics.h"
 
 namespace postern::store {
@@ -14,7 +14,7 @@ RetrieveStream::RetrieveStream(const MaildropParts* parts, grpc::CallbackServerC
   absl::StatusOr<MailboxId> mailbox = parts_.leases->Find(
       request->fence(), Credential(*context, request->token(), request->session_nonce()));
   if (!mailbox.ok()) {
-    Finish(platform::ToGrpc(
+    Finish(rpc::ToGrpc(
         Refusal(parts_, *context, request->token(), request->session_nonce(), mailbox.status())));
     return;
   }
@@ -24,14 +24,14 @@ RetrieveStream::RetrieveStream(const MaildropParts* parts, grpc::CallbackServerC
 
 void RetrieveStream::SubmitRead(void (RetrieveStream::*read)()) {
   if (!parts_.pool->Submit([this, read] { (this->*read)(); })) {
-    Finish(platform::ToGrpc(absl::UnavailableError("too many reads wait")));
+    Finish(rpc::ToGrpc(absl::UnavailableError("too many reads wait")));
   }
 }
 
 void RetrieveStream::ReadFirst() {
   absl::StatusOr<StoredMessage> message = parts_.store->Read(*mailbox_, uid_);
   if (!message.ok()) {
-    Finish(platform::ToGrpc(message.status()));
+    Finish(rpc::ToGrpc(message.status()));
     return;
   }
   octets_left_ = message->octets;
@@ -49,7 +49,7 @@ void RetrieveStream::ReadNext() {
   absl::StatusOr<std::string> piece = parts_.store->ReadPiece(body_id_, next_piece_++);
   if (!piece.ok()) {
     // NOT_FOUND here: the mailbox was purged under the reader.
-    Finish(platform::ToGrpc(piece.status()));
+    Finish(rpc::ToGrpc(piece.status()));
     return;
   }
   Send(*std::move(piece));
@@ -57,7 +57,7 @@ void RetrieveStream::ReadNext() {
 
 void RetrieveStream::Send(std::string chunk) {
   if (chunk.size() > octets_left_) {
-    Finish(platform::ToGrpc(absl::DataLossError("a message is longer than its entry says")));
+    Finish(rpc::ToGrpc(absl::DataLossError("a message is longer than its entry says")));
     return;
   }
   octets_left_ -= chunk.size();
@@ -77,7 +77,7 @@ void RetrieveStream::Send(std::string chunk) {
 
 void RetrieveStream::OnWriteDone(bool ok) {
   if (!ok) {
-    Finish(platform::ToGrpc(absl::CancelledError("the stream broke")));
+    Finish(rpc::ToGrpc(absl::CancelledError("the stream broke")));
   } else if (!pending_.empty()) {
     Send(std::exchange(pending_, std::string()));
   } else {

@@ -7,8 +7,8 @@
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/server_callback.h"
 #include "proto/postern/store/v1/maildrop.grpc.pb.h"
-#include "services/platform/log.h"
-#include "services/platform/rpc.h"
+#include "services/rpc/context.h"
+#include "services/telemetry/log.h"
 #include "store-svc/rpc/maildrop_open.h"
 #include "store-svc/rpc/maildrop_retrieve.h"
 #include "store-svc/rpc/store_metrics.h"
@@ -41,7 +41,7 @@ class MaildropService final : public v1::MaildropService::CallbackService {
     absl::StatusOr<MailboxId> mailbox =
         parts_.leases->Pin(fence, Credential(*context, request->token(), request->session_nonce()));
     if (!mailbox.ok()) {
-      reactor->Finish(platform::ToGrpc(
+      reactor->Finish(rpc::ToGrpc(
           Refusal(parts_, *context, request->token(), request->session_nonce(), mailbox.status())));
       return reactor;
     }
@@ -53,15 +53,15 @@ class MaildropService final : public v1::MaildropService::CallbackService {
     std::vector<uint64_t> uids(request->deleted_uids().begin(), request->deleted_uids().end());
     parts_.store->Delete(*mailbox, std::move(uids),
                          [this, reactor, fence, count = request->deleted_uids_size(),
-                          call = platform::ReadCallContext(*context)](absl::Status status) {
+                          call = rpc::ReadCallContext(*context)](absl::Status status) {
                            if (status.ok()) Metrics().deletions.Add(count);
                            if (!status.ok()) {
-                             platform::Log(
-                                 platform::LogLevel::kWarning, "deletions failed",
+                             telemetry::Log(
+                                 telemetry::LogLevel::kWarning, "deletions failed",
                                  {{"trace", call.trace.trace_id}, {"status", status.ToString()}});
                            }
                            parts_.leases->Unpin(fence);
-                           reactor->Finish(platform::ToGrpc(status));
+                           reactor->Finish(rpc::ToGrpc(status));
                          });
     return reactor;
   }

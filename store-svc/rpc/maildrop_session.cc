@@ -4,14 +4,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "grpcpp/server_context.h"
-#include "services/platform/log.h"
-#include "services/platform/rpc.h"
+#include "services/rpc/context.h"
+#include "services/telemetry/log.h"
 
 namespace postern::store {
 
 std::string Credential(const grpc::CallbackServerContext& context, absl::string_view token,
                        absl::string_view session_nonce) {
-  const std::string caller = platform::CallerIdentity(context);
+  const std::string caller = rpc::CallerIdentity(context);
   const std::string all =
       absl::StrCat(caller.size(), ":", caller, session_nonce.size(), ":", session_nonce, token);
   std::string digest(SHA256_DIGEST_LENGTH, '\0');
@@ -23,7 +23,7 @@ std::string Credential(const grpc::CallbackServerContext& context, absl::string_
 absl::StatusOr<MailboxId> VerifyToken(const MaildropParts& parts,
                                       const grpc::CallbackServerContext& context,
                                       absl::string_view token, absl::string_view session_nonce) {
-  const std::string caller = platform::CallerIdentity(context);
+  const std::string caller = rpc::CallerIdentity(context);
   absl::StatusOr<token::v1::Claims> claims =
       parts.verifier->Verify(token, {.purpose = auth::v1::PURPOSE_MAILDROP,
                                      .gateway = caller,
@@ -32,10 +32,10 @@ absl::StatusOr<MailboxId> VerifyToken(const MaildropParts& parts,
   absl::StatusOr<MailboxId> mailbox =
       claims.ok() ? MailboxId::Parse(claims->mailbox_id()) : claims.status();
   if (!mailbox.ok()) {
-    platform::Log(platform::LogLevel::kWarning, "token refused",
-                  {{"trace", platform::ReadCallContext(context).trace.trace_id},
-                   {"caller", caller},
-                   {"status", mailbox.status().ToString()}});
+    telemetry::Log(telemetry::LogLevel::kWarning, "token refused",
+                   {{"trace", rpc::ReadCallContext(context).trace.trace_id},
+                    {"caller", caller},
+                    {"status", mailbox.status().ToString()}});
     return absl::UnauthenticatedError("the token is not good");
   }
   return mailbox;

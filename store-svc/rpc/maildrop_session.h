@@ -7,9 +7,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "services/platform/clock.h"
-#include "services/platform/token.h"
-#include "services/platform/worker_pool.h"
+#include "services/identity/token.h"
+#include "services/process/clock.h"
+#include "services/process/worker_pool.h"
 #include "store-svc/domain/lease_table.h"
 #include "store-svc/domain/mail_store.h"
 
@@ -23,10 +23,10 @@ namespace postern::store {
 struct MaildropParts {
   MailStore* store;
   LeaseTable* leases;
-  const platform::TokenVerifier* verifier;
+  const identity::TokenVerifier* verifier;
   // For reads.
-  platform::WorkerPool* pool;
-  platform::Clock clock;
+  process::WorkerPool* pool;
+  process::Clock clock;
 };
 
 // Who presents a token in which session: a digest over caller, nonce and token. A lease remembers

@@ -23,7 +23,7 @@ absl::StatusOr<Delivery> Parse(const v1::DeliverRequest& request, uint64_t max_m
 }  // namespace
 
 void DeliverSmall(MailStore* store, uint64_t max_message_octets, const v1::DeliverRequest& request,
-                  platform::CallContext call,
+                  rpc::CallContext call,
                   absl::AnyInvocable<void(absl::StatusOr<DeliveryResult>)> done) {
   const size_t octets = request.body().size();
   absl::StatusOr<Delivery> delivery = Parse(request, max_message_octets);

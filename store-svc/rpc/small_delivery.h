@@ -7,7 +7,7 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
 #include "proto/postern/store/v1/delivery.pb.h"
-#include "services/platform/call_context.h"
+#include "services/rpc/call_context.h"
 #include "store-svc/domain/mail_store.h"
 
 namespace postern::store {
@@ -16,7 +16,7 @@ namespace postern::store {
 // return. `done` runs once, on the writer's thread after the commit or, when the request is no
 // good or too many wait, at once. INVALID_ARGUMENT: not to be repeated.
 void DeliverSmall(MailStore* store, uint64_t max_message_octets, const v1::DeliverRequest& request,
-                  platform::CallContext call,
+                  rpc::CallContext call,
                   absl::AnyInvocable<void(absl::StatusOr<DeliveryResult>)> done);
 
 }  // namespace postern::store

@@ -3,9 +3,9 @@
 namespace postern::store {
 namespace {
 
-using platform::GetCounter;
+using telemetry::GetCounter;
 
-platform::Counter& Deliveries(const char* result) {
+telemetry::Counter& Deliveries(const char* result) {
   return GetCounter("postern_store_deliveries_total", "Deliveries by what became of them.",
                     {{"result", result}});
 }
@@ -25,7 +25,7 @@ const StoreMetrics& Metrics() {
                  "Requests that DeliverMany calls brought; one may hold many deliveries."),
       GetCounter("postern_store_retrieved_bytes_total", "Octets of messages that were read."),
       GetCounter("postern_store_deletions_total", "Messages that sessions asked to delete."),
-      platform::GetGauge("postern_store_leases", "Maildrops whose lease is held or in its grace."),
+      telemetry::GetGauge("postern_store_leases", "Maildrops whose lease is held or in its grace."),
   };
   return metrics;
 }

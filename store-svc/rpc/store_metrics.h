@@ -2,21 +2,21 @@
 #ifndef POSTERN_STORE_SVC_RPC_STORE_METRICS_H_
 #define POSTERN_STORE_SVC_RPC_STORE_METRICS_H_
 
-#include "services/platform/metrics.h"
+#include "services/telemetry/metrics.h"
 
 namespace postern::store {
 
 struct StoreMetrics {
-  platform::Counter& committed;
-  platform::Counter& repeated;
-  platform::Counter& refused;
-  platform::Counter& failed;
-  platform::Counter& entries;
-  platform::Counter& body_bytes;
-  platform::Counter& many_requests;
-  platform::Counter& retrieved_bytes;
-  platform::Counter& deletions;
-  platform::Gauge& leases;
+  telemetry::Counter& committed;
+  telemetry::Counter& repeated;
+  telemetry::Counter& refused;
+  telemetry::Counter& failed;
+  telemetry::Counter& entries;
+  telemetry::Counter& body_bytes;
+  telemetry::Counter& many_requests;
+  telemetry::Counter& retrieved_bytes;
+  telemetry::Counter& deletions;
+  telemetry::Gauge& leases;
 };
 
 // Any thread. The first call makes them.

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "services/storage/body_store.h"
+#include "services/storage/body/body_store.h"
 
 namespace postern::store {
 namespace {

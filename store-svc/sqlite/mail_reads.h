@@ -9,7 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "services/storage/sqlite.h"
+#include "services/storage/sqlite/sqlite.h"
 #include "store-svc/domain/mail_store.h"
 
 namespace postern::store {

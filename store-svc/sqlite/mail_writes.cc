@@ -1,7 +1,7 @@
 #include "store-svc/sqlite/mail_writes.h"
 
 #include "absl/strings/str_cat.h"
-#include "services/storage/body_store.h"
+#include "services/storage/body/body_store.h"
 #include "store-svc/sqlite/mail_reads.h"
 
 namespace postern::store {

@@ -12,7 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "services/storage/sqlite.h"
+#include "services/storage/sqlite/sqlite.h"
 #include "store-svc/domain/mail_store.h"
 #include "store-svc/sqlite/mail_reads.h"
 

@@ -8,7 +8,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "services/storage/sqlite.h"
+#include "services/storage/sqlite/sqlite.h"
 
 namespace postern::store {
 

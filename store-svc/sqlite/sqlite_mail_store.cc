@@ -4,9 +4,9 @@
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
-#include "services/storage/body_store.h"
-#include "services/storage/group_commit.h"
-#include "services/storage/sqlite.h"
+#include "services/storage/body/body_store.h"
+#include "services/storage/sqlite/group_commit.h"
+#include "services/storage/sqlite/sqlite.h"
 #include "store-svc/sqlite/mail_reads.h"
 #include "store-svc/sqlite/mail_writes.h"
 #include "store-svc/sqlite/migrations.h"
@@ -81,7 +81,7 @@ class SqliteStagedBody : public StagedBody {
 class SqliteMailStore : public MailStore {
  public:
   SqliteMailStore(std::unique_ptr<Sqlite> writer, std::vector<std::unique_ptr<Sqlite>> readers,
-                  const SqliteMailStoreOptions& options, platform::Clock clock)
+                  const SqliteMailStoreOptions& options, process::Clock clock)
       : quota_{options.quota_messages, options.quota_octets},
         clock_(std::move(clock)),
         readers_(std::move(readers)),
@@ -122,7 +122,7 @@ class SqliteMailStore : public MailStore {
                  absl::AnyInvocable<void(absl::StatusOr<uint64_t>)> done);
 
   const Quota quota_;
-  const platform::Clock clock_;
+  const process::Clock clock_;
   ReaderPool readers_;
 
   absl::Mutex mutex_;
@@ -328,7 +328,7 @@ absl::Status SqliteMailStore::Check() {
 }  // namespace
 
 absl::StatusOr<OpenedMailStore> OpenSqliteMailStore(const SqliteMailStoreOptions& options,
-                                                    platform::Clock clock) {
+                                                    process::Clock clock) {
   absl::StatusOr<std::unique_ptr<Sqlite>> writer =
       Sqlite::Open(options.file, Sqlite::Mode::kReadWrite);
   if (!writer.ok()) return writer.status();

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "services/platform/clock.h"
+#include "services/process/clock.h"
 #include "store-svc/domain/mail_store.h"
 
 namespace postern::store {
@@ -33,7 +33,7 @@ struct OpenedMailStore {
 // Opens the file (made when absent), brings its schema up to date, drops what an earlier process
 // left unfinished.
 absl::StatusOr<OpenedMailStore> OpenSqliteMailStore(const SqliteMailStoreOptions& options,
-                                                    platform::Clock clock);
+                                                    process::Clock clock);
 
 }  // namespace postern::store
 

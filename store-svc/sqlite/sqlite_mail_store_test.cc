@@ -17,7 +17,7 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
-#include "services/storage/sqlite.h"
+#include "services/storage/sqlite/sqlite.h"
 #include "store-svc/domain/mail_store_contract.h"
 #include "store-svc/domain/retention.h"
 
@@ -67,7 +67,7 @@ class SqliteHarness : public MailStoreHarness {
 
  private:
   const SqliteMailStoreOptions options_;
-  const platform::Clock clock_;
+  const process::Clock clock_;
   std::unique_ptr<MailStore> store_;
 };
 
@@ -81,7 +81,7 @@ TEST(SqliteMailStore, TheLeaseEpochGrowsWithEveryStart) {
   const SqliteMailStoreOptions options{.file = FreshFile()};
   uint64_t last = 0;
   for (int i = 0; i < 3; ++i) {
-    absl::StatusOr<OpenedMailStore> opened = OpenSqliteMailStore(options, platform::SystemClock());
+    absl::StatusOr<OpenedMailStore> opened = OpenSqliteMailStore(options, process::SystemClock());
     ASSERT_TRUE(opened.ok()) << opened.status();
     EXPECT_GT(opened->lease_epoch, last);
     last = opened->lease_epoch;
@@ -91,7 +91,7 @@ TEST(SqliteMailStore, TheLeaseEpochGrowsWithEveryStart) {
 TEST(SqliteMailStore, AMailboxsOwnQuotaWins) {
   const SqliteMailStoreOptions options{.file = FreshFile(), .quota_messages = 1};
   std::unique_ptr<MailStore> store =
-      std::move(OpenSqliteMailStore(options, platform::SystemClock())->store);
+      std::move(OpenSqliteMailStore(options, process::SystemClock())->store);
   const MailboxId id = *MailboxId::Parse("000102030405060708090a0b0c0d0e0f");
   const auto deliver = [&](absl::string_view name) {
     absl::Notification done;
@@ -122,7 +122,7 @@ TEST(SqliteMailStore, AFullDiskIsNoQuota) {
     GTEST_SKIP() << "may not mount";
   }
   std::unique_ptr<MailStore> store =
-      std::move(OpenSqliteMailStore({.file = folder + "/mail.db"}, platform::SystemClock())->store);
+      std::move(OpenSqliteMailStore({.file = folder + "/mail.db"}, process::SystemClock())->store);
   const MailboxId id = *MailboxId::Parse("000102030405060708090a0b0c0d0e0f");
   absl::BitGen random;
   absl::Status status;
@@ -148,7 +148,7 @@ TEST(SqliteMailStore, AFullDiskIsNoQuota) {
 TEST(Retention, ForgetsWhatIsOldEnoughInBatchesAndNothingElse) {
   const std::string file = FreshFile();
   std::atomic<int64_t> now = 1700000000;
-  const platform::Clock clock = [&now] { return absl::FromUnixSeconds(now); };
+  const process::Clock clock = [&now] { return absl::FromUnixSeconds(now); };
   std::unique_ptr<MailStore> store = std::move(OpenSqliteMailStore({.file = file}, clock)->store);
   {
     std::unique_ptr<storage::Sqlite> writer =
@@ -171,14 +171,14 @@ TEST(Retention, ForgetsWhatIsOldEnoughInBatchesAndNothingElse) {
 
 TEST(SqliteMailStore, AFileOfANewerProgramIsLeftAlone) {
   const SqliteMailStoreOptions options{.file = FreshFile()};
-  ASSERT_TRUE(OpenSqliteMailStore(options, platform::SystemClock()).ok());
+  ASSERT_TRUE(OpenSqliteMailStore(options, process::SystemClock()).ok());
   {
     std::unique_ptr<storage::Sqlite> writer =
         *storage::Sqlite::Open(options.file, storage::Sqlite::Mode::kReadWrite);
     ASSERT_TRUE(writer->Execute("PRAGMA user_version = 1000").ok());
   }
   EXPECT_TRUE(
-      absl::IsFailedPrecondition(OpenSqliteMailStore(options, platform::SystemClock()).status()));
+      absl::IsFailedPrecondition(OpenSqliteMailStore(options, process::SystemClock()).status()));
 }
 
 }  // namespace

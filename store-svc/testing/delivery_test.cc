@@ -12,17 +12,15 @@
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
 #include "proto/postern/store/v1/store_admin.grpc.pb.h"
-#include "services/platform/access.h"
-#include "services/platform/rpc.h"
-#include "services/storage/sqlite.h"
+#include "services/identity/access.h"
+#include "services/rpc/context.h"
+#include "services/storage/sqlite/sqlite.h"
 #include "store-svc/testing/breakable_hop.h"
 #include "store-svc/testing/store_calls.h"
 #include "store-svc/testing/store_process.h"
 
 namespace postern::store {
 namespace {
-
-namespace identity = platform::identity;
 
 std::string Text(size_t octets) {
   std::string text;
@@ -259,7 +257,7 @@ class ManyCall {
       }
     }
   }
-  absl::Status Finish() { return platform::FromGrpc(stream_->Finish()); }
+  absl::Status Finish() { return rpc::FromGrpc(stream_->Finish()); }
 
   absl::StatusCode CodeOf(uint64_t number) const {
     return static_cast<absl::StatusCode>(outcomes.at(number).code());
@@ -394,7 +392,7 @@ TEST_F(DeliveryTest, AFullMailboxRefusesAllRecipients) {
     v1::CheckQuotaRequest request;
     for (const std::string& id : ids) request.add_mailbox_ids(id);
     v1::CheckQuotaResponse response;
-    const absl::Status status = platform::FromGrpc(stub->CheckQuota(&context, request, &response));
+    const absl::Status status = rpc::FromGrpc(stub->CheckQuota(&context, request, &response));
     return std::make_pair(status, std::vector<std::string>(response.full_mailbox_ids().begin(),
                                                            response.full_mailbox_ids().end()));
   };

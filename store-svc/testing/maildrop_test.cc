@@ -9,17 +9,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
-#include "services/platform/access.h"
-#include "services/platform/rpc.h"
-#include "services/storage/sqlite.h"
+#include "services/identity/access.h"
+#include "services/storage/sqlite/sqlite.h"
 #include "store-svc/testing/breakable_hop.h"
 #include "store-svc/testing/store_calls.h"
 #include "store-svc/testing/store_process.h"
 
 namespace postern::store {
 namespace {
-
-namespace identity = platform::identity;
 
 class MaildropTest : public testing::Test {
  protected:

@@ -4,7 +4,8 @@
 #include <chrono>
 
 #include "absl/strings/str_cat.h"
-#include "services/platform/rpc.h"
+#include "services/rpc/context.h"
+#include "services/rpc/limits.h"
 
 namespace postern::store {
 namespace {
@@ -46,7 +47,7 @@ absl::StatusOr<v1::DeliverResponse> Deliver(grpc::Channel& channel, v1::Delivery
   *request.mutable_header() = std::move(header);
   request.set_body(std::string(body));
   v1::DeliverResponse response;
-  const absl::Status status = platform::FromGrpc(stub->Deliver(&context, request, &response));
+  const absl::Status status = rpc::FromGrpc(stub->Deliver(&context, request, &response));
   if (!status.ok()) return status;
   return response;
 }
@@ -70,7 +71,7 @@ absl::StatusOr<v1::DeliverResponse> DeliverStream(grpc::Channel& channel,
   request.set_body_octets(body.size());
   if (open) writer->Write(request);
   writer->WritesDone();
-  const absl::Status status = platform::FromGrpc(writer->Finish());
+  const absl::Status status = rpc::FromGrpc(writer->Finish());
   if (!status.ok()) return status;
   return response;
 }
@@ -93,7 +94,7 @@ absl::Status OpenMaildrop::Open(uint64_t resume_fence) {
   entries_.clear();
   v1::OpenResponse response;
   do {
-    if (!stream_->Read(&response)) return platform::FromGrpc(stream_->Finish());
+    if (!stream_->Read(&response)) return rpc::FromGrpc(stream_->Finish());
     if (response.has_lease()) lease_ = response.lease();
     if (response.page().uids_size() != response.page().sizes_size()) {
       return absl::InternalError("as many uids as sizes");
@@ -113,7 +114,7 @@ absl::Status OpenMaildrop::Close() {
 absl::Status OpenMaildrop::AwaitEnd() {
   v1::OpenResponse response;
   if (stream_->Read(&response)) return absl::InternalError("more after the last page");
-  return platform::FromGrpc(stream_->Finish());
+  return rpc::FromGrpc(stream_->Finish());
 }
 
 absl::StatusOr<std::string> OpenMaildrop::Retrieve(uint64_t uid,
@@ -130,12 +131,12 @@ absl::StatusOr<std::string> OpenMaildrop::Retrieve(uint64_t uid,
   std::string message;
   v1::RetrieveResponse response;
   while (reader->Read(&response)) {
-    if (response.chunk().size() > platform::kMaxChunkOctets) {
+    if (response.chunk().size() > rpc::kMaxChunkOctets) {
       return absl::InternalError("a chunk over 256 KiB");
     }
     message += response.chunk();
   }
-  const absl::Status status = platform::FromGrpc(reader->Finish());
+  const absl::Status status = rpc::FromGrpc(reader->Finish());
   if (!status.ok()) return status;
   return message;
 }
@@ -149,7 +150,7 @@ absl::Status OpenMaildrop::Commit(const std::vector<uint64_t>& uids) {
   request.set_fence(lease_.fence());
   for (const uint64_t uid : uids) request.add_deleted_uids(uid);
   v1::CommitResponse response;
-  return platform::FromGrpc(stub_->Commit(&context, request, &response));
+  return rpc::FromGrpc(stub_->Commit(&context, request, &response));
 }
 
 }  // namespace postern::store

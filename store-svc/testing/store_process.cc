@@ -18,8 +18,8 @@
 #include "absl/time/clock.h"
 #include "grpcpp/support/channel_arguments.h"
 #include "gtest/gtest.h"
-#include "services/platform/access.h"
-#include "services/platform/rpc.h"
+#include "services/identity/access.h"
+#include "services/rpc/channel.h"
 
 extern char** environ;
 
@@ -63,8 +63,8 @@ void WriteTokenKeys(const std::string& private_file, const std::string& public_f
 StoreProcess::StoreProcess(absl::string_view settings)
     : folder_(MakeFolder()), pki_(folder_ + "/pki") {
   WriteTokenKeys(folder_ + "/token.key", folder_ + "/token.pub");
-  signer_ = *platform::TokenSigner::Open(folder_ + "/token.key");
-  const config::v1::MutualTls tls = Identity(platform::identity::kStoreSvc);
+  signer_ = *identity::TokenSigner::Open(folder_ + "/token.key");
+  const config::v1::MutualTls tls = Identity(identity::kStoreSvc);
   std::ofstream(config_file()) << "process:\n"
                                << "  ports_file: " << folder_ << "/ports.json\n"
                                << "  mtls:\n"
@@ -128,7 +128,7 @@ std::shared_ptr<grpc::Channel> StoreProcess::Connect(absl::string_view identity,
   config::v1::RpcTarget target;
   target.set_target(absl::StrCat("127.0.0.1:", port != 0 ? port : port_));
   absl::StatusOr<std::shared_ptr<grpc::Channel>> channel =
-      platform::ConnectTo(target, Identity(identity), platform::identity::kStoreSvc);
+      rpc::ConnectTo(target, Identity(identity), identity::kStoreSvc);
   EXPECT_TRUE(channel.ok()) << channel.status();
   return *channel;
 }
@@ -140,7 +140,7 @@ token::v1::Claims StoreProcess::MakeClaims(absl::string_view mailbox_id,
   claims.set_address("alice@example.test");
   claims.set_mailbox_id(std::string(mailbox_id));
   claims.set_purpose(auth::v1::PURPOSE_MAILDROP);
-  claims.set_gateway(std::string(platform::identity::kGatewayPop3));
+  claims.set_gateway(std::string(identity::kGatewayPop3));
   claims.set_session_nonce(std::string(session_nonce));
   claims.set_issued_at(absl::ToUnixSeconds(absl::Now()) - 1);
   claims.set_expires_at(absl::ToUnixSeconds(absl::Now()) + 3600);

@@ -13,8 +13,8 @@
 #include "grpcpp/channel.h"
 #include "proto/postern/config/v1/process.pb.h"
 #include "proto/postern/token/v1/token.pb.h"
-#include "services/platform/test_pki.h"
-#include "services/platform/token.h"
+#include "services/identity/test_pki.h"
+#include "services/identity/token.h"
 
 namespace postern::store {
 
@@ -50,9 +50,9 @@ class StoreProcess {
   config::v1::MutualTls Identity(absl::string_view identity);
 
   const std::string folder_;
-  const platform::TestPki pki_;
+  const identity::TestPki pki_;
   std::map<std::string, config::v1::MutualTls> identities_;
-  std::unique_ptr<platform::TokenSigner> signer_;
+  std::unique_ptr<identity::TokenSigner> signer_;
   pid_t pid_ = -1;
   int port_ = 0;
 };

@@ -1,0 +1,263 @@
+#include "services/process/service_main.h"
+
+#include <malloc.h>
+#include <pthread.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "google/protobuf/message.h"
+#include "proto/postern/config/v1/process.pb.h"
+#include "services/config/config.h"
+#include "services/process/ports_file.h"
+#include "services/telemetry/health.h"
+#include "services/telemetry/http_server.h"
+#include "services/telemetry/log.h"
+
+namespace postern::process {
+namespace {
+
+constexpr int kOk = 0;
+constexpr int kCouldNotStart = 1;
+constexpr int kBadInput = 2;
+constexpr char kVersion[] = "0.1.0";
+// A service whose Drain overruns its grace by this is beyond help.
+constexpr absl::Duration kDrainOverrun = absl::Seconds(10);
+// Octets. A body's piece (kMaxChunkOctets) is given back to the system as soon as it is free.
+constexpr int kMmapThreshold = 128 << 10;
+constexpr int kMallocArenas = 2;
+
+struct Flags {
+  enum class Do { kServe, kCheck, kPrint };
+  Do what = Do::kServe;
+  std::string file;
+  telemetry::LogFormat log_format = telemetry::LogFormat::kJson;
+};
+
+// The flags, or the exit code when there is nothing left to do.
+absl::StatusOr<Flags> ParseFlags(int argc, char** argv, absl::string_view service, int* exit_code) {
+  CLI::App app(absl::StrCat(service, ", a part of Postern"), std::string(service));
+  std::string config;
+  std::string check;
+  std::string print;
+  std::string log_format = "json";
+  CLI::Option* config_flag = app.add_option("--config", config, "The configuration file (YAML).");
+  CLI::Option* check_flag =
+      app.add_option("--check-config", check, "Only check this configuration file.");
+  CLI::Option* print_flag = app.add_option(
+      "--print-config", print, "Only print this configuration with its defaults, without secrets.");
+  for (CLI::Option* flag : {config_flag, check_flag, print_flag}) {
+    flag->type_name("FILE");
+  }
+  // "--config FILE --check-config" says the same as "--check-config FILE".
+  check_flag->expected(0, 1);
+  print_flag->expected(0, 1)->excludes(check_flag);
+  app.add_option("--log-format", log_format, "json, or text for people.")
+      ->check(CLI::IsMember({"json", "text"}));
+  app.set_version_flag("--version", absl::StrCat(service, " ", kVersion));
+  Flags flags;
+  try {
+    app.parse(argc, argv);
+    if (*check_flag) {
+      flags.what = Flags::Do::kCheck;
+      flags.file = check;
+    } else if (*print_flag) {
+      flags.what = Flags::Do::kPrint;
+      flags.file = print;
+    }
+    if (flags.file.empty()) {
+      flags.file = config;
+    }
+    if (flags.file.empty()) {
+      throw CLI::RequiredError("--config FILE");
+    }
+  } catch (const CLI::ParseError& e) {
+    // Help and version are "errors" with code 0 to CLI11.
+    *exit_code = app.exit(e) == 0 ? kOk : kBadInput;
+    return absl::CancelledError();
+  }
+  flags.log_format =
+      log_format == "text" ? telemetry::LogFormat::kText : telemetry::LogFormat::kJson;
+  return flags;
+}
+
+int Complain(absl::string_view service, const absl::Status& status, int code) {
+  std::fprintf(stderr, "%s: %s\n", std::string(service).c_str(),
+               std::string(status.message()).c_str());
+  return code;
+}
+
+absl::Status CheckConfig(const std::string& file, google::protobuf::Message* config,
+                         const std::function<const config::v1::Process&()>& process,
+                         const std::function<absl::Status()>& check, telemetry::LogLevel* level) {
+  if (absl::Status status = config::LoadConfig(file, config); !status.ok()) {
+    return status;
+  }
+  if (!telemetry::ParseLogLevel(process().log_level(), level)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(file, ": process.log_level: found \"", process().log_level(),
+                     "\", expected one of debug, info, warning, error"));
+  }
+  if (check != nullptr) {
+    if (const absl::Status status = check(); !status.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat(file, ": ", status.message()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+sigset_t StopSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  return signals;
+}
+
+// While the service drains: a second signal, or a drain that doesn't end, ends the process.
+class DrainWatch {
+ public:
+  explicit DrainWatch(absl::Duration limit)
+      : thread_([this, limit] {
+          const sigset_t signals = StopSignals();
+          const timespec timeout = absl::ToTimespec(limit);
+          const int signal = sigtimedwait(&signals, nullptr, &timeout);
+          if (!done_.load()) {
+            telemetry::Log(telemetry::LogLevel::kError,
+                           signal > 0 ? "stopped at once by a second signal"
+                                      : "stopped at once: the drain overran its grace");
+            _exit(kCouldNotStart);
+          }
+        }) {}
+  ~DrainWatch() {
+    done_.store(true);
+    // Blocked, and what the thread waits for.
+    // NOLINTNEXTLINE(bugprone-bad-signal-to-kill-thread)
+    pthread_kill(thread_.native_handle(), SIGTERM);
+    thread_.join();
+  }
+
+ private:
+  std::atomic<bool> done_{false};
+  std::thread thread_;
+};
+
+int Serve(const config::v1::Process& process,
+          const std::function<absl::StatusOr<std::unique_ptr<RunningService>>()>& make) {
+  const auto fail = [](const absl::Status& status) {
+    telemetry::Log(telemetry::LogLevel::kError, "could not start", {{"why", status.message()}});
+    return kCouldNotStart;
+  };
+  telemetry::Health health;
+  auto http = telemetry::HttpServer::Start(
+      process.http().address(), process.http().port(),
+      [&health](absl::string_view path) { return health.Answer(path); });
+  if (!http.ok()) {
+    return fail(http.status());
+  }
+  telemetry::Log(telemetry::LogLevel::kInfo, "http listening",
+                 {{"address", process.http().address()}, {"port", (*http)->port()}});
+  // What an earlier process left there is not true any more.
+  if (!process.ports_file().empty()) {
+    std::remove(process.ports_file().c_str());
+  }
+  absl::StatusOr<std::unique_ptr<RunningService>> running = make();
+  if (!running.ok()) {
+    return fail(running.status());
+  }
+  RunningService* const started = running->get();
+  health.Started([started] { return started->Ready(); });
+  if (!process.ports_file().empty()) {
+    const absl::Status status =
+        WritePortsFile(process.ports_file(), PortsJson((*http)->port(), started->Ports()));
+    if (!status.ok()) {
+      health.Draining();
+      started->Drain(absl::ZeroDuration());
+      return fail(status);
+    }
+  }
+  for (const auto& [name, port] : started->Ports()) {
+    telemetry::Log(telemetry::LogLevel::kInfo, "listening", {{"listener", name}, {"port", port}});
+  }
+  telemetry::Log(telemetry::LogLevel::kInfo, "started", {{"version", kVersion}, {"pid", getpid()}});
+
+  const sigset_t signals = StopSignals();
+  int signal = 0;
+  sigwait(&signals, &signal);
+  const absl::Duration grace = absl::Seconds(process.drain_grace_seconds());
+  telemetry::Log(telemetry::LogLevel::kInfo, "draining",
+                 {{"signal", signal == SIGTERM ? "SIGTERM" : "SIGINT"},
+                  {"grace_seconds", process.drain_grace_seconds()}});
+  {
+    const DrainWatch watch(grace + kDrainOverrun);
+    health.Draining();
+    started->Drain(grace);
+    running->reset();
+  }
+  if (!process.ports_file().empty()) {
+    std::remove(process.ports_file().c_str());
+  }
+  telemetry::Log(telemetry::LogLevel::kInfo, "stopped");
+  return kOk;
+}
+
+}  // namespace
+
+int ServiceMain(int argc, char** argv, absl::string_view service, google::protobuf::Message* config,
+                const std::function<const config::v1::Process&()>& process,
+                const std::function<absl::Status()>& check,
+                const std::function<absl::StatusOr<std::unique_ptr<RunningService>>()>& make) {
+  // Before any thread: every thread inherits it, and only the main thread waits for the signals.
+  const sigset_t signals = StopSignals();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+
+  int exit_code = kOk;
+  const absl::StatusOr<Flags> flags = ParseFlags(argc, argv, service, &exit_code);
+  if (!flags.ok()) {
+    return exit_code;
+  }
+  telemetry::LogLevel level = telemetry::LogLevel::kInfo;
+  if (absl::Status status = CheckConfig(flags->file, config, process, check, &level);
+      !status.ok()) {
+    return Complain(service, status, kBadInput);
+  }
+  switch (flags->what) {
+    case Flags::Do::kCheck:
+      std::printf("%s: good\n", flags->file.c_str());
+      return kOk;
+    case Flags::Do::kPrint:
+      std::fputs(config::PrintConfig(*config).c_str(), stdout);
+      return kOk;
+    case Flags::Do::kServe:
+      break;
+  }
+  // Debian's Abseil is built with its deadlock detection on: a graph under a global lock, looked up
+  // at every lock of every mutex, gRPC's included. The sanitizers' builds look for deadlocks.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+  // Left to itself, glibc raises the threshold to the size of a body's pieces, and keeps what they
+  // and gRPC's buffers took in as many heaps as there are threads: megabytes more at the peak, and
+  // no throughput for it.
+  mallopt(M_ARENA_MAX, kMallocArenas);
+  mallopt(M_MMAP_THRESHOLD, kMmapThreshold);
+  telemetry::InitLogging(service, level, flags->log_format);
+  return Serve(process(), make);
+}
+
+}  // namespace postern::process

@@ -1,0 +1,55 @@
+// A deployable for service_main_test.cc: what it does when it drains stands in database_file.
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "proto/postern/config/v1/store_svc.pb.h"
+#include "services/process/service_main.h"
+
+namespace postern::process {
+namespace {
+
+using config::v1::StoreSvc;
+
+class Fixture final : public RunningService {
+ public:
+  explicit Fixture(absl::string_view mode) : mode_(mode) {}
+  absl::Status Ready() override {
+    return mode_ == "unready" ? absl::UnavailableError("the database is away") : absl::OkStatus();
+  }
+  std::map<std::string, int> Ports() const override { return {{"rpc", 1234}, {"mx \"1\"", 25}}; }
+  void Drain(absl::Duration) override {
+    if (mode_ == "hang") {
+      absl::Notification().WaitForNotification();
+    }
+  }
+
+ private:
+  const std::string mode_;
+};
+
+absl::Status Check(const StoreSvc& config) {
+  return config.database_file() == "refused"
+             ? absl::InvalidArgumentError("database_file: is refused")
+             : absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<RunningService>> Make(const StoreSvc& config) {
+  if (config.database_file() == "fail") {
+    return absl::InternalError("the database can't be opened");
+  }
+  return std::make_unique<Fixture>(config.database_file());
+}
+
+}  // namespace
+}  // namespace postern::process
+
+int main(int argc, char** argv) {
+  return process::ServiceMain<postern::config::v1::StoreSvc>(argc, argv, "fixture", &process::Check,
+                                                             &process::Make);
+}

@@ -1,0 +1,33 @@
+// What travels with every RPC beside its request: the trace (W3C Trace Context, `traceparent`) and
+// the deadline.
+#ifndef POSTERN_SERVICES_RPC_CALL_CONTEXT_H_
+#define POSTERN_SERVICES_RPC_CALL_CONTEXT_H_
+
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+namespace postern::rpc {
+
+struct TraceContext {
+  // 32 lower-case hexadecimal digits; never all zero.
+  std::string trace_id;
+  // 16 lower-case hexadecimal digits: the caller's span.
+  std::string parent_id;
+
+  static TraceContext New();
+  // A malformed or absent header starts a new trace.
+  static TraceContext FromHeader(absl::string_view traceparent);
+  // "00-<trace_id>-<parent_id>-01"
+  std::string ToHeader() const;
+};
+
+struct CallContext {
+  TraceContext trace;
+  absl::Time deadline = absl::InfiniteFuture();
+};
+
+}  // namespace postern::rpc
+
+#endif  // POSTERN_SERVICES_RPC_CALL_CONTEXT_H_

@@ -1,0 +1,15 @@
+// What bounds an RPC's messages, on both ends.
+#ifndef POSTERN_SERVICES_RPC_LIMITS_H_
+#define POSTERN_SERVICES_RPC_LIMITS_H_
+
+namespace postern::rpc {
+
+// The largest message either end takes: a body of 256 KiB with its envelope (100 recipients and
+// more).
+inline constexpr int kMaxRpcMessageOctets = 1 << 20;
+// The largest piece of a body in one message.
+inline constexpr int kMaxChunkOctets = 256 << 10;
+
+}  // namespace postern::rpc
+
+#endif  // POSTERN_SERVICES_RPC_LIMITS_H_

@@ -1,0 +1,30 @@
+// When a call that failed with UNAVAILABLE goes out again.
+#ifndef POSTERN_SERVICES_RPC_RETRY_H_
+#define POSTERN_SERVICES_RPC_RETRY_H_
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "services/rpc/call_context.h"
+
+namespace postern::rpc {
+
+// `call`, with a deadline in any case: 30 s from now when it has none.
+rpc::CallContext WithDeadline(rpc::CallContext call);
+
+// The wait before attempt `attempt` (1: the first repetition): doubles from 20 ms to 1 s, and is
+// drawn from its upper half, so that gateways which lost the same server don't come back together.
+absl::Duration RetryDelay(int attempt);
+
+// What a rolling update or a broken network looks like; everything else is an answer.
+bool IsBrokenHop(const absl::Status& status);
+
+// Whether an attempt that starts after `delay` still has time to succeed.
+bool WorthRetrying(absl::Duration delay, absl::Time deadline);
+
+// Runs `job` once, on a thread of gRPC's.
+void RunAfter(absl::Duration delay, absl::AnyInvocable<void()> job);
+
+}  // namespace postern::rpc
+
+#endif  // POSTERN_SERVICES_RPC_RETRY_H_

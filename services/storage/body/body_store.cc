@@ -1,0 +1,256 @@
+#include "services/storage/body/body_store.h"
+
+#include <openssl/evp.h>
+#include <zstd.h>
+
+#include <utility>
+
+#include "absl/base/optimization.h"
+#include "absl/strings/str_cat.h"
+#include "services/storage/body_schema.h"
+
+namespace postern::storage {
+namespace {
+
+constexpr int64_t kMaxPieces = 1 << 16;
+constexpr uint32_t kMaxPieceOctets = 256 << 10;
+// Higher levels gain little on mail (text and base64) and cost several times the CPU.
+constexpr int kZstdLevel = 1;
+
+int64_t PieceId(int64_t body_id, int64_t index) { return body_id * kMaxPieces + index; }
+
+// A context holds tables of some hundred KiB that are dear to make for a small piece.
+template <typename Context, Context* (*Make)(), size_t (*Free)(Context*)>
+Context* ThreadsContext() {
+  struct Deleter {
+    void operator()(Context* context) const { Free(context); }
+  };
+  thread_local std::unique_ptr<Context, Deleter> context(Make());
+  return context.get();
+}
+
+absl::Status InsertPiece(Sqlite& database, int64_t piece_id, const CompressedPiece& piece) {
+  absl::StatusOr<Statement*> insert = database.Prepare(
+      "INSERT INTO body_piece (piece_id, original_octets, octets) VALUES (?, ?, ?)");
+  if (!insert.ok()) return insert.status();
+  return (*insert)
+      ->Bind(1, piece_id)
+      .Bind(2, piece.original_octets)
+      .BindBlob(3, piece.octets)
+      .Run();
+}
+
+absl::Status DeleteBody(Sqlite& database, int64_t body_id) {
+  absl::StatusOr<Statement*> pieces =
+      database.Prepare("DELETE FROM body_piece WHERE piece_id BETWEEN ? AND ?");
+  if (!pieces.ok()) return pieces.status();
+  if (absl::Status status =
+          (*pieces)->Bind(1, PieceId(body_id, 0)).Bind(2, PieceId(body_id, kMaxPieces - 1)).Run();
+      !status.ok()) {
+    return status;
+  }
+  absl::StatusOr<Statement*> body = database.Prepare("DELETE FROM body WHERE body_id = ?");
+  if (!body.ok()) return body.status();
+  return (*body)->Bind(1, body_id).Run();
+}
+
+// Adds references to the finished body with this hash; 0 when there is none.
+absl::StatusOr<int64_t> Refer(Sqlite& database, absl::string_view sha256, int references) {
+  absl::StatusOr<Statement*> update = database.Prepare(
+      "UPDATE body SET reference_count = reference_count + ? WHERE sha256 = ? RETURNING body_id");
+  if (!update.ok()) return update.status();
+  Use use(*update);
+  use->Bind(1, references).BindBlob(2, sha256);
+  absl::StatusOr<bool> row = use->Step();
+  if (!row.ok()) return row.status();
+  return *row ? use->Int(0) : 0;
+}
+
+}  // namespace
+
+absl::string_view BodySchema() { return sql::kBodySchema; }
+
+CompressedPiece CompressPiece(absl::string_view piece) {
+  CompressedPiece result;
+  result.original_octets = static_cast<uint32_t>(piece.size());
+  ZSTD_CCtx* context = ThreadsContext<ZSTD_CCtx, &ZSTD_createCCtx, &ZSTD_freeCCtx>();
+  size_t size = 0;
+  if (context != nullptr && piece.size() > 1) {
+    // A frame that is not smaller than the piece does not fit, which is how it is known.
+    result.octets.resize(piece.size() - 1);
+    size = ZSTD_compressCCtx(context, result.octets.data(), result.octets.size(), piece.data(),
+                             piece.size(), kZstdLevel);
+    if (ZSTD_isError(size)) size = 0;
+  }
+  if (size == 0) {
+    result.octets.assign(piece.data(), piece.size());
+  } else {
+    result.octets.resize(size);
+  }
+  return result;
+}
+
+struct BodyHash::Rep {
+  ~Rep() { EVP_MD_CTX_free(context); }
+  EVP_MD_CTX* context = EVP_MD_CTX_new();
+};
+
+BodyHash::BodyHash() : rep_(std::make_unique<Rep>()) {
+  // Fetched once: EVP_sha256() would look the algorithm up for every body.
+  static EVP_MD* const sha256 = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+  EVP_DigestInit_ex2(rep_->context, sha256, nullptr);
+}
+
+BodyHash::~BodyHash() = default;
+
+void BodyHash::Update(absl::string_view octets) {
+  EVP_DigestUpdate(rep_->context, octets.data(), octets.size());
+}
+
+std::string BodyHash::Finish() {
+  std::string hash(32, '\0');
+  EVP_DigestFinal_ex(rep_->context, reinterpret_cast<unsigned char*>(hash.data()), nullptr);
+  return hash;
+}
+
+absl::StatusOr<int64_t> AddBody(Sqlite& database, absl::string_view sha256,
+                                const CompressedPiece& piece, int references) {
+  absl::StatusOr<int64_t> known = Refer(database, sha256, references);
+  if (!known.ok() || *known != 0) return known;
+  absl::StatusOr<Statement*> insert =
+      database.Prepare("INSERT INTO body (sha256, pieces, reference_count) VALUES (?, 1, ?)");
+  if (!insert.ok()) return insert.status();
+  if (absl::Status status = (*insert)->BindBlob(1, sha256).Bind(2, references).Run();
+      !status.ok()) {
+    return status;
+  }
+  const int64_t body_id = database.LastInsertRowid();
+  if (absl::Status status = InsertPiece(database, PieceId(body_id, 0), piece); !status.ok()) {
+    return status;
+  }
+  return body_id;
+}
+
+absl::StatusOr<int64_t> BeginBody(Sqlite& database) {
+  absl::StatusOr<Statement*> insert =
+      database.Prepare("INSERT INTO body (sha256, pieces, reference_count) VALUES (NULL, 0, 0)");
+  if (!insert.ok()) return insert.status();
+  if (absl::Status status = (*insert)->Run(); !status.ok()) return status;
+  return database.LastInsertRowid();
+}
+
+absl::Status AppendPiece(Sqlite& database, int64_t body_id, const CompressedPiece& piece) {
+  absl::StatusOr<Statement*> update = database.Prepare(
+      "UPDATE body SET pieces = pieces + 1 WHERE body_id = ? AND sha256 IS NULL RETURNING pieces");
+  if (!update.ok()) return update.status();
+  int64_t pieces = 0;
+  {
+    Use use(*update);
+    use->Bind(1, body_id);
+    absl::StatusOr<bool> row = use->Step();
+    if (!row.ok()) return row.status();
+    if (!*row) return absl::NotFoundError("no such unfinished body");
+    pieces = use->Int(0);
+  }
+  if (pieces > kMaxPieces) return absl::OutOfRangeError("a body has at most 65536 pieces");
+  return InsertPiece(database, PieceId(body_id, pieces - 1), piece);
+}
+
+absl::StatusOr<int64_t> FinishBody(Sqlite& database, int64_t body_id, absl::string_view sha256,
+                                   int references) {
+  absl::StatusOr<int64_t> known = Refer(database, sha256, references);
+  if (!known.ok()) return known;
+  if (*known != 0) {
+    if (absl::Status status = DropBody(database, body_id); !status.ok()) return status;
+    return known;
+  }
+  absl::StatusOr<Statement*> update = database.Prepare(
+      "UPDATE body SET sha256 = ?, reference_count = ? WHERE body_id = ? AND sha256 IS NULL");
+  if (!update.ok()) return update.status();
+  if (absl::Status status =
+          (*update)->BindBlob(1, sha256).Bind(2, references).Bind(3, body_id).Run();
+      !status.ok()) {
+    return status;
+  }
+  if (database.Changes() == 0) return absl::NotFoundError("no such unfinished body");
+  return body_id;
+}
+
+absl::Status DropBody(Sqlite& database, int64_t body_id) {
+  absl::StatusOr<Statement*> query =
+      database.Prepare("SELECT 1 FROM body WHERE body_id = ? AND sha256 IS NULL");
+  if (!query.ok()) return query.status();
+  {
+    Use use(*query);
+    use->Bind(1, body_id);
+    absl::StatusOr<bool> row = use->Step();
+    if (!row.ok()) return row.status();
+    if (!*row) return absl::OkStatus();
+  }
+  return DeleteBody(database, body_id);
+}
+
+absl::Status DropUnfinishedBodies(Sqlite& database) {
+  for (;;) {
+    // Finds them by the index on sha256, where NULL stands first.
+    absl::StatusOr<Statement*> query =
+        database.Prepare("SELECT body_id FROM body WHERE sha256 IS NULL LIMIT 1");
+    if (!query.ok()) return query.status();
+    int64_t body_id = 0;
+    {
+      Use use(*query);
+      absl::StatusOr<bool> row = use->Step();
+      if (!row.ok()) return row.status();
+      if (!*row) return absl::OkStatus();
+      body_id = use->Int(0);
+    }
+    if (absl::Status status = DeleteBody(database, body_id); !status.ok()) return status;
+  }
+}
+
+absl::Status ReleaseBody(Sqlite& database, int64_t body_id, int references) {
+  absl::StatusOr<Statement*> update = database.Prepare(
+      "UPDATE body SET reference_count = reference_count - ? WHERE body_id = ? "
+      "RETURNING reference_count");
+  if (!update.ok()) return update.status();
+  int64_t left = 0;
+  {
+    Use use(*update);
+    use->Bind(1, references).Bind(2, body_id);
+    absl::StatusOr<bool> row = use->Step();
+    if (!row.ok()) return row.status();
+    if (!*row) return absl::NotFoundError("no such body");
+    left = use->Int(0);
+  }
+  return left > 0 ? absl::OkStatus() : DeleteBody(database, body_id);
+}
+
+absl::StatusOr<std::string> ReadPiece(Sqlite& database, int64_t body_id, int64_t index) {
+  if (index < 0 || index >= kMaxPieces) return absl::NotFoundError("no such piece");
+  absl::StatusOr<Statement*> query =
+      database.Prepare("SELECT original_octets, octets FROM body_piece WHERE piece_id = ?");
+  if (!query.ok()) return query.status();
+  Use use(*query);
+  use->Bind(1, PieceId(body_id, index));
+  absl::StatusOr<bool> row = use->Step();
+  if (!row.ok()) return row.status();
+  if (!*row) return absl::NotFoundError("no such piece");
+  const int64_t original_octets = use->Int(0);
+  const absl::string_view stored = use->Blob(1);
+  if (original_octets == static_cast<int64_t>(stored.size())) return std::string(stored);
+  // What the file says is checked before memory is taken for it.
+  if (original_octets < 0 || original_octets > kMaxPieceOctets) {
+    return absl::DataLossError("a body's piece has an impossible length");
+  }
+  std::string piece(original_octets, '\0');
+  ZSTD_DCtx* context = ThreadsContext<ZSTD_DCtx, &ZSTD_createDCtx, &ZSTD_freeDCtx>();
+  if (context == nullptr) return absl::ResourceExhaustedError("no memory to decompress");
+  const size_t size =
+      ZSTD_decompressDCtx(context, piece.data(), piece.size(), stored.data(), stored.size());
+  if (ZSTD_isError(size) || size != piece.size()) {
+    return absl::DataLossError("a body's piece does not decompress");
+  }
+  return piece;
+}
+
+}  // namespace postern::storage

@@ -1,0 +1,66 @@
+// Message bodies in SQLite: pieces of at most 256 KiB, zstd, stored once by content,
+// reference-counted. Shared by store-svc's mail and relay-svc's spool, each in its own database.
+#ifndef POSTERN_SERVICES_STORAGE_BODY_BODY_STORE_H_
+#define POSTERN_SERVICES_STORAGE_BODY_BODY_STORE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "services/storage/sqlite/sqlite.h"
+
+namespace postern::storage {
+
+// The tables, for a migration of the owning database.
+absl::string_view BodySchema();
+
+// A piece made ready off the writer thread.
+struct CompressedPiece {
+  std::string octets;  // zstd frame
+  uint32_t original_octets = 0;
+};
+CompressedPiece CompressPiece(absl::string_view piece);
+
+// SHA-256 over a body as it streams.
+class BodyHash {
+ public:
+  BodyHash();
+  ~BodyHash();
+  void Update(absl::string_view octets);
+  // 32 octets; once.
+  std::string Finish();
+
+ private:
+  struct Rep;
+  std::unique_ptr<Rep> rep_;
+};
+
+// All on a connection inside its owner's transaction.
+
+// A body of one piece: stored, or the equal one that is there already. Its reference count goes up
+// by `references`.
+absl::StatusOr<int64_t> AddBody(Sqlite& database, absl::string_view sha256,
+                                const CompressedPiece& piece, int references);
+
+// A large body comes in pieces over several transactions, invisible until it is finished;
+// unfinished ones of an earlier process are dropped by DropUnfinishedBodies at start-up.
+absl::StatusOr<int64_t> BeginBody(Sqlite& database);
+absl::Status AppendPiece(Sqlite& database, int64_t body_id, const CompressedPiece& piece);
+// Returns the id to use: an equal body that is there already wins and the new one is dropped.
+absl::StatusOr<int64_t> FinishBody(Sqlite& database, int64_t body_id, absl::string_view sha256,
+                                   int references);
+absl::Status DropBody(Sqlite& database, int64_t body_id);
+absl::Status DropUnfinishedBodies(Sqlite& database);
+
+// Takes references back; the last one deletes the body.
+absl::Status ReleaseBody(Sqlite& database, int64_t body_id, int references);
+
+// Piece `index` (from 0), decompressed. NOT_FOUND past the end.
+absl::StatusOr<std::string> ReadPiece(Sqlite& database, int64_t body_id, int64_t index);
+
+}  // namespace postern::storage
+
+#endif  // POSTERN_SERVICES_STORAGE_BODY_BODY_STORE_H_
