@@ -3,6 +3,6 @@
 #include "services/process/service_main.h"
 
 int main(int argc, char** argv) {
-  return process::ServiceMain<postern::config::v1::AuthSvc>(
+  return postern::process::ServiceMain<postern::config::v1::AuthSvc>(
       argc, argv, "auth-svc", &postern::auth::CheckConfig, &postern::auth::MakeService);
 }

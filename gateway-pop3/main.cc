@@ -4,7 +4,7 @@
 #include "services/process/service_main.h"
 
 int main(int argc, char** argv) {
-  return process::ServiceMain<postern::config::v1::GatewayPop3>(
+  return postern::process::ServiceMain<postern::config::v1::GatewayPop3>(
       argc, argv, "gateway-pop3", &postern::gateway_pop3::CheckConfig,
       &postern::gateway_pop3::MakeService);
 }

@@ -4,7 +4,7 @@
 #include "services/process/service_main.h"
 
 int main(int argc, char** argv) {
-  return process::ServiceMain<postern::config::v1::GatewaySmtp>(
+  return postern::process::ServiceMain<postern::config::v1::GatewaySmtp>(
       argc, argv, "gateway-smtp", &postern::gateway_smtp::CheckConfig,
       &postern::gateway_smtp::MakeService);
 }

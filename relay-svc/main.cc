@@ -1,6 +1,6 @@
 #include "relay-svc/service.h"
 
 int main(int argc, char** argv) {
-  return process::ServiceMain<postern::config::v1::RelaySvc>(
+  return postern::process::ServiceMain<postern::config::v1::RelaySvc>(
       argc, argv, "relay-svc", &postern::relay::CheckConfig, &postern::relay::MakeService);
 }

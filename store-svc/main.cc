@@ -107,6 +107,6 @@ absl::StatusOr<std::unique_ptr<process::RunningService>> MakeService(const Store
 }  // namespace postern::store
 
 int main(int argc, char** argv) {
-  return process::ServiceMain<postern::config::v1::StoreSvc>(argc, argv, "store-svc", nullptr,
-                                                             &postern::store::MakeService);
+  return postern::process::ServiceMain<postern::config::v1::StoreSvc>(
+      argc, argv, "store-svc", nullptr, &postern::store::MakeService);
 }

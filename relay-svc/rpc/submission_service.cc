@@ -6,6 +6,8 @@
 #include "absl/functional/any_invocable.h"
 #include "relay-svc/rpc/answer.h"
 #include "services/async/await.h"
+#include "services/rpc/context.h"
+#include "services/rpc/limits.h"
 
 namespace postern::relay {
 namespace {

@@ -16,7 +16,7 @@ namespace {
 template <typename Config>
 void Try(absl::string_view yaml) {
   Config config;
-  const absl::Status status = config::ParseConfig(yaml, "fuzz.yaml", &config);
+  const absl::Status status = postern::config::ParseConfig(yaml, "fuzz.yaml", &config);
   if (!status.ok()) {
     if (!absl::IsInvalidArgument(status) ||
         status.message().find('\n') != absl::string_view::npos) {
@@ -24,10 +24,10 @@ void Try(absl::string_view yaml) {
     }
     return;
   }
-  const std::string printed = config::PrintConfig(config);
+  const std::string printed = postern::config::PrintConfig(config);
   Config again;
-  if (!config::ParseConfig(printed, "printed.yaml", &again).ok() ||
-      config::PrintConfig(again) != printed) {
+  if (!postern::config::ParseConfig(printed, "printed.yaml", &again).ok() ||
+      postern::config::PrintConfig(again) != printed) {
     std::abort();
   }
 }

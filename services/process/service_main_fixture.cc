@@ -50,6 +50,6 @@ absl::StatusOr<std::unique_ptr<RunningService>> Make(const StoreSvc& config) {
 }  // namespace postern::process
 
 int main(int argc, char** argv) {
-  return process::ServiceMain<postern::config::v1::StoreSvc>(argc, argv, "fixture", &process::Check,
-                                                             &process::Make);
+  return postern::process::ServiceMain<postern::config::v1::StoreSvc>(
+      argc, argv, "fixture", &postern::process::Check, &postern::process::Make);
 }

@@ -18,6 +18,9 @@
 #include "proto/postern/store/v1/delivery.grpc.pb.h"
 #include "proto/postern/store/v1/maildrop.grpc.pb.h"
 #include "services/identity/access.h"
+#include "services/rpc/channel.h"
+#include "services/rpc/context.h"
+#include "services/rpc/limits.h"
 
 namespace postern::clients {
 

@@ -17,6 +17,8 @@
 #include "services/clients/testing/contract_server.h"
 #include "services/identity/access.h"
 #include "services/identity/test_pki.h"
+#include "services/rpc/channel.h"
+#include "services/rpc/limits.h"
 
 namespace postern::clients {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "absl/base/optimization.h"
 #include "absl/strings/str_cat.h"
-#include "services/storage/body_schema.h"
+#include "services/storage/body/body_schema.h"
 
 namespace postern::storage {
 namespace {
