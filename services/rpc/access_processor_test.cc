@@ -79,7 +79,7 @@ TEST_F(RpcAccessTest, EveryCellOfTheTable) {
     }
   }
   // As many as the table in DESIGN has names (access_test.cc has the table itself).
-  EXPECT_EQ(allowed, 15);
+  EXPECT_EQ(allowed, 13);
 }
 
 TEST_F(RpcAccessTest, UnknownServicesAndPathsAreDenied) {

@@ -161,7 +161,7 @@ class Fixture {
     const auto mx = server_->ChannelOf(identity::kGatewaySmtpMx);
     const auto sender = server_->ChannelOf(identity::kGatewaySmtpSubmission);
     authentication_ = MakeAuthenticationClient(pop3);
-    directory_ = MakeDirectoryClient(mx);
+    directory_ = MakeDirectoryClient(server_->ChannelOf(identity::kRelaySvc));
     delivery_ =
         MakeDeliveryClient(mx, clients == Clients::kGrpcWithOpenCall ? SmallBodies::kOpenCall
                                                                      : SmallBodies::kCallEach);
