@@ -2,10 +2,12 @@
 """Runs every test, Bazel's and pytest's, and ends with `N passed, N failed, N skipped`.
 
 Arguments choose: Bazel labels (//...) and pytest paths or options; without any, everything runs.
+--sanitizer=asan or --sanitizer=tsan, as the first argument, builds and runs all that with it.
 """
 
 import dataclasses
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -60,10 +62,11 @@ def _count_target(status: str, outputs: list[dict[str, str]]) -> _Counts:
     return counts
 
 
-def _run_bazel(labels: list[str], scratch: pathlib.Path) -> tuple[_Counts, int]:
+def _run_bazel(options: list[str], labels: list[str],
+               scratch: pathlib.Path) -> tuple[_Counts, int]:
     events = scratch / "events.json"
     code = subprocess.run(["bazel", "test", "--keep_going", f"--build_event_json_file={events}",
-                           "--"] + labels, check=False).returncode
+                           *options, "--", *labels], check=False).returncode
     counts = _Counts()
     if not events.exists():
         return counts, code
@@ -81,14 +84,23 @@ def _run_bazel(labels: list[str], scratch: pathlib.Path) -> tuple[_Counts, int]:
     return counts, code
 
 
-def _run_pytest(arguments: list[str], scratch: pathlib.Path) -> tuple[_Counts, int]:
+def _run_pytest(programs: str, arguments: list[str],
+                scratch: pathlib.Path) -> tuple[_Counts, int]:
     report = scratch / "pytest.xml"
     code = subprocess.run([sys.executable, "-m", "pytest", f"--junit-xml={report}",
-                           "-o", "junit_logging=no"] + arguments, check=False).returncode
+                           "-o", "junit_logging=no"] + arguments,
+                          env=os.environ | {"POSTERN_PROGRAMS": programs}, check=False).returncode
     return (_count_cases(report) if report.exists() else _Counts()), code
 
 
 def main(arguments: list[str]) -> int:
+    sanitizer = ""
+    if arguments and arguments[0].startswith("--sanitizer="):
+        sanitizer = arguments[0].removeprefix("--sanitizer=")
+        arguments = arguments[1:]
+    options = [f"--config={sanitizer}", "--build_tests_only"] if sanitizer else []
+    # .bazelrc gives each configuration its own.
+    programs = f"bazel-{sanitizer}-bin" if sanitizer else "bazel-bin"
     labels = [a for a in arguments if a.startswith(("//", "-//"))]
     rest = [a for a in arguments if a not in labels]
     counts = _Counts()
@@ -96,14 +108,15 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as name:
         scratch = pathlib.Path(name)
         if labels or not arguments:
-            got, code = _run_bazel(labels or ["//..."], scratch)
+            got, code = _run_bazel(options, labels or ["//..."], scratch)
             counts.add(got)
             codes.append(code)
         if rest or not arguments:
-            code = subprocess.run(("bazel", "build") + _PROGRAMS, check=False).returncode
+            code = subprocess.run(["bazel", "build", *options[:1], *_PROGRAMS],
+                                  check=False).returncode
             codes.append(code)
             if code == 0:
-                got, code = _run_pytest(rest or ["tests/e2e"], scratch)
+                got, code = _run_pytest(programs, rest or ["tests/e2e"], scratch)
                 counts.add(got)
                 codes.append(code)
     # Neither ran all: something failed that no test case says.

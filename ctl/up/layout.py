@@ -9,6 +9,8 @@ import pathlib
 from ctl.up.failure import Failure
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+# Where the programs are: what `./dev build` made, unless it is told that of another configuration.
+PROGRAMS = ROOT / os.environ.get("POSTERN_PROGRAMS", "bazel-bin")
 
 DOMAIN = "example.test"
 MAIL_HOST = "mail.example.test"
@@ -27,7 +29,7 @@ class Service:
 
     @property
     def binary(self) -> pathlib.Path:
-        return ROOT / "bazel-bin" / self.program / self.program
+        return PROGRAMS / self.program / self.program
 
 
 # In the order they are started; they are stopped in the opposite one, so that whoever takes in
@@ -41,7 +43,7 @@ SERVICES = (
     Service("gateway-smtp-mx", "gateway-smtp", serves_rpc=False),
 )
 
-POSTERNCTL = ROOT / "bazel-bin" / "ctl" / "posternctl"
+POSTERNCTL = PROGRAMS / "ctl" / "posternctl"
 # Who gets a certificate for gRPC.
 IDENTITIES = tuple(service.name for service in SERVICES) + ("posternctl",)
 

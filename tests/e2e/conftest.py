@@ -23,6 +23,21 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         running.stop()
 
 
+def _nothing_died() -> Iterator[None]:
+    """Fails when a process ended that the test did not end itself: the supervisor starts it again
+    and clients try again, so nothing else would say so."""
+    yield
+    deaths = [f"{platform.data}: {death}" for platform in Platform.made
+              for death in platform.take_deaths()]
+    assert not deaths, "\n".join(deaths)
+
+
+# Set up first and so torn down last: after each test, and after the platforms that many tests share
+# have stopped.
+nothing_died = pytest.fixture(autouse=True)(_nothing_died)
+nothing_died_at_the_end = pytest.fixture(autouse=True, scope="session")(_nothing_died)
+
+
 @pytest.fixture
 def make_platform(
         tmp_path: pathlib.Path) -> Iterator[Callable[[dict[str, Any] | None], Platform]]:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 import secrets
 import signal
 import subprocess
 import sys
-from typing import Any
+from typing import Any, ClassVar
 
+from ctl.up import layout
 from tests.e2e.waiting import wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+# The supervisor's words for a process that ended by itself, and for one that was told to stop and
+# did not end with exit code 0.
+_DEATH = re.compile(r"\S+ (?:\(pid (?P<pid>\d+)\) died: .*|stopped \(.+\)|\(pid \d+\) is cut off)")
 _ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
 
 
@@ -35,9 +40,15 @@ class Account:
 class Platform:
     """One data directory and what runs in it."""
 
+    # All that this run of the tests made.
+    made: ClassVar[list["Platform"]] = []
+
     def __init__(self, data: pathlib.Path, overlay: dict[str, Any] | None = None):
         self.data = data
         self.status: dict[str, Any] = {}
+        self._ended_by_test: set[int] = set()
+        self._log_read = 0
+        Platform.made.append(self)
         data.mkdir(parents=True, exist_ok=True)
         if overlay is not None:
             (data / "overlay.json").write_text(json.dumps(overlay), encoding="utf-8")
@@ -77,11 +88,24 @@ class Platform:
         wait_until(lambda: all(s["ready"] for s in self.refresh()["services"].values()), 60,
                    "all services are ready")
 
+    def end(self, service: str, signal_number: signal.Signals) -> int:
+        """Sends a signal that ends the process; gives its pid."""
+        pid = self.pid(service)
+        self._ended_by_test.add(pid)
+        os.kill(pid, signal_number)
+        return pid
+
     def kill(self, service: str) -> int:
         """kill -9; gives the pid that is dead."""
-        pid = self.pid(service)
-        os.kill(pid, signal.SIGKILL)
-        return pid
+        return self.end(service, signal.SIGKILL)
+
+    def take_deaths(self) -> list[str]:
+        """What the supervisor said since the last call of processes that ended by themselves, or not
+        as they should when they were told to stop."""
+        said = self.log("up")
+        new, self._log_read = said[self._log_read:], len(said)
+        return [death[0] for death in _DEATH.finditer(new)
+                if death["pid"] is None or int(death["pid"]) not in self._ended_by_test]
 
     def built_in_account(self, user: str) -> Account:
         about = self.status["accounts"][user]
@@ -96,7 +120,7 @@ class Platform:
 
     def try_ctl(self, *arguments: str, password: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [str(ROOT / "bazel-bin/ctl/posternctl"), "--config",
+            [str(layout.POSTERNCTL), "--config",
              str(self.data / "config/posternctl.yaml"), "--json", *arguments],
             input=password, capture_output=True, text=True, timeout=60, check=False)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from typing import Any
 
@@ -15,12 +14,6 @@ from tests.e2e.waiting import wait_until
 STRANGER = "carol@elsewhere.test"
 
 
-def _terminate(platform: Platform, service: str) -> int:
-    pid = platform.pid(service)
-    os.kill(pid, signal.SIGTERM)
-    return pid
-
-
 def test_data_in_flight_is_finished(make_platform: Any) -> None:
     platform = make_platform(None)
     clients, account = Clients(platform), platform.add_account()
@@ -29,7 +22,7 @@ def test_data_in_flight_is_finished(make_platform: Any) -> None:
         busy.smtp(f"RCPT TO:<{account.address}>")
         assert busy.smtp("DATA")[0] == 354
         busy.send(b"Subject: in flight\r\n\r\nfirst half\r\n")
-        dead = _terminate(platform, "gateway-smtp-mx")
+        dead = platform.end("gateway-smtp-mx", signal.SIGTERM)
         # The idle one is told at its command boundary, while the busy one goes on.
         code, lines = idle.smtp_reply()
         assert code == 421 and lines[0].startswith("4.3.2"), lines
@@ -50,7 +43,7 @@ def test_pop3_session_is_told(make_platform: Any) -> None:
     clients, account = Clients(platform), platform.add_account()
     with clients.raw_pop3s(account) as client:
         assert client.pop3("STAT") == "+OK 0 0"
-        _terminate(platform, "gateway-pop3")
+        platform.end("gateway-pop3", signal.SIGTERM)
         assert client.line().startswith(b"-ERR")
         assert client.is_closed()
 
@@ -64,7 +57,7 @@ def test_grace_is_bounded(make_platform: Any) -> None:
         client.smtp(f"RCPT TO:<{account.address}>")
         assert client.smtp("DATA")[0] == 354
         client.send(b"Subject: never ends\r\n")
-        dead = _terminate(platform, "gateway-smtp-mx")
+        dead = platform.end("gateway-smtp-mx", signal.SIGTERM)
         wait_until(lambda: platform.pid("gateway-smtp-mx") not in (None, dead), 30, "it ended")
     assert not clients.fetch(account)
 
@@ -75,7 +68,7 @@ def test_services_stop_cleanly_under_connections(make_platform: Any, service: st
     platform = make_platform(None)
     clients, account = Clients(platform), platform.add_account()
     clients.fetch(account)
-    dead = _terminate(platform, service)
+    dead = platform.end(service, signal.SIGTERM)
     wait_until(lambda: platform.pid(service) not in (None, dead), 60, "another one is started")
     assert f"{service} (pid {dead}) died: exit code 0" in platform.log("up")
     platform.wait_all_ready()
