@@ -375,7 +375,7 @@ TEST_F(GatewayTest, AwaitUntilGivesUp) {
     }(std::move(context));
   };
   const auto gateway = Started(PlainListener(), run);
-  EXPECT_EQ(TestClient(port_).ReadToEnd(), "given up");
+  EXPECT_EQ(TestClient(port_).ReadToEnd(), "no answer in time");
 }
 
 TEST_F(GatewayTest, R11_BindsExactlyItsAddress) {
