@@ -24,6 +24,11 @@ struct DeliveryResult {
   // The host that answered; empty when none did.
   std::string remote_mta;
   bool tls = false;
+  // Of a recipient that leads to several mailboxes which fared differently: those that have no copy
+  // yet, each to be decided for itself. The others have theirs.
+  std::vector<DeliveryResult> members;
+  // Of a member: the mailbox's address.
+  std::string address;
 
   static DeliveryResult Delivered(std::string text) {
     return {Kind::kDelivered, "2.0.0", std::move(text)};

@@ -81,6 +81,11 @@ std::string OneLine(absl::string_view text) {
   return line;
 }
 
+std::string LastResult(const DeliveryResult& result) {
+  return OneLine(result.remote_mta.empty() ? result.text
+                                           : absl::StrCat(result.remote_mta, ": ", result.text));
+}
+
 // RFC 3463 wants class 5 in a failure notice; a recipient whose time is up failed with a 4.x.x.
 std::string FailureStatus(absl::string_view enhanced) {
   if (absl::StartsWith(enhanced, "5.")) return std::string(enhanced);
@@ -163,40 +168,48 @@ JobOutcome DecideOutcome(const Job& job, const std::vector<DeliveryResult>& resu
   JobOutcome outcome;
   outcome.queue_id = job.message.queue_id;
   std::vector<FailedRecipient> failed;
+  const bool expired = context.schedule.Expired(job.message.enqueued_at, context.now);
   // By attempts that were made: what failed together is tried again in one transaction.
   std::map<int, absl::Time> next_attempts;
+  const auto next_attempt = [&](int attempts) {
+    const auto [at, is_new] = next_attempts.try_emplace(attempts);
+    if (is_new) {
+      at->second = context.schedule.NextAttempt(job.message.enqueued_at, context.now, attempts + 1,
+                                                context.random);
+    }
+    return at->second;
+  };
+  const auto decide = [&](const std::string& address, const DeliveryResult& result) {
+    switch (result.kind) {
+      case DeliveryResult::Kind::kDelivered:
+        return RecipientOutcome::Kind::kDelivered;
+      case DeliveryResult::Kind::kTemporary:
+        if (!expired) return RecipientOutcome::Kind::kWaiting;
+        // RFC 3463 X.4.7: delivery time expired.
+        failed.push_back(
+            {address, "4.4.7", OneLine(result.text), result.is_reply, result.remote_mta});
+        return RecipientOutcome::Kind::kFailed;
+      case DeliveryResult::Kind::kPermanent:
+        failed.push_back({address, FailureStatus(result.enhanced), OneLine(result.text),
+                          result.is_reply, result.remote_mta});
+        return RecipientOutcome::Kind::kFailed;
+    }
+    return RecipientOutcome::Kind::kWaiting;
+  };
   for (size_t i = 0; i < job.recipients.size(); ++i) {
     const Job::Recipient& recipient = job.recipients[i];
     const DeliveryResult& result = results[i];
     RecipientOutcome& decided = outcome.recipients.emplace_back();
     decided.id = recipient.id;
-    decided.last_result =
-        OneLine(result.remote_mta.empty() ? result.text
-                                          : absl::StrCat(result.remote_mta, ": ", result.text));
-    switch (result.kind) {
-      case DeliveryResult::Kind::kDelivered:
-        decided.kind = RecipientOutcome::Kind::kDelivered;
-        continue;
-      case DeliveryResult::Kind::kTemporary:
-        if (!context.schedule.Expired(job.message.enqueued_at, context.now)) {
-          decided.kind = RecipientOutcome::Kind::kWaiting;
-          if (next_attempts.count(recipient.attempts) == 0) {
-            next_attempts[recipient.attempts] = context.schedule.NextAttempt(
-                job.message.enqueued_at, context.now, recipient.attempts + 1, context.random);
-          }
-          decided.next_attempt_at = next_attempts[recipient.attempts];
-          continue;
-        }
-        decided.kind = RecipientOutcome::Kind::kFailed;
-        // RFC 3463 X.4.7: delivery time expired.
-        failed.push_back(
-            {recipient.address, "4.4.7", OneLine(result.text), result.is_reply, result.remote_mta});
-        continue;
-      case DeliveryResult::Kind::kPermanent:
-        decided.kind = RecipientOutcome::Kind::kFailed;
-        failed.push_back({recipient.address, FailureStatus(result.enhanced), OneLine(result.text),
-                          result.is_reply, result.remote_mta});
-        continue;
+    decided.last_result = LastResult(result);
+    decided.kind = decide(recipient.address, result);
+    if (decided.kind == RecipientOutcome::Kind::kWaiting) {
+      decided.next_attempt_at = next_attempt(recipient.attempts);
+    }
+    for (const DeliveryResult& member : result.members) {
+      if (decide(member.address, member) != RecipientOutcome::Kind::kWaiting) continue;
+      outcome.added.push_back({member.address, recipient.attempts + 1,
+                               next_attempt(recipient.attempts), LastResult(member)});
     }
   }
   if (failed.empty() || job.message.sender.empty()) return outcome;

@@ -1,11 +1,12 @@
 #include "relay-svc/domain/local_delivery.h"
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/container/flat_hash_set.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "openssl/sha.h"
 #include "services/async/await.h"
@@ -28,29 +29,20 @@ rpc::CallContext NewCall(absl::Duration time) {
   return {.trace = rpc::TraceContext::New(), .deadline = absl::Now() + time};
 }
 
-// The same with each mailbox where it stands first: whoever is reached in several ways gets one
-// copy.
-std::vector<DeliveryRecipient> WithoutRepeats(std::vector<DeliveryRecipient> recipients) {
-  absl::flat_hash_set<std::string> seen;
-  for (DeliveryRecipient& recipient : recipients) {
-    std::erase_if(recipient.mailboxes, [&seen](const auth::v1::Mailbox& mailbox) {
-      return !seen.insert(mailbox.mailbox_id()).second;
-    });
-  }
-  return recipients;
-}
+// A mailbox, by the first recipient that leads to it: it gets one copy, however it is reached.
+struct Copy {
+  const DeliveryRecipient* recipient;
+  const auth::v1::Mailbox* mailbox;
+};
 
-store::v1::DeliveryHeader MakeHeader(const SpooledMessage& message,
-                                     const DeliveryRecipient& recipient) {
+store::v1::DeliveryHeader MakeHeader(const SpooledMessage& message, const Copy& copy) {
   store::v1::DeliveryHeader header;
-  header.set_delivery_id(LocalDeliveryId(message.queue_id, recipient.address));
+  header.set_delivery_id(LocalDeliveryId(message.queue_id, copy.mailbox->mailbox_id()));
   header.set_envelope_sender(message.sender);
-  for (const auth::v1::Mailbox& mailbox : recipient.mailboxes) {
-    store::v1::DeliveryRecipient* to = header.add_recipients();
-    to->set_mailbox_id(mailbox.mailbox_id());
-    to->set_address(mailbox.address());
-    to->set_original_recipient(recipient.address);
-  }
+  store::v1::DeliveryRecipient* to = header.add_recipients();
+  to->set_mailbox_id(copy.mailbox->mailbox_id());
+  to->set_address(copy.mailbox->address());
+  to->set_original_recipient(copy.recipient->address);
   return header;
 }
 
@@ -58,7 +50,7 @@ DeliveryResult ToResult(const DeliverResponseOr& response) {
   if (response.ok()) return DeliveryResult::Delivered("delivered to the maildrop");
   switch (response.status().code()) {
     case absl::StatusCode::kAlreadyExists:
-      // This recipient of this message was delivered to, when the recipient led elsewhere.
+      // This message was delivered here before, by way of another recipient.
       return DeliveryResult::Delivered("delivered to the maildrop before");
     case absl::StatusCode::kResourceExhausted:
       return DeliveryResult::Temporary("4.2.2", "the mailbox is full");
@@ -69,9 +61,25 @@ DeliveryResult ToResult(const DeliverResponseOr& response) {
   }
 }
 
-// Of a recipient whose mailboxes others of the same message lead to.
-DeliveryResult AnotherWay() {
-  return DeliveryResult::Delivered("delivered to the maildrop of another recipient");
+// What became of a recipient, from what became of each of its mailboxes.
+DeliveryResult Together(std::vector<DeliveryResult> mailboxes) {
+  const bool alike =
+      std::all_of(mailboxes.begin(), mailboxes.end(),
+                  [&](const DeliveryResult& result) { return result.kind == mailboxes[0].kind; });
+  if (alike) {
+    DeliveryResult result = std::move(mailboxes[0]);
+    result.address.clear();
+    return result;
+  }
+  const size_t count = mailboxes.size();
+  std::erase_if(mailboxes, [](const DeliveryResult& result) {
+    return result.kind == DeliveryResult::Kind::kDelivered;
+  });
+  DeliveryResult result = DeliveryResult::Delivered(
+      absl::StrCat("delivered to ", count - mailboxes.size(), " of ", count,
+                   " maildrops; the others are decided one by one"));
+  result.members = std::move(mailboxes);
+  return result;
 }
 
 awaitable<DeliverResponseOr> DeliverWhole(clients::DeliveryClient* store,
@@ -92,12 +100,38 @@ awaitable<DeliverResponseOr> DeliverWhole(clients::DeliveryClient* store,
       [&](async::Done<store::v1::DeliverResponse> done) { stream->Finish(std::move(done)); });
 }
 
+awaitable<std::vector<DeliverResponseOr>> DeliverCopies(clients::DeliveryClient* store,
+                                                        const SpooledMessage& message,
+                                                        const std::vector<Copy>& copies,
+                                                        MessageBody& body) {
+  std::vector<DeliverResponseOr> responses;
+  if (message.octets > kMaxPieceOctets) {
+    for (const Copy& copy : copies) {
+      responses.push_back(co_await DeliverWhole(store, MakeHeader(message, copy), body));
+    }
+    co_return responses;
+  }
+  absl::StatusOr<std::shared_ptr<const std::string>> whole = co_await body.FirstPiece();
+  if (!whole.ok()) {
+    responses.assign(copies.size(), absl::UnavailableError("the spool can't be read"));
+    co_return responses;
+  }
+  co_return co_await async::Gather<store::v1::DeliverResponse>(
+      copies.size(), message.octets <= kSmallBodyOctets ? kCallsAtOnce : 1,
+      [&](size_t i, async::Done<store::v1::DeliverResponse> done) {
+        store::v1::DeliverRequest request;
+        *request.mutable_header() = MakeHeader(message, copies[i]);
+        request.set_body(**whole);
+        store->Deliver(NewCall(kDeliverTime), std::move(request), std::move(done));
+      });
+}
+
 }  // namespace
 
-std::string LocalDeliveryId(absl::string_view queue_id, absl::string_view recipient) {
+std::string LocalDeliveryId(absl::string_view queue_id, absl::string_view mailbox_id) {
   const std::string name =
-      absl::StrCat("postern.relay.local-delivery.v1", absl::string_view("\0", 1), queue_id,
-                   absl::string_view("\0", 1), recipient);
+      absl::StrCat("postern.relay.local-delivery.v2", absl::string_view("\0", 1), queue_id,
+                   absl::string_view("\0", 1), mailbox_id);
   unsigned char digest[SHA256_DIGEST_LENGTH];
   SHA256(reinterpret_cast<const unsigned char*>(name.data()), name.size(), digest);
   return std::string(reinterpret_cast<const char*>(digest), 16);
@@ -105,41 +139,29 @@ std::string LocalDeliveryId(absl::string_view queue_id, absl::string_view recipi
 
 awaitable<std::vector<DeliveryResult>> LocalDelivery::Deliver(
     const SpooledMessage& message, const std::string& /*destination*/,
-    const std::vector<DeliveryRecipient>& all_recipients, MessageBody& body) {
-  const std::vector<DeliveryRecipient> recipients = WithoutRepeats(all_recipients);
-  std::vector<DeliveryResult> results;
-  if (message.octets > kMaxPieceOctets) {
-    for (const DeliveryRecipient& recipient : recipients) {
-      if (recipient.mailboxes.empty()) {
-        results.push_back(AnotherWay());
-        continue;
+    const std::vector<DeliveryRecipient>& recipients, MessageBody& body) {
+  std::vector<Copy> copies;
+  absl::flat_hash_map<std::string, size_t> copy_of;
+  for (const DeliveryRecipient& recipient : recipients) {
+    for (const auth::v1::Mailbox& mailbox : recipient.mailboxes) {
+      if (copy_of.emplace(mailbox.mailbox_id(), copies.size()).second) {
+        copies.push_back({&recipient, &mailbox});
       }
-      const DeliverResponseOr response =
-          co_await DeliverWhole(store_, MakeHeader(message, recipient), body);
-      results.push_back(ToResult(response));
     }
-    co_return results;
   }
-  absl::StatusOr<std::shared_ptr<const std::string>> whole = co_await body.FirstPiece();
-  if (!whole.ok()) {
-    results.assign(recipients.size(),
-                   DeliveryResult::Temporary("4.3.0", "the spool can't be read"));
-    co_return results;
-  }
-  std::vector<DeliverResponseOr> responses = co_await async::Gather<store::v1::DeliverResponse>(
-      recipients.size(), message.octets <= kSmallBodyOctets ? kCallsAtOnce : 1,
-      [&](size_t i, async::Done<store::v1::DeliverResponse> done) {
-        if (recipients[i].mailboxes.empty()) {
-          done(store::v1::DeliverResponse());
-          return;
-        }
-        store::v1::DeliverRequest request;
-        *request.mutable_header() = MakeHeader(message, recipients[i]);
-        request.set_body(**whole);
-        store_->Deliver(NewCall(kDeliverTime), std::move(request), std::move(done));
-      });
-  for (size_t i = 0; i < responses.size(); ++i) {
-    results.push_back(recipients[i].mailboxes.empty() ? AnotherWay() : ToResult(responses[i]));
+  const std::vector<DeliverResponseOr> responses =
+      co_await DeliverCopies(store_, message, copies, body);
+  std::vector<DeliveryResult> results;
+  for (const DeliveryRecipient& recipient : recipients) {
+    std::vector<DeliveryResult> mailboxes;
+    for (const auth::v1::Mailbox& mailbox : recipient.mailboxes) {
+      mailboxes.push_back(ToResult(responses[copy_of[mailbox.mailbox_id()]]));
+      mailboxes.back().address = mailbox.address();
+    }
+    // The directory names at least one mailbox of a local recipient.
+    results.push_back(mailboxes.empty()
+                          ? DeliveryResult::Temporary("4.3.0", "the directory names no mailbox")
+                          : Together(std::move(mailboxes)));
   }
   co_return results;
 }

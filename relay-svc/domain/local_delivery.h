@@ -11,11 +11,13 @@
 
 namespace postern::relay {
 
-// 16 octets that name the delivery of this message to this recipient, the same after a crash: what
+// 16 octets that name the delivery of this message to this mailbox, the same after a crash: what
 // was committed in store-svc but not yet written down here is not delivered twice. (store-svc
 // remembers them for a day.)
-std::string LocalDeliveryId(absl::string_view queue_id, absl::string_view recipient);
+std::string LocalDeliveryId(absl::string_view queue_id, absl::string_view mailbox_id);
 
+// Each mailbox is a delivery of its own, so that a full one holds up nobody else; a mailbox that is
+// reached in several ways gets one copy. A recipient's result is made of its mailboxes'.
 class LocalDelivery : public Deliverer {
  public:
   explicit LocalDelivery(clients::DeliveryClient* store) : store_(store) {}

@@ -294,7 +294,13 @@ class QueueRunner::Loop : public std::enable_shared_from_this<QueueRunner::Loop>
     const std::vector<DeliveryResult> results =
         co_await AttemptDelivery(job, body, directory_, local_, remote_);
     const absl::Time now = options_.clock();
-    for (size_t i = 0; i < results.size(); ++i) Note(job, job.recipients[i], results[i], now);
+    for (size_t i = 0; i < results.size(); ++i) {
+      const int attempt = job.recipients[i].attempts + 1;
+      Note(job, job.recipients[i].address, attempt, results[i], now);
+      for (const DeliveryResult& member : results[i].members) {
+        Note(job, member.address, attempt, member, now);
+      }
+    }
 
     // Read before, so it is at hand; empty when even that failed.
     const absl::StatusOr<std::shared_ptr<const std::string>> start = co_await body.FirstPiece();
@@ -311,6 +317,7 @@ class QueueRunner::Loop : public std::enable_shared_from_this<QueueRunner::Loop>
     for (const RecipientOutcome& recipient : outcome.recipients) {
       if (recipient.kind == RecipientOutcome::Kind::kWaiting) WakeBy(recipient.next_attempt_at);
     }
+    for (const AddedRecipient& added : outcome.added) WakeBy(added.next_attempt_at);
     co_return committed.due;
   }
 
@@ -320,7 +327,7 @@ class QueueRunner::Loop : public std::enable_shared_from_this<QueueRunner::Loop>
     if (finding_) find_again_ = true;
   }
 
-  void Note(const Job& job, const Job::Recipient& recipient, const DeliveryResult& result,
+  void Note(const Job& job, const std::string& recipient, int attempt, const DeliveryResult& result,
             absl::Time now) {
     metrics_.Of(result.kind).Add();
     if (result.kind == DeliveryResult::Kind::kDelivered) {
@@ -328,12 +335,12 @@ class QueueRunner::Loop : public std::enable_shared_from_this<QueueRunner::Loop>
     }
     Log(LogLevel::kInfo, "delivery attempt",
         {{"queue_id", job.message.queue_id},
-         {"recipient", recipient.address},
+         {"recipient", recipient},
          {"result", Name(result.kind)},
          {"host", result.remote_mta},
          {"reply", result.text},
          {"tls", result.tls},
-         {"attempt", recipient.attempts + 1}});
+         {"attempt", attempt}});
   }
 
   const QueueRunnerOptions options_;

@@ -193,6 +193,71 @@ TEST_F(QueueRunnerTest, WhoIsReachedInSeveralWaysGetsOneCopy) {
   EXPECT_EQ(mailboxes, (std::vector<std::string>{"a1", "b1"}));
 }
 
+// all@ leads to bob, who is full, and to alice, who is a recipient of her own as well.
+TEST_F(QueueRunnerTest, AFullMemberOfAnAliasWaitsForItself) {
+  auth::v1::ResolveRecipientResponse both;
+  both.set_outcome(auth::v1::ResolveRecipientResponse::OUTCOME_LOCAL);
+  both.add_mailboxes()->set_mailbox_id("b1");
+  both.mutable_mailboxes(0)->set_address("bob@example.test");
+  both.add_mailboxes()->set_mailbox_id("a1");
+  both.mutable_mailboxes(1)->set_address("alice@example.test");
+  directory_.SetRecipient("all@example.test", both);
+  store_.SetFull("b1", true);
+  StartRunner();
+  const std::vector<JobKey> keys = Enqueue({{"all@example.test", ""}, {"alice@example.test", ""}});
+  runner_->Offer(keys);
+  local_.WaitForAttempts(1);
+  WaitForRecord("q1", 1);
+  ASSERT_EQ(store_.delivered().size(), 1u);
+  EXPECT_EQ(store_.delivered()[0].header().recipients(0).mailbox_id(), "a1");
+  absl::StatusOr<QueueEntry> entry =
+      WaitFor<QueueEntry>([&](auto done) { spool_->Get("q1", std::move(done)); });
+  ASSERT_TRUE(entry.ok()) << entry.status();
+  ASSERT_EQ(entry->recipients.size(), 3u);
+  EXPECT_EQ(entry->recipients[0].state, QueueEntry::State::kDelivered);
+  EXPECT_EQ(entry->recipients[1].state, QueueEntry::State::kDelivered);
+  EXPECT_EQ(entry->recipients[2].address, "bob@example.test");
+  EXPECT_EQ(entry->recipients[2].state, QueueEntry::State::kWaiting);
+  EXPECT_EQ(entry->recipients[2].attempts, 1);
+
+  store_.SetFull("b1", false);
+  Advance(absl::Minutes(2));
+  runner_->Wake();
+  local_.WaitForAttempts(2);
+  Drain();
+  EXPECT_EQ(spool_->messages(), 0);
+  ASSERT_EQ(store_.delivered().size(), 2u);
+  EXPECT_EQ(store_.delivered()[1].header().recipients(0).mailbox_id(), "b1");
+}
+
+// The alias and one of its members are recipients; the other member is full for good. Nobody is
+// taken for delivered who has nothing, and the full one is bounced for itself.
+TEST_F(QueueRunnerTest, AFullMemberOfAnAliasIsBouncedForItself) {
+  auth::v1::ResolveRecipientResponse both;
+  both.set_outcome(auth::v1::ResolveRecipientResponse::OUTCOME_LOCAL);
+  both.add_mailboxes()->set_mailbox_id("b1");
+  both.mutable_mailboxes(0)->set_address("bob@example.test");
+  both.add_mailboxes()->set_mailbox_id("c1");
+  both.mutable_mailboxes(1)->set_address("carol@example.test");
+  directory_.SetRecipient("all@example.test", both);
+  Local("carol@example.test", "c1");
+  store_.AddMailbox("c1");
+  store_.SetFull("b1", true);
+  StartRunner(/*lifetime=*/absl::ZeroDuration());
+  runner_->Offer(Enqueue({{"all@example.test", ""}, {"carol@example.test", ""}}));
+  // The message, and the notice to alice.
+  local_.WaitForAttempts(2);
+  Drain();
+  EXPECT_EQ(spool_->messages(), 0);
+  const auto delivered = store_.delivered();
+  ASSERT_EQ(delivered.size(), 2u);
+  EXPECT_EQ(delivered[0].header().recipients(0).mailbox_id(), "c1");
+  EXPECT_EQ(delivered[1].header().recipients(0).mailbox_id(), "a1");
+  EXPECT_TRUE(absl::StrContains(delivered[1].body(), "Final-Recipient: rfc822; bob@example.test"))
+      << delivered[1].body();
+  EXPECT_FALSE(absl::StrContains(delivered[1].body(), "carol@example.test"));
+}
+
 TEST_F(QueueRunnerTest, OneAttemptPerDestination) {
   StartRunner();
   runner_->Offer(Enqueue({{"x@remote.test", "remote.test"},
@@ -398,9 +463,9 @@ TEST_F(QueueRunnerTest, ServicesThatAreAwayLoseNothing) {
 }
 
 TEST_F(QueueRunnerTest, ACrashBetweenDeliverAndItsRecordDuplicatesNothing) {
-  EXPECT_EQ(LocalDeliveryId("q1", "bob@example.test").size(), 16u);
-  EXPECT_NE(LocalDeliveryId("q1", "bob@example.test"), LocalDeliveryId("q2", "bob@example.test"));
-  EXPECT_NE(LocalDeliveryId("q1", "bob@example.test"), LocalDeliveryId("q1", "eve@example.test"));
+  EXPECT_EQ(LocalDeliveryId("q1", "b1").size(), 16u);
+  EXPECT_NE(LocalDeliveryId("q1", "b1"), LocalDeliveryId("q2", "b1"));
+  EXPECT_NE(LocalDeliveryId("q1", "b1"), LocalDeliveryId("q1", "e1"));
   const std::vector<JobKey> due = Enqueue({{"bob@example.test", ""}});
   for (int attempt = 0; attempt < 2; ++attempt) {
     // As the runner does, without the Record.

@@ -105,9 +105,20 @@ struct RecipientOutcome {
   absl::Time next_attempt_at;
 };
 
+// A recipient that an attempt made of another: a member of an alias that waits for itself.
+struct AddedRecipient {
+  std::string address;
+  // Attempts that were made.
+  int attempts = 0;
+  absl::Time next_attempt_at;
+  std::string last_result;
+};
+
 struct JobOutcome {
   std::string queue_id;
   std::vector<RecipientOutcome> recipients;
+  // Ours, every one of them.
+  std::vector<AddedRecipient> added;
   // A failure notice to spool in the same transaction.
   struct Notice {
     NewMessage message;

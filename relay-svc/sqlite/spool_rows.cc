@@ -209,6 +209,20 @@ absl::StatusOr<RecordedOutcome> RecordOutcome(Sqlite& database, const JobOutcome
     query->Bind(5, row.id);
     if (absl::Status status = query->Run(); !status.ok()) return status;
   }
+  for (const AddedRecipient& added : outcome.added) {
+    Query query(database,
+                "INSERT INTO recipient (message_id, address, destination, held, attempts, "
+                "next_attempt_at, last_result) "
+                "SELECT id, ?, ?, held, ?, ?, ? FROM message WHERE id = ?");
+    if (!query.status().ok()) return query.status();
+    query->BindText(1, added.address);
+    query->BindText(2, kLocalDestination);
+    query->Bind(3, added.attempts);
+    query->Bind(4, absl::ToUnixMicros(added.next_attempt_at));
+    query->BindText(5, added.last_result);
+    query->Bind(6, row.id);
+    if (absl::Status status = query->Run(); !status.ok()) return status;
+  }
   {
     Query query(database, "SELECT 1 FROM recipient WHERE message_id = ? AND state = 0 LIMIT 1");
     if (!query.status().ok()) return query.status();
