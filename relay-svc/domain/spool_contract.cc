@@ -225,6 +225,27 @@ TEST_P(SpoolContract, OutcomesAreWrittenDown) {
   EXPECT_TRUE(absl::IsNotFound(Piece(*spool_, "1", 0).status()));
 }
 
+TEST_P(SpoolContract, ARecipientThatAnAttemptMadeWaitsForItself) {
+  ASSERT_TRUE(Enqueue(Message("1", {{"all@example.test", ""}}), "body\r\n").ok());
+  const std::optional<Job> job = Load(*spool_, {"1", ""});
+  ASSERT_TRUE(job.has_value());
+  const absl::Time later = kStart + absl::Minutes(1);
+  JobOutcome outcome{.queue_id = "1"};
+  outcome.recipients = {{job->recipients[0].id, Kind::kDelivered, "1 of 2", {}}};
+  outcome.added = {{"bob@example.test", 1, later, "the mailbox is full"}};
+  Record(*spool_, outcome);
+  EXPECT_FALSE(Load(*spool_, {"1", ""}).has_value());
+  const std::optional<Job> next = Load(*spool_, {"1", ""}, later);
+  ASSERT_TRUE(next.has_value());
+  ASSERT_EQ(next->recipients.size(), 1u);
+  EXPECT_EQ(next->recipients[0].address, "bob@example.test");
+  EXPECT_EQ(next->recipients[0].attempts, 1);
+  outcome.recipients = {{next->recipients[0].id, Kind::kDelivered, "", {}}};
+  outcome.added.clear();
+  Record(*spool_, outcome);
+  EXPECT_EQ(spool_->messages(), 0);
+}
+
 TEST_P(SpoolContract, TheNoticeComesWithTheFailure) {
   Reopen(1);
   ASSERT_TRUE(Enqueue(Message("1"), "x").ok());

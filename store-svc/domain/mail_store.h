@@ -26,6 +26,9 @@ struct Recipient {
   MailboxId mailbox;
   // EnvelopePrefix(): stored with this mailbox's entry, before the shared body.
   std::string prefix;
+  // Which recipient of the envelope led here: the members of an alias have the same, and stand
+  // together.
+  int of_envelope = 0;
 };
 
 // One message's way into all its mailboxes.
@@ -98,7 +101,7 @@ class MailStore {
   virtual ~MailStore() = default;
 
   // All recipients in one commit, or none. ALREADY_EXISTS: the delivery_id was used for other
-  // contents. RESOURCE_EXHAUSTED: a mailbox holds its quota of messages or octets already. (One
+  // contents. RESOURCE_EXHAUSTED: WhoRefuses() names a mailbox (room.h). (One
   // that is below takes the message whatever its size: RCPT was told so, and by how much messages
   // in flight overshoot is bounded by max_message_octets for each.) `body` is not used after the
   // return.
@@ -106,7 +109,7 @@ class MailStore {
                        absl::AnyInvocable<void(absl::StatusOr<DeliveryResult>)> done) = 0;
   virtual std::unique_ptr<StagedBody> StageBody() = 0;
 
-  // Those that would refuse a Deliver now, in the order asked.
+  // Those of one recipient's mailboxes that would refuse a Deliver to it now, in the order asked.
   virtual absl::StatusOr<std::vector<MailboxId>> FindFull(absl::Span<const MailboxId> ids) = 0;
 
   // A mailbox that never had a message is an empty one.

@@ -47,8 +47,8 @@ MailboxId MailStoreContract::Mailbox(char last) {
 Delivery MailStoreContract::MakeDelivery(absl::string_view id, absl::string_view mailboxes) {
   Delivery delivery{.delivery_id = Id(id)};
   for (const char last : mailboxes) {
-    delivery.recipients.push_back(
-        {Mailbox(last), absl::StrCat("P: ", std::string(1, last), "\r\n")});
+    delivery.recipients.push_back({Mailbox(last), absl::StrCat("P: ", std::string(1, last), "\r\n"),
+                                   static_cast<int>(delivery.recipients.size())});
   }
   return delivery;
 }
@@ -193,10 +193,40 @@ TEST_P(MailStoreContract, QuotasAreLookedAtBeforeTheMessage) {
   EXPECT_EQ(usage.quota_octets, kQuotaOctets);
   EXPECT_EQ(usage.quota_messages, kQuotaMessages);
 
-  const MailboxId ids[] = {Mailbox('z'), Mailbox('a'), Mailbox('b')};
+  const MailboxId ids[] = {Mailbox('a')};
   EXPECT_EQ(*store().FindFull(ids), std::vector<MailboxId>({Mailbox('a')}));
   ASSERT_TRUE(Delete(Mailbox('a'), {1}).ok());
   EXPECT_TRUE(store().FindFull(ids)->empty());
+}
+
+TEST_P(MailStoreContract, AFullMemberOfAnAliasIsNoHindranceToTheOthers) {
+  const auto to_alias = [&](const std::string& id) {
+    Delivery delivery = MakeDelivery(id, "ab");
+    for (Recipient& recipient : delivery.recipients) recipient.of_envelope = 0;
+    return Await<absl::StatusOr<DeliveryResult>>(
+        [&](auto done) { store().Deliver(delivery, "body " + id, std::move(done)); });
+  };
+  for (uint64_t i = 0; i < kQuotaMessages; ++i) {
+    ASSERT_TRUE(Deliver(absl::StrCat("fill", i), "a", absl::StrCat("body ", i)).ok());
+  }
+  const MailboxId alias[] = {Mailbox('a'), Mailbox('b')};
+  EXPECT_TRUE(absl::IsResourceExhausted(Deliver("1", "a", "for itself").status()));
+  EXPECT_TRUE(absl::IsResourceExhausted(Deliver("2", "ab", "each for itself").status()));
+  for (uint64_t i = 0; i < kQuotaMessages - 1; ++i) {
+    EXPECT_TRUE(store().FindFull(alias)->empty());
+    ASSERT_TRUE(to_alias(absl::StrCat("alias", i)).ok());
+  }
+  // Its last free place.
+  ASSERT_TRUE(to_alias("last").ok());
+  // Both are full now, and one twice.
+  EXPECT_EQ(*store().FindFull(alias), std::vector<MailboxId>(alias, alias + 2));
+  EXPECT_TRUE(absl::IsResourceExhausted(to_alias("more").status()));
+  ASSERT_TRUE(Delete(Mailbox('b'), {1}).ok());
+  EXPECT_EQ(*store().FindFull(alias), std::vector<MailboxId>({Mailbox('a')}));
+  EXPECT_TRUE(absl::IsResourceExhausted(to_alias("more").status()));
+  ASSERT_TRUE(Delete(Mailbox('a'), {1}).ok());
+  EXPECT_TRUE(to_alias("more").ok());
+  EXPECT_EQ(Entries(Mailbox('a')).size(), 2 * kQuotaMessages);
 }
 
 TEST_P(MailStoreContract, ARepeatedDeliveryIsAnsweredThoughTheMailboxIsFullNow) {

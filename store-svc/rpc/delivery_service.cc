@@ -5,10 +5,12 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/server_callback.h"
 #include "proto/postern/store/v1/delivery.grpc.pb.h"
 #include "services/rpc/context.h"
+#include "services/rpc/limits.h"
 #include "store-svc/rpc/deliver_many.h"
 #include "store-svc/rpc/delivery_stream.h"
 #include "store-svc/rpc/small_delivery.h"
@@ -16,7 +18,6 @@
 namespace postern::store {
 namespace {
 
-constexpr int kMaxQuotaQuestions = 1000;
 // Each holds up to three pieces of 256 KiB.
 constexpr int kMaxStreams = 256;
 // One or two for each gateway; each holds up to 3 MiB.
@@ -58,8 +59,9 @@ class DeliveryService final : public v1::DeliveryService::CallbackService {
                                        const v1::CheckQuotaRequest* request,
                                        v1::CheckQuotaResponse* response) override {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    if (request->mailbox_ids_size() > kMaxQuotaQuestions) {
-      reactor->Finish(rpc::ToGrpc(absl::InvalidArgumentError("at most 1000 mailboxes")));
+    if (request->mailbox_ids_size() > rpc::kMaxMailboxes) {
+      reactor->Finish(rpc::ToGrpc(
+          absl::InvalidArgumentError(absl::StrCat("at most ", rpc::kMaxMailboxes, " mailboxes"))));
       return reactor;
     }
     std::vector<MailboxId> ids;

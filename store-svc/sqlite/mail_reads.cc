@@ -38,10 +38,11 @@ MailboxUsage UsageOf(const Use& row) {
 
 }  // namespace
 
-absl::Status CheckRoom(Sqlite& database, const MailboxId& mailbox, const Quota& quota) {
+absl::StatusOr<Room> ReadRoom(Sqlite& database, const MailboxId& mailbox, const Quota& quota) {
   absl::StatusOr<Statement*> query = database.Prepare(
-      "SELECT 1 FROM mailbox WHERE mailbox_id = ? AND "
-      "(messages >= ifnull(quota_messages, ?) OR octets >= ifnull(quota_octets, ?))");
+      "SELECT messages / 2 >= ifnull(quota_messages, ?2) OR octets / 2 >= ifnull(quota_octets, ?3) "
+      "FROM mailbox WHERE mailbox_id = ?1 AND "
+      "(messages >= ifnull(quota_messages, ?2) OR octets >= ifnull(quota_octets, ?3))");
   if (!query.ok()) return query.status();
   Use use(*query);
   use->BindBlob(1, mailbox.octets())
@@ -49,7 +50,8 @@ absl::Status CheckRoom(Sqlite& database, const MailboxId& mailbox, const Quota& 
       .Bind(3, static_cast<int64_t>(quota.octets));
   absl::StatusOr<bool> row = use->Step();
   if (!row.ok()) return row.status();
-  return *row ? absl::ResourceExhaustedError("a mailbox is over its quota") : absl::OkStatus();
+  if (!*row) return Room::kFree;
+  return use->Int(0) != 0 ? Room::kTwiceFull : Room::kFull;
 }
 
 absl::StatusOr<ListingStart> ReadListingStart(Sqlite& database, const MailboxId& mailbox,

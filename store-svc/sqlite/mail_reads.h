@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "services/storage/sqlite/sqlite.h"
 #include "store-svc/domain/mail_store.h"
+#include "store-svc/domain/room.h"
 
 namespace postern::store {
 
@@ -20,8 +21,9 @@ struct Quota {
   uint64_t octets = 0;
 };
 
-// RESOURCE_EXHAUSTED: the mailbox is full. One that does not exist has room.
-absl::Status CheckRoom(storage::Sqlite& database, const MailboxId& mailbox, const Quota& quota);
+// A mailbox that does not exist has room.
+absl::StatusOr<Room> ReadRoom(storage::Sqlite& database, const MailboxId& mailbox,
+                              const Quota& quota);
 
 // As MailStore's.
 absl::StatusOr<ListingStart> ReadListingStart(storage::Sqlite& database, const MailboxId& mailbox,

@@ -1,5 +1,8 @@
 #include "store-svc/sqlite/mail_writes.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
 #include "services/storage/body/body_store.h"
 #include "store-svc/sqlite/mail_reads.h"
@@ -108,6 +111,28 @@ absl::Status CountOut(Sqlite& database, const MailboxId& mailbox, const Removed&
       .Run();
 }
 
+// RESOURCE_EXHAUSTED: a recipient of the envelope is refused.
+absl::Status CheckRoom(Sqlite& database, const Delivery& delivery, const Quota& default_quota) {
+  // Nearly always one each.
+  for (size_t first = 0; first < delivery.recipients.size();) {
+    const int of_envelope = delivery.recipients[first].of_envelope;
+    std::vector<Room> rooms;
+    for (; first < delivery.recipients.size() &&
+           delivery.recipients[first].of_envelope == of_envelope;
+         ++first) {
+      absl::StatusOr<Room> room =
+          ReadRoom(database, delivery.recipients[first].mailbox, default_quota);
+      if (!room.ok()) return room.status();
+      rooms.push_back(*room);
+    }
+    const std::vector<bool> refuses = WhoRefuses(rooms);
+    if (std::find(refuses.begin(), refuses.end(), true) != refuses.end()) {
+      return absl::ResourceExhaustedError("a mailbox is over its quota");
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::string DeliveryDigest(const Delivery& delivery, absl::string_view body_sha256) {
@@ -127,10 +152,8 @@ absl::StatusOr<DeliveryResult> WriteDelivery(Sqlite& database, const Delivery& d
   absl::StatusOr<bool> repeated = IsRepeated(database, delivery.delivery_id, digest);
   if (!repeated.ok()) return repeated.status();
   if (*repeated) return DeliveryResult{.repeated = true};
-  for (const Recipient& recipient : delivery.recipients) {
-    if (absl::Status status = CheckRoom(database, recipient.mailbox, default_quota); !status.ok()) {
-      return status;
-    }
+  if (absl::Status status = CheckRoom(database, delivery, default_quota); !status.ok()) {
+    return status;
   }
   absl::StatusOr<int64_t> body_id =
       place_body(database, static_cast<int>(delivery.recipients.size()));

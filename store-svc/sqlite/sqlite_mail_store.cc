@@ -222,14 +222,16 @@ void SqliteMailStore::Deliver(Delivery delivery, absl::string_view body,
 
 absl::StatusOr<std::vector<MailboxId>> SqliteMailStore::FindFull(absl::Span<const MailboxId> ids) {
   ReaderPool::Lent reader(&readers_);
-  std::vector<MailboxId> full;
+  std::vector<Room> rooms;
   for (const MailboxId& id : ids) {
-    absl::Status room = CheckRoom(*reader, id, quota_);
-    if (absl::IsResourceExhausted(room)) {
-      full.push_back(id);
-    } else if (!room.ok()) {
-      return room;
-    }
+    absl::StatusOr<Room> room = ReadRoom(*reader, id, quota_);
+    if (!room.ok()) return room.status();
+    rooms.push_back(*room);
+  }
+  const std::vector<bool> refuses = WhoRefuses(rooms);
+  std::vector<MailboxId> full;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (refuses[i]) full.push_back(ids[i]);
   }
   return full;
 }
