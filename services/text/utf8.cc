@@ -1,48 +1,53 @@
 #include "services/text/utf8.h"
 
 #include <cstddef>
-#include <cstdint>
 
 #include "absl/strings/string_view.h"
 
 namespace postern::text {
 
+int TakeCharacter(absl::string_view& text) {
+  const auto octet = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+  const int lead = octet(0);
+  size_t size = 1;
+  int character = lead;
+  int least = 0;
+  if (lead >= 0xF0 && lead <= 0xF4) {
+    size = 4, character = lead & 0x07, least = 0x10000;
+  } else if (lead >= 0xE0 && lead < 0xF0) {
+    size = 3, character = lead & 0x0F, least = 0x800;
+  } else if (lead >= 0xC2 && lead < 0xE0) {
+    size = 2, character = lead & 0x1F, least = 0x80;
+  } else if (lead >= 0x80) {
+    return -1;
+  }
+  if (text.size() < size) return -1;
+  for (size_t i = 1; i < size; ++i) {
+    if ((octet(i) & 0xC0) != 0x80) return -1;
+    character = character << 6 | (octet(i) & 0x3F);
+  }
+  if (character < least || character > 0x10FFFF || (character >= 0xD800 && character <= 0xDFFF)) {
+    return -1;
+  }
+  text.remove_prefix(size);
+  return character;
+}
+
 size_t Utf8Length(absl::string_view text) {
-  const auto octet = [text](size_t i) { return static_cast<uint8_t>(text[i]); };
-  const auto tail = [text, octet](size_t i) {
-    return i < text.size() && octet(i) >= 0x80 && octet(i) <= 0xBF;
-  };
-  const uint8_t first = octet(0);
-  if (first < 0x80) {
-    return 1;
-  }
-  if (first >= 0xC2 && first <= 0xDF) {
-    return tail(1) ? 2 : 0;
-  }
-  if (first >= 0xE0 && first <= 0xEF) {
-    if (!tail(1) || !tail(2) || (first == 0xE0 && octet(1) < 0xA0) ||
-        (first == 0xED && octet(1) > 0x9F)) {
-      return 0;
-    }
-    return 3;
-  }
-  if (first >= 0xF0 && first <= 0xF4) {
-    if (!tail(1) || !tail(2) || !tail(3) || (first == 0xF0 && octet(1) < 0x90) ||
-        (first == 0xF4 && octet(1) > 0x8F)) {
-      return 0;
-    }
-    return 4;
-  }
-  return 0;
+  const size_t size = text.size();
+  return TakeCharacter(text) < 0 ? 0 : size - text.size();
 }
 
 bool IsUtf8(absl::string_view text) {
   while (!text.empty()) {
-    const size_t length = Utf8Length(text);
-    if (length == 0) return false;
-    text.remove_prefix(length);
+    if (TakeCharacter(text) < 0) return false;
   }
   return true;
+}
+
+bool IsControl(int character) {
+  return character < 0x20 || (character >= 0x7F && character < 0xA0) || character == 0x2028 ||
+         character == 0x2029;
 }
 
 }  // namespace postern::text

@@ -12,7 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
-#include "services/protocol/mail/utf8.h"
+#include "services/text/utf8.h"
 
 namespace postern::mail {
 namespace {
@@ -46,11 +46,11 @@ bool IsDotAtom(absl::string_view text) {
   return !dot;
 }
 
-// No control character: C0, DEL, C1, the line and paragraph separators.
-bool IsClean(absl::string_view text, bool allow_utf8) {
-  while (!text.empty()) {
-    const int c = TakeCharacter(text);
-    if (c < 0x20 || (c >= 0x7F && c < 0xA0) || c == 0x2028 || c == 0x2029) return false;
+// Characters that mean themselves.
+bool IsClean(absl::string_view octets, bool allow_utf8) {
+  while (!octets.empty()) {
+    const int c = text::TakeCharacter(octets);
+    if (c < 0 || text::IsControl(c)) return false;
     if (c >= 0x80 && !allow_utf8) return false;
   }
   return true;
@@ -61,7 +61,7 @@ bool IsLabel(absl::string_view label) {
   if (label.empty() || label.size() > (ascii ? kMaxLabel : kMaxULabel)) return false;
   if (label.front() == '-' || label.back() == '-') return false;
   while (!label.empty()) {
-    const int c = TakeCharacter(label);
+    const int c = text::TakeCharacter(label);
     // The dots of other scripts: IDNA's mapping would make a label of two (RFC 3490 3.1).
     if (c == 0x3002 || c == 0xFF0E || c == 0xFF61) return false;
     if (c < 0x80 && c != '-' && !absl::ascii_isalnum(static_cast<unsigned char>(c))) return false;

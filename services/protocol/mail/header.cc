@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "services/protocol/mail/address.h"
-#include "services/protocol/mail/utf8.h"
+#include "services/text/utf8.h"
 
 namespace postern::mail {
 namespace {
@@ -268,7 +268,7 @@ std::vector<HeaderField> ParseHeader(absl::string_view message) {
 }
 
 absl::StatusOr<std::vector<std::string>> ParseAddressList(absl::string_view value) {
-  if (!IsUtf8(value)) return Unclear("not UTF-8");
+  if (!text::IsUtf8(value)) return Unclear("not UTF-8");
   return AddressListParser(value).Parse();
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -9,6 +10,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "services/protocol/pop3/dot_stuffer.h"
 #include "services/protocol/pop3/line_reader.h"
 #include "services/protocol/sasl/base64.h"
@@ -22,6 +24,7 @@ namespace {
 constexpr size_t kFlushOctets = 16 << 10;
 // authentication.proto: the longest answer to a challenge, decoded.
 constexpr size_t kMaxResponseOctets = 8192;
+constexpr absl::string_view kMechanisms[] = {"PLAIN", "LOGIN"};
 
 absl::string_view Words(Failure failure) {
   switch (failure) {
@@ -235,6 +238,11 @@ class ServerSession::Impl {
     const absl::string_view keyword = line.text.substr(0, space);
     std::optional<absl::string_view> argument;
     if (space != absl::string_view::npos) argument = line.text.substr(space + 1);
+    // Clients send more blanks than RFC 1939 3 has. Those of a password are its own.
+    if (argument.has_value() && !absl::EqualsIgnoreCase(keyword, "PASS")) {
+      argument = absl::StripAsciiWhitespace(*argument);
+      if (argument->empty()) argument.reset();
+    }
 
     for (const Command& command : kCommands) {
       if (!absl::EqualsIgnoreCase(keyword, command.keyword)) continue;
@@ -245,7 +253,7 @@ class ServerSession::Impl {
       if (command.argument == Argument::kNone && argument.has_value()) {
         return Fault(absl::StrCat(command.keyword, " takes no argument"));
       }
-      if (command.argument == Argument::kRequired && (!argument.has_value() || argument->empty())) {
+      if (command.argument == Argument::kRequired && argument.value_or("").empty()) {
         return Fault(absl::StrCat(command.keyword, " wants an argument"));
       }
       return (this->*command.run)(argument);
@@ -259,7 +267,8 @@ class ServerSession::Impl {
     // RFC 2449 5; STLS of RFC 2595 4; SASL of RFC 5034 3; AUTH-RESP-CODE of RFC 3206 5.
     Ok("Capability list follows");
     output_ += "TOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nEXPIRE NEVER\r\n";
-    if (secure_) output_ += "USER\r\nSASL PLAIN\r\n";
+    if (secure_)
+      absl::StrAppend(&output_, "USER\r\nSASL ", absl::StrJoin(kMechanisms, " "), "\r\n");
     if (CanStartTls()) output_ += "STLS\r\n";
     output_ += ".\r\n";
     return std::nullopt;
@@ -292,13 +301,14 @@ class ServerSession::Impl {
     if (!argument.has_value()) {
       // Not in RFC 5034, but how Outlook asks what there is.
       Ok("Mechanisms follow");
-      output_ += "PLAIN\r\nLOGIN\r\n.\r\n";
+      absl::StrAppend(&output_, absl::StrJoin(kMechanisms, "\r\n"), "\r\n.\r\n");
       return std::nullopt;
     }
     const size_t space = argument->find(' ');
     action::AuthStart start;
     start.mechanism = absl::AsciiStrToUpper(argument->substr(0, space));
-    if (start.mechanism != "PLAIN" && start.mechanism != "LOGIN") {
+    if (std::find(std::begin(kMechanisms), std::end(kMechanisms), start.mechanism) ==
+        std::end(kMechanisms)) {
       return Fault("Unknown authentication mechanism");
     }
     if (space != absl::string_view::npos) {
@@ -358,7 +368,8 @@ class ServerSession::Impl {
   std::optional<Action> Top(Arg argument) {
     const size_t space = argument->find(' ');
     uint32_t lines = 0;
-    if (space == absl::string_view::npos || !ParseNumber(argument->substr(space + 1), &lines)) {
+    if (space == absl::string_view::npos ||
+        !ParseNumber(absl::StripLeadingAsciiWhitespace(argument->substr(space)), &lines)) {
       return Fault("TOP wants a message and a number of lines");
     }
     const std::optional<size_t> index = Find(argument->substr(0, space));
@@ -501,7 +512,8 @@ class ServerSession::Impl {
     return Await(Waiting::kNothing, action::Close{});
   }
 
-  enum class Argument { kNone, kOptional, kRequired };
+  // kIgnored: as Dovecot takes it.
+  enum class Argument { kNone, kIgnored, kOptional, kRequired };
   struct Command {
     absl::string_view keyword;
     Argument argument;
@@ -549,10 +561,10 @@ const ServerSession::Impl::Command ServerSession::Impl::kCommands[15] = {
     {"LIST", Argument::kOptional, State::kTransaction, &Impl::List},
     {"UIDL", Argument::kOptional, State::kTransaction, &Impl::Uidl},
     {"TOP", Argument::kRequired, State::kTransaction, &Impl::Top},
-    {"STAT", Argument::kNone, State::kTransaction, &Impl::Stat},
-    {"RSET", Argument::kNone, State::kTransaction, &Impl::Rset},
-    {"NOOP", Argument::kNone, State::kTransaction, &Impl::Noop},
-    {"QUIT", Argument::kNone, std::nullopt, &Impl::Quit},
+    {"STAT", Argument::kIgnored, State::kTransaction, &Impl::Stat},
+    {"RSET", Argument::kIgnored, State::kTransaction, &Impl::Rset},
+    {"NOOP", Argument::kIgnored, State::kTransaction, &Impl::Noop},
+    {"QUIT", Argument::kIgnored, std::nullopt, &Impl::Quit},
     {"CAPA", Argument::kNone, std::nullopt, &Impl::Capa},
     {"USER", Argument::kRequired, State::kAuthorization, &Impl::User},
     {"PASS", Argument::kRequired, State::kAuthorization, &Impl::Pass},

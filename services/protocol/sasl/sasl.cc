@@ -7,7 +7,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/string_view.h"
-#include "services/protocol/mail/utf8.h"
+#include "services/text/utf8.h"
 
 namespace postern::sasl {
 namespace {
@@ -19,12 +19,12 @@ constexpr size_t kMaxPassword = 1024;
 
 bool IsIdentity(absl::string_view text) {
   return text.size() <= kMaxIdentity && text.find('\0') == absl::string_view::npos &&
-         mail::IsUtf8(text);
+         text::IsUtf8(text);
 }
 
 bool IsPassword(absl::string_view text) {
   return !text.empty() && text.size() <= kMaxPassword &&
-         text.find('\0') == absl::string_view::npos && mail::IsUtf8(text);
+         text.find('\0') == absl::string_view::npos && text::IsUtf8(text);
 }
 
 // RFC 4616.

@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "services/protocol/mail/address.h"
+#include "services/text/utf8.h"
 
 namespace postern::smtp {
 namespace {
@@ -38,6 +39,28 @@ absl::string_view StripBlanks(absl::string_view text) {
   return text;
 }
 
+// Takes an addr-spec without angle brackets off the front of `rest`: what printers, controllers and
+// scripts send, and Postfix and Exim take by default. Nothing else goes without them: no source
+// route, no <>, no postmaster.
+bool TakeBareAddress(absl::string_view& rest, absl::string_view& path) {
+  bool quoted = false;
+  size_t size = 0;
+  for (; size < rest.size() && (quoted || rest[size] != ' '); ++size) {
+    const char c = rest[size];
+    if (quoted && c == '\\') {
+      ++size;
+    } else if (c == '"') {
+      quoted = !quoted;
+    } else if (!quoted && (c == '<' || c == '>')) {
+      return false;
+    }
+  }
+  if (quoted || size > rest.size()) return false;
+  path = rest.substr(0, size);
+  rest.remove_prefix(size);
+  return absl::StrContains(path, '@') && !absl::StartsWith(path, "@");
+}
+
 // Takes `keyword` (FROM: or TO:) and <path> off the front of `rest`. What remains is empty or
 // starts with a space. False: not of this form.
 bool TakePath(absl::string_view keyword, absl::string_view& rest, absl::string_view& path) {
@@ -47,7 +70,7 @@ bool TakePath(absl::string_view keyword, absl::string_view& rest, absl::string_v
   // not permitted on either side of the colon". Clients send one after it nonetheless, and no
   // meaning is lost.
   while (!rest.empty() && rest.front() == ' ') rest.remove_prefix(1);
-  if (!absl::ConsumePrefix(&rest, "<")) return false;
+  if (!absl::ConsumePrefix(&rest, "<")) return TakeBareAddress(rest, path);
   bool quoted = false;
   for (size_t i = 0; i < rest.size(); ++i) {
     const char c = rest[i];
@@ -133,7 +156,8 @@ std::variant<MailArguments, Reply> ParseMailParameters(absl::string_view rest,
       return Reply{501, "5.5.4", "Syntax error in parameters"};
     }
     bool* seen = nullptr;
-    if (rules.extended && absl::EqualsIgnoreCase(keyword, "SIZE")) {
+    // Some clients say it after HELO as well.
+    if (absl::EqualsIgnoreCase(keyword, "SIZE")) {
       if (!ParseSize(value, arguments.declared_octets)) {
         return Reply{501, "5.5.4", "SIZE wants a number"};
       }
@@ -175,10 +199,14 @@ Command ParseCommand(absl::string_view line) {
 }
 
 bool IsHeloName(absl::string_view name) {
-  constexpr absl::string_view kSpecial = "()<>@,;\\\"";
-  return !name.empty() && name.size() <= 255 && std::all_of(name.begin(), name.end(), [&](char c) {
-    return c > ' ' && c <= '~' && kSpecial.find(c) == absl::string_view::npos;
-  });
+  constexpr absl::string_view kSpecial = " ()<>@,;\\\"";
+  if (name.empty() || name.size() > kMaxHeloOctets) return false;
+  while (!name.empty()) {
+    const int c = text::TakeCharacter(name);
+    if (c < 0 || text::IsControl(c)) return false;
+    if (c < 0x80 && kSpecial.find(static_cast<char>(c)) != absl::string_view::npos) return false;
+  }
+  return true;
 }
 
 std::variant<MailArguments, Reply> ParseMail(absl::string_view argument, const MailRules& rules) {

@@ -38,13 +38,16 @@ struct Command {
 // `line` without its CRLF.
 Command ParseCommand(absl::string_view line);
 
+inline constexpr size_t kMaxHeloOctets = 255;
+
 // Loose, since HELO names are wrong more often than not and nothing is decided by them: 1 to 255
-// printable octets, without those that mean something in a Received field.
+// octets of printable UTF-8 (phones and PCs have the names their owners gave them), without those
+// that mean something in a Received field.
 bool IsHeloName(absl::string_view name);
 
 struct MailRules {
   uint64_t max_octets = 0;
-  // After EHLO: parameters are understood.
+  // After EHLO: all parameters are understood; SIZE is in any case.
   bool extended = false;
   // AUTH= (RFC 4954 5) is taken, and ignored.
   bool auth_parameter = false;

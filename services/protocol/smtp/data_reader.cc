@@ -9,7 +9,6 @@
 namespace postern::smtp {
 namespace {
 
-constexpr uint32_t kMaxLineOctets = 998;
 constexpr uint8_t kMaxReceivedFields = 100;
 constexpr absl::string_view kReceived = "received:";
 
@@ -33,14 +32,7 @@ void DataReader::ScanLinePart(const char* begin, const char* end) {
       in_header_ = false;
     }
   }
-  const size_t size = end - begin;
-  // The sum can't overflow: once over the limit it is left there.
-  if (size > kMaxLineOctets || line_octets_ + size > kMaxLineOctets) {
-    line_octets_ = kMaxLineOctets + 1;
-    Note(Defect::kLongLine);
-  } else {
-    line_octets_ += static_cast<uint32_t>(size);
-  }
+  CountInLine(end - begin);
 }
 
 DataReader::Result DataReader::Decode(absl::Span<char> input) {
@@ -86,13 +78,14 @@ DataReader::Result DataReader::Decode(absl::Span<char> input) {
     } else {
       Note(Defect::kBareCr);
       ++p;
-      line_octets_ = line_octets_ < kMaxLineOctets ? line_octets_ + 1 : line_octets_;
+      CountInLine(1);
     }
   }
   if (run != p) keep_run();
 
   result.consumed = p - begin;
   const size_t size = out - begin;
+  if (octets_ == 0 && size > 0 && (*begin == ' ' || *begin == '\t')) Note(Defect::kFoldedStart);
   octets_ += size;
   if (octets_ > max_octets_) Note(Defect::kTooLarge);
   if (size != 0 && memchr(begin, '\0', size) != nullptr) Note(Defect::kNul);

@@ -2,6 +2,7 @@
 #ifndef POSTERN_SERVICES_PROTOCOL_SMTP_DATA_READER_H_
 #define POSTERN_SERVICES_PROTOCOL_SMTP_DATA_READER_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -10,7 +11,8 @@
 
 namespace postern::smtp {
 
-// One message. Only CRLF ends a line and only CRLF "." CRLF the message (RFC 5321 2.3.8, 4.1.1.4);
+// One message, with lines of any length: RFC 5321 4.5.3.1.6 has 998 octets, and real mail has more.
+// Only CRLF ends a line and only CRLF "." CRLF the message (RFC 5321 2.3.8, 4.1.1.4);
 // a message that another server could split elsewhere has a defect, and is read to its true end all
 // the same, so that none of it is ever taken for a command.
 class DataReader {
@@ -23,8 +25,8 @@ class DataReader {
     // RFC 2045 2.7 and 2.8: neither BODY=7BIT nor 8BITMIME holds a NUL. Servers that drop NULs
     // would see a line end or a lone dot where we don't.
     kNul,
-    // Over 998 octets and CRLF (RFC 5321 4.5.3.1.6).
-    kLongLine,
+    // Its first octet is a blank: the line would continue whatever field is put before it.
+    kFoldedStart,
     // 100 Received fields (RFC 5321 6.3).
     kLoop,
     kNone,
@@ -54,10 +56,15 @@ class DataReader {
     // By rank, not by time: how the octets were cut on their way must not matter.
     if (defect < defect_) defect_ = defect;
   }
+  void CountInLine(size_t octets) {
+    constexpr uint32_t kEnough = 16;
+    line_octets_ = octets >= kEnough ? kEnough : std::min(kEnough, line_octets_ + uint32_t(octets));
+  }
   void ScanLinePart(const char* begin, const char* end);
 
   const uint64_t max_octets_;
   uint64_t octets_ = 0;
+  // Of this line; no more than it takes to know that it is neither empty nor "received:".
   uint32_t line_octets_ = 0;
   Defect defect_ = Defect::kNone;
   bool at_line_start_ = true;

@@ -57,7 +57,7 @@ TEST(DataReaderTest, EndsOnlyAtCrLfDotCrLf) {
       {".a\r\n.\r\n", "a\r\n", ""},
       {"a.\r\n.b.\r\n...\r\n.\r\n.\r\n", "a.\r\nb.\r\n..\r\n", ".\r\n"},
       {"\r\n\r\n.\r\n", "\r\n\r\n", ""},
-      {". \r\n.\r\n", " \r\n", ""},
+      {"a\r\n. \r\n.\r\n", "a\r\n \r\n", ""},
   };
   for (const Case& c : kCases) {
     for (size_t piece = 1; piece <= c.input.size(); ++piece) {
@@ -120,12 +120,26 @@ TEST(DataReaderTest, WholeChunkIsOneRun) {
 }
 
 TEST(DataReaderTest, LimitsAreExact) {
-  const std::string line(998, 'x');
-  EXPECT_EQ(Read(absl::StrCat(line, "\r\n.\r\n"), 100).defect, Defect::kNone);
-  EXPECT_EQ(Read(absl::StrCat(".", line, "\r\n.\r\n"), 100).defect, Defect::kNone);
-  EXPECT_EQ(Read(absl::StrCat(line, "x\r\n.\r\n"), 100).defect, Defect::kLongLine);
   EXPECT_EQ(Read("12345678\r\n.\r\n", 3, 10).defect, Defect::kNone);
   EXPECT_EQ(Read("123456789\r\n.\r\n", 3, 10).defect, Defect::kTooLarge);
+}
+
+// RFC 5322 2.1.1 asks receivers to handle lines that are too long.
+TEST(DataReaderTest, LinesOfAnyLength) {
+  for (const size_t octets : {998, 999, 5000, 300000}) {
+    const std::string line(octets, 'x');
+    const auto got = Read(absl::StrCat(line, "\r\n.", line, "\r\n.\r\n"), 997);
+    EXPECT_EQ(got.defect, Defect::kNone) << octets;
+    EXPECT_EQ(got.text, absl::StrCat(line, "\r\n", line, "\r\n")) << octets;
+  }
+}
+
+TEST(DataReaderTest, AFirstLineThatContinuesAnother) {
+  EXPECT_EQ(Read(" From: eve@example.test\r\n\r\n.\r\n", 1).defect, Defect::kFoldedStart);
+  EXPECT_EQ(Read("\tx\r\n.\r\n", 100).defect, Defect::kFoldedStart);
+  EXPECT_EQ(Read(". x\r\n.\r\n", 100).defect, Defect::kFoldedStart);
+  EXPECT_EQ(Read("\r\n x\r\n.\r\n", 1).defect, Defect::kNone);
+  EXPECT_EQ(Read("A: b\r\n c\r\n.\r\n", 1).defect, Defect::kNone);
 }
 
 }  // namespace

@@ -26,6 +26,8 @@ std::string Reply::ToWire() const {
   return wire;
 }
 
+Reply TooManyRecipients() { return {452, "4.5.3", "Too many recipients"}; }
+
 void AppendReply(std::string& out, int code, absl::string_view enhanced, absl::string_view text) {
   absl::StrAppend(&out, code, " ");
   if (!enhanced.empty()) {

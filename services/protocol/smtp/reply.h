@@ -23,6 +23,9 @@ struct Reply {
 // ToWire at the end of `out`.
 void AppendReply(std::string& out, int code, absl::string_view enhanced, absl::string_view text);
 
+// RFC 5321 4.5.3.1.10: a client then sends to the rest in another transaction.
+Reply TooManyRecipients();
+
 }  // namespace postern::smtp
 
 #endif  // POSTERN_SERVICES_PROTOCOL_SMTP_REPLY_H_

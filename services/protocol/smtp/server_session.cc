@@ -48,9 +48,8 @@ Reply ReplyTo(DataReader::Defect defect) {
       return {554, "5.6.0", "Bare LF in the message (RFC 5321 2.3.8)"};
     case Defect::kNul:
       return {554, "5.6.0", "NUL in the message (RFC 2045 2.7)"};
-    case Defect::kLongLine:
-      // RFC 5321 4.5.3.1.9 names this code.
-      return {500, "5.5.2", "Text line over 998 octets (RFC 5321 4.5.3.1.6)"};
+    case Defect::kFoldedStart:
+      return {554, "5.6.0", "The first line of the message begins with a blank (RFC 5322 2.2.3)"};
     case Defect::kTooLarge:
       return {552, "5.3.4", "Message size exceeds the limit"};
     case Defect::kLoop:
@@ -451,9 +450,12 @@ class ServerSession::Impl {
   }
 
   void Hello(const Command& command) {
-    if (!IsHeloName(command.argument)) return Fail(501, "5.5.4", "Syntax: EHLO hostname");
+    // A user's client says what its owner called it; what counts is who logs in.
+    const bool good =
+        options_.submission ? !command.argument.empty() : IsHeloName(command.argument);
+    if (!good) return Fail(501, "5.5.4", "Syntax: EHLO hostname");
     ForgetHelo();  // RFC 5321 4.1.4: as RSET.
-    helo_ = std::string(command.argument);
+    helo_ = std::string(command.argument.substr(0, kMaxHeloOctets));
     extended_ = command.verb == Verb::kEhlo;
     if (!TolerateJunk()) return;
     // RFC 2034 4: the reply to HELO and EHLO has no enhanced code.
@@ -499,8 +501,7 @@ class ServerSession::Impl {
       return std::nullopt;
     }
     if (envelope_.recipients.size() >= options_.max_recipients) {
-      // RFC 5321 4.5.3.1.10: 452, so that the client sends to the rest in another transaction.
-      const Reply reply = {452, "4.5.3", "Too many recipients"};
+      const Reply reply = TooManyRecipients();
       ++overshoot_ > kMaxOvershoot ? Fail(reply) : Say(reply);
       return std::nullopt;
     }

@@ -154,7 +154,8 @@ class ServerSession {
   std::string TakeOutput();
 
   const Envelope& envelope() const;
-  // The argument of EHLO or HELO; empty before.
+  // The argument of EHLO or HELO; empty before. On mx printable UTF-8; from a user's client up to
+  // 255 octets of anything but CR, LF and NUL.
   absl::string_view helo() const;
   // RFC 3848 for Received: SMTP, ESMTP, ESMTPS, ESMTPA, ESMTPSA; UTF8 forms of RFC 6531.
   std::string protocol_name() const;
