@@ -1,9 +1,16 @@
 #include "gateway-smtp/replies.h"
 
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "services/clients/content_fault.h"
+
 namespace postern::gateway_smtp {
 
 using absl::StatusCode;
 using auth::v1::AuthenticateResponse;
+using relay::v1::ContentFault;
 using smtp::Reply;
 
 Reply ReplyTo(relay::v1::Refusal refusal, Question question) {
@@ -31,6 +38,47 @@ Reply ReplyTo(relay::v1::Refusal refusal, Question question) {
   }
 }
 
+namespace {
+
+// The field's name as it may stand in a reply: only what a service could mean.
+absl::string_view FieldName(const ContentFault& fault) {
+  for (const absl::string_view name : {"From", "Sender", "Resent-From", "Resent-Sender"}) {
+    if (fault.field() == name) return name;
+  }
+  return "header";
+}
+
+Reply ReplyTo(const ContentFault& fault) {
+  const absl::string_view field = FieldName(fault);
+  const auto content = [](auto... words) { return Reply{554, "5.6.0", absl::StrCat(words...)}; };
+  switch (fault.kind()) {
+    case ContentFault::KIND_NO_FIELD:
+      return content("The header has a line that is no field (RFC 5322 2.2)");
+    case ContentFault::KIND_HEADER_TOO_LARGE:
+      return content("The header is over 256 KiB");
+    case ContentFault::KIND_REPEATED:
+      return content("The ", field, " field stands more than once (RFC 5322 3.6)");
+    case ContentFault::KIND_NOT_UTF8:
+      return content("The ", field, " field is neither ASCII nor UTF-8 (RFC 2047, RFC 6532)");
+    case ContentFault::KIND_UNREADABLE:
+      return content("The ", field, " field is no list of addresses (RFC 5322 3.4)");
+    case ContentFault::KIND_NO_ADDRESS:
+      return content("The ", field, " field has no address");
+    case ContentFault::KIND_MISSING:
+      return content("The ", field, " field is missing");
+    case ContentFault::KIND_TOO_MANY_ADDRESSES:
+      return content("The From and Sender fields have too many addresses");
+    case ContentFault::KIND_BARE_LINE_END:
+      return content("Bare CR or LF in the message (RFC 5321 2.3.8)");
+    case ContentFault::KIND_TOO_LARGE:
+      return {552, "5.3.4", "Message size exceeds the limit"};
+    default:
+      return content("Message content not accepted");
+  }
+}
+
+}  // namespace
+
 Reply ReplyTo(const absl::Status& status, Question question) {
   // RFC 5321 3.8: 421 is what closes; at the greeting there is nothing else to go on with.
   if (question == Question::kConnection) {
@@ -43,8 +91,12 @@ Reply ReplyTo(const absl::Status& status, Question question) {
     return {550, "5.7.1", "You may not send as this address"};
   }
   const bool body = question == Question::kDeliver || question == Question::kEnqueue;
+  if (const std::optional<ContentFault> fault = clients::ContentFaultOf(status);
+      fault.has_value()) {
+    return ReplyTo(*fault);
+  }
   if (body && status.code() == StatusCode::kInvalidArgument) {
-    return {554, "5.6.0", "Message content not accepted"};
+    return {554, "5.6.0", "Message not accepted"};
   }
   if (body && status.code() == StatusCode::kResourceExhausted) {
     // RFC 3463 3.3 X.2.2: a full mailbox may be emptied, so 4xx; X.3.1: the queue is full.
@@ -77,7 +129,5 @@ Reply ReplyTo(AuthenticateResponse::Reason reason) {
 Reply AuthenticationUnavailable() { return {454, "4.7.0", "Temporary authentication failure"}; }
 
 Reply LogInAgain() { return {421, "4.7.0", "Login expired, log in again"}; }
-
-Reply TooManyRecipients() { return {452, "4.5.3", "Too many recipients"}; }
 
 }  // namespace postern::gateway_smtp

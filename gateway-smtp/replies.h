@@ -26,8 +26,6 @@ smtp::Reply AuthenticationUnavailable();
 
 // The token is too old, or the service doesn't take it.
 smtp::Reply LogInAgain();
-// The recipients of one message, aliases expanded, don't fit into one request.
-smtp::Reply TooManyRecipients();
 
 }  // namespace postern::gateway_smtp
 

@@ -5,6 +5,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "services/clients/content_fault.h"
 
 namespace postern::gateway_smtp {
 namespace {
@@ -88,6 +89,39 @@ TEST(RepliesTest, AuthenticationFailures) {
   EXPECT_EQ(Codes(ReplyTo(AuthenticateResponse::REASON_MALFORMED)), "501 5.5.2");
   EXPECT_EQ(Codes(ReplyTo(AuthenticateResponse::REASON_TEMPORARY)), "454 4.7.0");
   EXPECT_EQ(Codes(ReplyTo(AuthenticateResponse::REASON_UNSPECIFIED)), "454 4.7.0");
+}
+
+TEST(RepliesTest, EachFaultOfTheContentHasItsWords) {
+  using relay::v1::ContentFault;
+  const struct {
+    ContentFault::Kind kind;
+    const char* field;
+    const char* reply;
+  } cases[] = {
+      {ContentFault::KIND_NO_FIELD, "",
+       "554 5.6.0 The header has a line that is no field (RFC 5322 2.2)\r\n"},
+      {ContentFault::KIND_HEADER_TOO_LARGE, "", "554 5.6.0 The header is over 256 KiB\r\n"},
+      {ContentFault::KIND_REPEATED, "From",
+       "554 5.6.0 The From field stands more than once (RFC 5322 3.6)\r\n"},
+      {ContentFault::KIND_NOT_UTF8, "Sender",
+       "554 5.6.0 The Sender field is neither ASCII nor UTF-8 (RFC 2047, RFC 6532)\r\n"},
+      {ContentFault::KIND_UNREADABLE, "Resent-From",
+       "554 5.6.0 The Resent-From field is no list of addresses (RFC 5322 3.4)\r\n"},
+      {ContentFault::KIND_NO_ADDRESS, "From", "554 5.6.0 The From field has no address\r\n"},
+      {ContentFault::KIND_MISSING, "From", "554 5.6.0 The From field is missing\r\n"},
+      {ContentFault::KIND_TOO_MANY_ADDRESSES, "",
+       "554 5.6.0 The From and Sender fields have too many addresses\r\n"},
+      {ContentFault::KIND_BARE_LINE_END, "",
+       "554 5.6.0 Bare CR or LF in the message (RFC 5321 2.3.8)\r\n"},
+      {ContentFault::KIND_TOO_LARGE, "", "552 5.3.4 Message size exceeds the limit\r\n"},
+      // A service's words never reach a client.
+      {ContentFault::KIND_MISSING, "secret", "554 5.6.0 The header field is missing\r\n"},
+      {static_cast<ContentFault::Kind>(99), "x", "554 5.6.0 Message content not accepted\r\n"},
+  };
+  for (const auto& c : cases) {
+    EXPECT_EQ(ReplyTo(clients::ContentFaultError(c.kind, c.field), Question::kEnqueue).ToWire(),
+              c.reply);
+  }
 }
 
 }  // namespace

@@ -19,6 +19,7 @@
 #include "services/net/connection.h"
 #include "services/net/sasl_login.h"
 #include "services/rpc/call_context.h"
+#include "services/rpc/limits.h"
 #include "services/telemetry/log.h"
 
 namespace postern::gateway_smtp {
@@ -366,8 +367,13 @@ smtp::Event Session::AcceptRecipient(const std::string& address,
                 kRecipientOverhead;
     }
   }
-  if (transaction_->envelope_octets + octets > kMaxEnvelopeOctets) {
-    return event::Refused{TooManyRecipients()};
+  // Said now, of the one too many: the rest of the envelope stands, and a client that sends to the
+  // others in another transaction (RFC 5321 4.5.3.1.10) reaches them.
+  const size_t mailboxes =
+      submission() ? 0 : transaction_->mailboxes.size() + response.mailboxes_size();
+  if (transaction_->envelope_octets + octets > kMaxEnvelopeOctets ||
+      mailboxes > size_t{rpc::kMaxMailboxes}) {
+    return event::Refused{smtp::TooManyRecipients()};
   }
   transaction_->envelope_octets += octets;
   if (submission()) return event::Accepted{};

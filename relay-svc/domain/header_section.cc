@@ -1,12 +1,31 @@
 #include "relay-svc/domain/header_section.h"
 
+#include <algorithm>
+#include <array>
 #include <utility>
 
 #include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
+#include "services/clients/content_fault.h"
 #include "services/protocol/mail/header.h"
+#include "services/text/utf8.h"
 
 namespace postern::relay {
+namespace {
+
+using clients::ContentFaultError;
+using v1::ContentFault;
+
+struct OriginatorField {
+  absl::string_view name;
+  // RFC 5322 3.6: at most one. A message may be resent several times, each time with fields of its
+  // own.
+  bool once;
+};
+
+constexpr std::array<OriginatorField, 4> kOriginatorFields = {
+    {{"From", true}, {"Sender", true}, {"Resent-From", false}, {"Resent-Sender", false}}};
+
+}  // namespace
 
 absl::string_view HeaderSectionOf(absl::string_view message) {
   if (absl::StartsWith(message, "\r\n")) return message.substr(0, 0);
@@ -26,33 +45,32 @@ int CountReceived(absl::string_view message) {
   return count;
 }
 
-absl::StatusOr<std::vector<std::string>> ReadOriginators(absl::string_view section) {
+absl::StatusOr<Originators> ReadOriginators(absl::string_view section) {
   const std::vector<mail::HeaderField> fields = mail::ParseHeader(section);
   // What follows a line that is no field would be header to some readers and body to others; no
   // From may hide there.
   const char* end =
       fields.empty() ? section.data() : fields.back().value.data() + fields.back().value.size() + 2;
-  if (end < section.data() + section.size()) {
-    return absl::InvalidArgumentError("the header has a line that is no field");
-  }
-  std::vector<std::string> originators;
-  int froms = 0, senders = 0;
+  if (end < section.data() + section.size()) return ContentFaultError(ContentFault::KIND_NO_FIELD);
+  Originators originators;
+  std::array<int, kOriginatorFields.size()> seen{};
   for (const mail::HeaderField& field : fields) {
-    const bool from = absl::EqualsIgnoreCase(field.name, "From");
-    const bool sender = absl::EqualsIgnoreCase(field.name, "Sender");
-    if (!from && !sender) continue;
-    froms += from;
-    senders += sender;
-    absl::StatusOr<std::vector<std::string>> addresses = mail::ParseAddressList(field.value);
-    if (!addresses.ok()) return addresses.status();
-    if (addresses->empty()) {
-      return absl::InvalidArgumentError(absl::StrCat(field.name, " has no address"));
+    const auto* const known =
+        std::find_if(kOriginatorFields.begin(), kOriginatorFields.end(),
+                     [&](const auto& one) { return absl::EqualsIgnoreCase(field.name, one.name); });
+    if (known == kOriginatorFields.end()) continue;
+    if (++seen[known - kOriginatorFields.begin()] > 1 && known->once) {
+      return ContentFaultError(ContentFault::KIND_REPEATED, known->name);
     }
-    for (std::string& address : *addresses) originators.push_back(std::move(address));
+    if (!text::IsUtf8(field.value)) {
+      return ContentFaultError(ContentFault::KIND_NOT_UTF8, known->name);
+    }
+    absl::StatusOr<std::vector<std::string>> addresses = mail::ParseAddressList(field.value);
+    if (!addresses.ok()) return ContentFaultError(ContentFault::KIND_UNREADABLE, known->name);
+    if (addresses->empty()) return ContentFaultError(ContentFault::KIND_NO_ADDRESS, known->name);
+    for (std::string& address : *addresses) originators.addresses.push_back(std::move(address));
   }
-  // RFC 5322 3.6: one each at most.
-  if (froms > 1) return absl::InvalidArgumentError("the header has several From fields");
-  if (senders > 1) return absl::InvalidArgumentError("the header has several Sender fields");
+  originators.from = seen[0] > 0;
   return originators;
 }
 

@@ -24,12 +24,18 @@ bool HasWholeHeader(absl::string_view start);
 // Received fields (RFC 5321 6.3: over 100 is a loop).
 int CountReceived(absl::string_view message);
 
-// Every address in From and Sender of a submitted message: all must be the user's (requirement R9,
-// RFC 6409 6.1). `section` as HeaderSectionOf gives it. INVALID_ARGUMENT: a line that is no field,
-// more than one From or Sender, or addresses that can't be read with certainty. A message without
-// From claims to be nobody's, so it passes; RFC 6409 8 allows to add what is missing, but what a
-// user sends arrives as it is.
-absl::StatusOr<std::vector<std::string>> ReadOriginators(absl::string_view section);
+struct Originators {
+  // Of From, Sender, Resent-From and Resent-Sender.
+  std::vector<std::string> addresses;
+  // There is a From.
+  bool from = false;
+};
+
+// Every address in the fields of a submitted message that say who sends it: all must be the user's
+// (requirement R9, RFC 6409 6.1). `section` as HeaderSectionOf gives it. INVALID_ARGUMENT with a
+// ContentFault: a line that is no field, more than one From or Sender, or addresses that can't be
+// read with certainty.
+absl::StatusOr<Originators> ReadOriginators(absl::string_view section);
 
 }  // namespace postern::relay
 

@@ -2,10 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
+
+#include "services/clients/content_fault.h"
+
 namespace postern::relay {
 namespace {
 
-using Originators = std::vector<std::string>;
+using Fault = v1::ContentFault;
+using Addresses = std::vector<std::string>;
 
 TEST(HeaderSectionTest, EndsAtTheEmptyLine) {
   const struct {
@@ -34,38 +39,57 @@ TEST(HeaderSectionTest, CountsReceived) {
 TEST(HeaderSectionTest, ReadsOriginators) {
   const struct {
     const char* section;
-    Originators originators;
+    Addresses originators;
+    bool from = true;
   } cases[] = {
       {"From: alice@a.test\r\n", {"alice@a.test"}},
       {"from: Alice <alice@a.test>\r\nDate: x\r\nMessage-Id: <1@a>\r\n", {"alice@a.test"}},
       {"From: a@a.test, \"B\" <b@a.test>\r\nSender: c@a.test\r\n",
        {"a@a.test", "b@a.test", "c@a.test"}},
       {"From:\r\n alice@a.test (me)\r\n", {"alice@a.test"}},
-      {"Subject: no From\r\n", {}},
-      {"", {}},
+      {"From: a@a.test\r\nResent-From: b@a.test\r\nresent-sender: c@a.test\r\nResent-From: "
+       "d@a.test\r\n",
+       {"a@a.test", "b@a.test", "c@a.test", "d@a.test"}},
+      {"Subject: no From\r\n", {}, false},
+      {"Resent-From: b@a.test\r\n", {"b@a.test"}, false},
+      {"", {}, false},
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(c.section);
     const absl::StatusOr<Originators> originators = ReadOriginators(c.section);
     ASSERT_TRUE(originators.ok()) << originators.status();
-    EXPECT_EQ(*originators, c.originators);
+    EXPECT_EQ(originators->addresses, c.originators);
+    EXPECT_EQ(originators->from, c.from);
   }
 }
 
 TEST(HeaderSectionTest, RefusesWhatCouldHideAnOriginator) {
-  const char* const sections[] = {
-      "From: alice@a.test\r\nFrom: alice@a.test\r\n",
-      "From: alice@a.test\r\nSender: alice@a.test\r\nSender: alice@a.test\r\n",
-      "From: alice@a.test\r\nSender:\r\n",
-      "From: undisclosed:;\r\n",
-      "From: alice@a.test <\r\n",
-      "From: Alice\r\n",
-      "From: alice@a.test\r\nthis is no field\r\nFrom: ceo@a.test\r\n",
-      "this is no field\r\nFrom: alice@a.test\r\n",
-      " From: alice@a.test\r\n",
+  const struct {
+    const char* section;
+    Fault::Kind kind;
+    const char* field;
+  } cases[] = {
+      {"From: alice@a.test\r\nFrom: alice@a.test\r\n", Fault::KIND_REPEATED, "From"},
+      {"From: alice@a.test\r\nSender: alice@a.test\r\nSENDER: alice@a.test\r\n",
+       Fault::KIND_REPEATED, "Sender"},
+      {"From: alice@a.test\r\nSender:\r\n", Fault::KIND_UNREADABLE, "Sender"},
+      {"From: undisclosed:;\r\n", Fault::KIND_NO_ADDRESS, "From"},
+      {"From: alice@a.test <\r\n", Fault::KIND_UNREADABLE, "From"},
+      {"From: Alice\r\n", Fault::KIND_UNREADABLE, "From"},
+      {"From: J\xfcrgen <alice@a.test>\r\n", Fault::KIND_NOT_UTF8, "From"},
+      {"From: alice@a.test\r\nResent-From: Eve\r\n", Fault::KIND_UNREADABLE, "Resent-From"},
+      {"From: alice@a.test\r\nthis is no field\r\nFrom: ceo@a.test\r\n", Fault::KIND_NO_FIELD, ""},
+      {"this is no field\r\nFrom: alice@a.test\r\n", Fault::KIND_NO_FIELD, ""},
+      {" From: alice@a.test\r\n", Fault::KIND_NO_FIELD, ""},
   };
-  for (const char* section : sections) {
-    EXPECT_TRUE(absl::IsInvalidArgument(ReadOriginators(section).status())) << section;
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.section);
+    const absl::Status status = ReadOriginators(c.section).status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    const std::optional<Fault> fault = clients::ContentFaultOf(status);
+    ASSERT_TRUE(fault.has_value());
+    EXPECT_EQ(fault->kind(), c.kind);
+    EXPECT_EQ(fault->field(), c.field);
   }
 }
 

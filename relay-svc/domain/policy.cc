@@ -50,10 +50,8 @@ awaitable<absl::StatusOr<CheckSenderResponse>> Policy::CheckSender(
       *verifier_, caller, request.token(), request.session_nonce(), options_.clock());
   if (!claims.ok()) co_return claims.status();
   CheckSenderResponse response;
-  if (request.sender().empty()) {
-    response.set_refusal(v1::REFUSAL_SENDER_NOT_OWNED);
-    co_return response;
-  }
+  // Everybody's; the header's From says who it is.
+  if (request.sender().empty()) co_return response;
   if (!mail::ParseAddress(request.sender(), /*allow_utf8=*/true).ok()) {
     response.set_refusal(v1::REFUSAL_BAD_ADDRESS);
     co_return response;
@@ -117,7 +115,7 @@ awaitable<absl::StatusOr<CheckRecipientResponse>> Policy::CheckRecipient(
               store_->CheckQuota(caller.call, std::move(quota), std::move(done));
             });
     if (!full.ok()) co_return absl::UnavailableError("the mail store does not answer");
-    // All or nothing: one full mailbox behind an alias would refuse the delivery.
+    // All or nothing: it would refuse the delivery.
     if (full->full_mailbox_ids_size() > 0) co_return Refused(v1::REFUSAL_MAILBOX_FULL);
   }
   CheckRecipientResponse response;

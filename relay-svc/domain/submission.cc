@@ -6,11 +6,13 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "relay-svc/domain/destination.h"
 #include "relay-svc/domain/header_section.h"
 #include "relay-svc/domain/random_id.h"
 #include "services/async/await.h"
 #include "services/async/gather.h"
+#include "services/clients/content_fault.h"
 #include "services/protocol/mail/address.h"
 #include "services/telemetry/log.h"
 
@@ -19,6 +21,8 @@ namespace {
 
 using auth::v1::ResolveRecipientResponse;
 using boost::asio::awaitable;
+using clients::ContentFaultError;
+using v1::ContentFault;
 
 constexpr size_t kDeliveryIdOctets = 16;
 constexpr size_t kResolvesAtOnce = 16;
@@ -35,11 +39,10 @@ awaitable<absl::Status> Submission::Begin(Caller caller, v1::EnqueueHeader heade
   if (header_.delivery_id().size() != kDeliveryIdOctets) {
     co_return absl::InvalidArgumentError("delivery_id has not 16 octets");
   }
-  // Nobody owns the null sender (Policy::CheckSender).
-  if (header_.envelope_sender().empty()) {
-    co_return absl::PermissionDeniedError("the null sender is no account's");
-  }
-  if (!mail::ParseAddress(header_.envelope_sender(), header_.smtputf8()).ok()) {
+  // The null sender is everybody's, for what must not be answered (RFC 8098 3: read receipts); From
+  // then says who it is.
+  if (!header_.envelope_sender().empty() &&
+      !mail::ParseAddress(header_.envelope_sender(), header_.smtputf8()).ok()) {
     co_return absl::InvalidArgumentError("envelope_sender is no address");
   }
   if (header_.recipients().empty() || header_.recipients_size() > parts_.options.max_recipients) {
@@ -66,7 +69,7 @@ awaitable<absl::Status> Submission::Begin(Caller caller, v1::EnqueueHeader heade
 // host (SMTP smuggling).
 absl::Status Submission::CheckLineEnds(absl::string_view octets) {
   if (octets.empty()) return absl::OkStatus();
-  const absl::Status loose = absl::InvalidArgumentError("a CR or LF stands alone");
+  const absl::Status loose = ContentFaultError(ContentFault::KIND_BARE_LINE_END);
   if (last_octet_ == '\r' && octets[0] != '\n') return loose;
   for (size_t at = octets.find('\n'); at != absl::string_view::npos;
        at = octets.find('\n', at + 1)) {
@@ -83,7 +86,7 @@ absl::Status Submission::CheckLineEnds(absl::string_view octets) {
 awaitable<absl::Status> Submission::Add(absl::string_view octets) {
   octets_ += octets.size();
   if (octets_ > parts_.options.max_message_octets) {
-    co_return absl::InvalidArgumentError("the message is too large");
+    co_return ContentFaultError(ContentFault::KIND_TOO_LARGE);
   }
   if (absl::Status status = CheckLineEnds(octets); !status.ok()) co_return status;
   body_digest_.Update(octets);
@@ -91,7 +94,7 @@ awaitable<absl::Status> Submission::Add(absl::string_view octets) {
   start_.append(octets.data(), octets.size());
   if (!HasWholeHeader(start_)) {
     if (start_.size() > kMaxHeaderOctets) {
-      co_return absl::InvalidArgumentError("the header section is too large");
+      co_return ContentFaultError(ContentFault::KIND_HEADER_TOO_LARGE);
     }
     co_return absl::OkStatus();
   }
@@ -102,13 +105,19 @@ awaitable<absl::Status> Submission::Admit() {
   admitted_ = true;
   const absl::string_view section = HeaderSectionOf(start_);
   if (section.size() > kMaxHeaderOctets) {
-    co_return absl::InvalidArgumentError("the header section is too large");
+    co_return ContentFaultError(ContentFault::KIND_HEADER_TOO_LARGE);
   }
-  absl::StatusOr<std::vector<std::string>> originators = ReadOriginators(section);
+  absl::StatusOr<Originators> originators = ReadOriginators(section);
   if (!originators.ok()) co_return originators.status();
+  const std::string& envelope_sender = header_.envelope_sender();
+  if (!originators->from) {
+    // RFC 6409 8.1; as Postfix does for its own users. Nobody's mail leaves without its author.
+    if (envelope_sender.empty()) co_return ContentFaultError(ContentFault::KIND_MISSING, "From");
+    start_.insert(section.size(), absl::StrCat("From: <", envelope_sender, ">\r\n"));
+  }
 
-  std::vector<std::string> senders = *std::move(originators);
-  senders.push_back(header_.envelope_sender());
+  std::vector<std::string> senders = std::move(originators->addresses);
+  if (!envelope_sender.empty()) senders.push_back(envelope_sender);
   std::sort(senders.begin(), senders.end());
   senders.erase(std::unique(senders.begin(), senders.end()), senders.end());
   absl::StatusOr<bool> allowed =
@@ -167,7 +176,7 @@ awaitable<absl::Status> Submission::Keep(absl::string_view octets) {
 }
 
 awaitable<absl::StatusOr<v1::EnqueueResponse>> Submission::End() {
-  if (last_octet_ == '\r') co_return absl::InvalidArgumentError("a CR or LF stands alone");
+  if (last_octet_ == '\r') co_return ContentFaultError(ContentFault::KIND_BARE_LINE_END);
   if (!admitted_) {
     // All of it is header.
     if (absl::Status status = co_await Admit(); !status.ok()) co_return status;

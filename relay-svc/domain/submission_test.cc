@@ -286,7 +286,8 @@ TEST_F(PolicyTest, R9Senders) {
   EXPECT_EQ(CheckSender("sales@example.test", Token())->refusal(), v1::REFUSAL_UNSPECIFIED);
   EXPECT_EQ(CheckSender("bob@example.test", Token())->refusal(), v1::REFUSAL_SENDER_NOT_OWNED);
   EXPECT_EQ(CheckSender("alice@remote.test", Token())->refusal(), v1::REFUSAL_SENDER_NOT_OWNED);
-  EXPECT_EQ(CheckSender("", Token())->refusal(), v1::REFUSAL_SENDER_NOT_OWNED);
+  // Read receipts (RFC 8098 3); the header says who it is.
+  EXPECT_EQ(CheckSender("", Token())->refusal(), v1::REFUSAL_UNSPECIFIED);
   EXPECT_EQ(CheckSender("alice", Token())->refusal(), v1::REFUSAL_BAD_ADDRESS);
   for (const auto& [name, token] : BadTokens()) {
     EXPECT_TRUE(absl::IsUnauthenticated(CheckSender("alice@example.test", token).status())) << name;
@@ -343,17 +344,6 @@ TEST_F(SubmissionTest, InPiecesOfAnySize) {
   EXPECT_EQ(Spooled(response->queue_id()), kBody);
 }
 
-TEST_F(SubmissionTest, NothingIsAdded) {
-  for (const std::string body : {"From: alice@example.test\r\n\r\nbody\r\n",
-                                 "Subject: no From\r\n\r\n", "\r\nno header\r\n", ""}) {
-    v1::EnqueueHeader header = Header();
-    header.set_delivery_id(absl::StrCat("a delivery of ", 10 + body.size()));
-    const auto response = Enqueue(header, body);
-    ASSERT_TRUE(response.ok()) << response.status();
-    EXPECT_EQ(Spooled(response->queue_id()), body);
-  }
-}
-
 TEST_F(SubmissionTest, ARepeatHasOneEffect) {
   const std::string body = "From: alice@example.test\r\n\r\nbody\r\n";
   const auto first = Enqueue(Header(), body);
@@ -380,7 +370,16 @@ TEST_F(SubmissionTest, R9EveryOriginatorIsTheUsers) {
        absl::StatusCode::kOk},
       {"bob@example.test", "From: alice@example.test", absl::StatusCode::kPermissionDenied},
       {"alice@other.test", "From: alice@example.test", absl::StatusCode::kPermissionDenied},
-      {"", "From: alice@example.test", absl::StatusCode::kPermissionDenied},
+      // A read receipt (RFC 8098 3).
+      {"", "From: alice@example.test", absl::StatusCode::kOk},
+      {"", "From: bob@example.test", absl::StatusCode::kPermissionDenied},
+      {"", "Subject: nobody's", absl::StatusCode::kInvalidArgument},
+      {"alice@example.test", "From: alice@example.test\r\nResent-From: sales@example.test",
+       absl::StatusCode::kOk},
+      {"alice@example.test", "From: alice@example.test\r\nResent-From: bob@example.test",
+       absl::StatusCode::kPermissionDenied},
+      {"alice@example.test", "From: alice@example.test\r\nResent-Sender: bob@example.test",
+       absl::StatusCode::kPermissionDenied},
       {"alice@example.test", "From: bob@example.test", absl::StatusCode::kPermissionDenied},
       {"alice@example.test", "From: alice@example.test, bob@example.test",
        absl::StatusCode::kPermissionDenied},
@@ -404,6 +403,31 @@ TEST_F(SubmissionTest, R9EveryOriginatorIsTheUsers) {
       header.set_delivery_id(absl::StrCat("delivery", 10000000 + ++number));
       const auto response = Enqueue(header, absl::StrCat(c.header, "\r\n\r\nbody\r\n"));
       EXPECT_EQ(response.status().code(), c.code) << c.envelope << " " << c.header;
+    }
+  }
+}
+
+TEST_F(SubmissionTest, AMessageWithoutFromGetsItsSenders) {
+  const struct {
+    const char* sent;
+    const char* spooled;
+  } cases[] = {
+      {"Received: x\r\nSubject: y\r\n\r\nbody\r\n",
+       "Received: x\r\nSubject: y\r\nFrom: <alice@example.test>\r\n\r\nbody\r\n"},
+      {"Received: x\r\n", "Received: x\r\nFrom: <alice@example.test>\r\n"},
+      {"\r\nno header\r\n", "From: <alice@example.test>\r\n\r\nno header\r\n"},
+      // Nothing else is added.
+      {"Received: x\r\nfrom: alice@example.test\r\n\r\n",
+       "Received: x\r\nfrom: alice@example.test\r\n\r\n"},
+  };
+  char id = 'a';
+  for (const auto& c : cases) {
+    for (const size_t piece : {size_t{1}, size_t{100000}}) {
+      v1::EnqueueHeader header = Header();
+      header.set_delivery_id(std::string(16, id++));
+      const absl::StatusOr<v1::EnqueueResponse> response = Enqueue(header, c.sent, piece);
+      ASSERT_TRUE(response.ok()) << response.status();
+      EXPECT_EQ(Spooled(response->queue_id()), c.spooled);
     }
   }
 }

@@ -4,6 +4,7 @@
 
 #include "proto/postern/auth/v1/authentication.pb.h"
 #include "services/async/await.h"
+#include "services/clients/content_fault.h"
 #include "services/identity/access.h"
 #include "services/telemetry/log.h"
 
@@ -42,7 +43,7 @@ boost::asio::awaitable<absl::StatusOr<bool>> MaySendAs(clients::DirectoryClient*
             directory->CheckSenderIdentity(call, std::move(request), std::move(done));
           });
   if (absl::IsInvalidArgument(response.status())) {
-    co_return absl::InvalidArgumentError("From and Sender have too many addresses");
+    co_return clients::ContentFaultError(v1::ContentFault::KIND_TOO_MANY_ADDRESSES);
   }
   if (!response.ok()) co_return absl::UnavailableError("the directory does not answer");
   co_return response->allowed();

@@ -4,6 +4,8 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "grpcpp/client_context.h"
@@ -17,6 +19,8 @@ namespace postern::rpc {
 namespace {
 
 constexpr char kTraceparent[] = "traceparent";
+// Between a payload's type and its octets.
+constexpr absl::string_view kTypeEnd("\0", 1);
 
 }  // namespace
 
@@ -55,14 +59,25 @@ grpc::Status ToGrpc(const absl::Status& status) {
   if (status.ok()) {
     return grpc::Status::OK;
   }
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
+  std::string details;
+  status.ForEachPayload([&details](absl::string_view type, const absl::Cord& payload) {
+    if (details.empty()) details = absl::StrCat(type, kTypeEnd, std::string(payload));
+  });
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()),
+                      details);
 }
 
 absl::Status FromGrpc(const grpc::Status& status) {
   if (status.ok()) {
     return absl::OkStatus();
   }
-  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
+  absl::Status result(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
+  const std::string details = status.error_details();
+  if (const size_t end = details.find(kTypeEnd[0]); end != std::string::npos) {
+    result.SetPayload(absl::string_view(details).substr(0, end),
+                      absl::Cord(absl::string_view(details).substr(end + 1)));
+  }
+  return result;
 }
 
 }  // namespace postern::rpc

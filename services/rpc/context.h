@@ -23,7 +23,7 @@ CallContext ReadCallContext(const grpc::CallbackServerContext& context);
 // Client side: puts trace and deadline on a call.
 void WriteCallContext(const CallContext& call, grpc::ClientContext* context);
 
-// The codes are the same; messages cross as they are.
+// The codes are the same; messages cross as they are, and with them the first payload.
 grpc::Status ToGrpc(const absl::Status& status);
 absl::Status FromGrpc(const grpc::Status& status);
 

@@ -10,6 +10,10 @@ inline constexpr int kMaxRpcMessageOctets = 1 << 20;
 // The largest piece of a body in one message.
 inline constexpr int kMaxChunkOctets = 256 << 10;
 
+// The most mailboxes that one delivery goes to: all of them are in one commit, which others wait
+// for. As many one alias may lead to.
+inline constexpr int kMaxMailboxes = 1000;
+
 }  // namespace postern::rpc
 
 #endif  // POSTERN_SERVICES_RPC_LIMITS_H_

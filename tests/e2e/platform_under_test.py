@@ -60,7 +60,11 @@ class Platform:
         return self
 
     def try_start(self) -> subprocess.CompletedProcess[str]:
-        return run_up_command("up", "--data", str(self.data), "--ports", "auto", "--detach")
+        done = run_up_command("up", "--data", str(self.data), "--ports", "auto", "--detach")
+        if done.returncode != 0:
+            # What could not start is told by the command itself.
+            self.take_deaths()
+        return done
 
     def refresh(self) -> dict[str, Any]:
         self.status = json.loads(

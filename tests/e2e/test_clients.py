@@ -164,6 +164,71 @@ def test_alias_and_subaddress_reach_the_mailbox(clients: Clients, account: Accou
     assert len(clients.fetch(account)) == 3
 
 
+def test_addresses_without_angle_brackets(clients: Clients, account: Account) -> None:
+    """Printers, RAID controllers and scripts leave them out."""
+    with clients.raw_smtp("mx") as client:
+        assert client.smtp(f"MAIL FROM:{STRANGER}")[0] == 250
+        assert client.smtp(f"RCPT TO: {account.address}")[0] == 250
+        assert client.smtp("DATA")[0] == 354
+        assert client.smtp("Subject: from a printer\r\n\r\nx\r\n.")[0] == 250
+    [message] = clients.fetch(account)
+    assert f"Return-Path: <{STRANGER}>".encode() in message
+
+
+def test_a_client_whose_owner_named_it(clients: Clients, account: Account) -> None:
+    """EHLO with a name that no DNS knows; what is stored stays ASCII."""
+    for listener, name in (("mx", "Jürgens-PC"), ("submission", "Anna’s phone (old)")):
+        with clients.raw(listener) as client:
+            assert client.smtp_reply()[0] == 220
+            assert client.smtp(f"EHLO {name}".encode())[0] == 250
+            if listener == "mx":
+                assert client.smtp(f"MAIL FROM:<{STRANGER}>")[0] == 250
+                assert client.smtp(f"RCPT TO:<{account.address}>")[0] == 250
+                assert client.smtp("DATA")[0] == 354
+                assert client.smtp("Subject: x\r\n\r\nx\r\n.")[0] == 250
+    [message] = clients.fetch(account)
+    assert message.isascii() and b"Received: from J??rgens-PC" in message
+
+
+def test_more_blanks_than_pop3_has(clients: Clients, account: Account) -> None:
+    with clients.raw_pop3s(account) as client:
+        assert client.pop3("STAT ") == "+OK 0 0"
+        assert client.pop3_lines("LIST ") == []
+        assert client.pop3("NOOP x").startswith("+OK")
+        assert "SASL PLAIN LOGIN" in client.pop3_lines("CAPA")
+        assert client.pop3("QUIT now").startswith("+OK")
+
+
+def test_read_receipt_and_missing_from(clients: Clients, account: Account) -> None:
+    """RFC 8098 3: the envelope of a receipt is empty. RFC 6409 8.1: what has no From gets one."""
+    other = clients.platform.add_account()
+    with clients.smtp_submissions(account) as session:
+        session.sendmail("", [other.address],
+                         make_message(account.address, other.address, "receipt"))
+        session.sendmail(account.address, [other.address], b"Subject: bare\r\n\r\nx\r\n")
+        with pytest.raises(smtplib.SMTPDataError) as refused:
+            session.sendmail("", [other.address], b"Subject: nobody\r\n\r\nx\r\n")
+    assert refused.value.smtp_error == b"5.6.0 The From field is missing"
+    messages = clients.wait_for(other, 2)
+    [bare] = [message for message in messages if b"Subject: bare" in message]
+    assert f"\r\nFrom: <{account.address}>\r\n\r\n".encode() in bare
+
+
+@pytest.mark.parametrize("header, words", [
+    ("From: {0}\r\nFrom: {0}\r\n", "The From field stands more than once (RFC 5322 3.6)"),
+    ("From: {0} <\r\n", "The From field is no list of addresses (RFC 5322 3.4)"),
+    ("From: {0}\r\nno field\r\n", "The header has a line that is no field (RFC 5322 2.2)"),
+    (" From: {0}\r\n", "The first line of the message begins with a blank (RFC 5322 2.2.3)"),
+])
+def test_refused_content_is_named(clients: Clients, account: Account, header: str,
+                                  words: str) -> None:
+    with clients.smtp_submissions(account) as session:
+        with pytest.raises(smtplib.SMTPDataError) as refused:
+            session.sendmail(account.address, [account.address],
+                             (header.format(account.address) + "\r\nx\r\n").encode())
+    assert (refused.value.smtp_code, refused.value.smtp_error.decode()) == (554, f"5.6.0 {words}")
+
+
 def test_vrfy_and_help(clients: Clients) -> None:
     with clients.smtp_mx() as session:
         assert session.verify("alice@example.test")[0] == 252

@@ -21,6 +21,7 @@ AWKWARD = {
     "dots": b".\r\n..\r\n...\r\n.a\r\na.\r\n.\r\n",
     "a line of 998 octets": b"x" * 998 + b"\r\nshort\r\n",
     "dots in a line of 998 octets": b"." * 998 + b"\r\n",
+    "a line of 300 000 octets": b"x" * 300_000 + b"\r\n." + b"." * 70_000 + b"\r\nshort\r\n",
     "empty body": b"",
     "only empty lines": b"\r\n\r\n\r\n",
     "QUIT and RSET in the body": b"QUIT\r\nRSET\r\nMAIL FROM:<x@y.test>\r\n",
