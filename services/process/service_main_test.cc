@@ -26,7 +26,7 @@ extern char** environ;
 namespace postern::process {
 namespace {
 
-constexpr char kBinary[] = "services/platform/service_main_fixture";
+constexpr char kBinary[] = "services/process/service_main_fixture";
 
 std::string Read(const std::string& file) {
   std::ifstream in(file);
@@ -50,7 +50,8 @@ class Process {
       argv.push_back(argument.data());
     }
     argv.push_back(nullptr);
-    EXPECT_EQ(posix_spawn(&pid_, kBinary, &actions, nullptr, argv.data(), environ), 0);
+    if (posix_spawn(&pid_, kBinary, &actions, nullptr, argv.data(), environ) != 0) pid_ = -1;
+    EXPECT_GT(pid_, 0) << kBinary;
     posix_spawn_file_actions_destroy(&actions);
   }
   ~Process() {
@@ -60,7 +61,11 @@ class Process {
     }
   }
 
-  void Signal(int signal) const { kill(pid_, signal); }
+  void Signal(int signal) const {
+    // kill(-1) would be every process of the machine.
+    ASSERT_GT(pid_, 0);
+    kill(pid_, signal);
+  }
   // The exit code; -1 when a signal ended it.
   int Wait() {
     int status = 0;
