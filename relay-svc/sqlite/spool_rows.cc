@@ -124,7 +124,9 @@ size_t ListedOctets(const QueueEntry& entry) {
 }  // namespace
 
 absl::Status MigrateSpool(Sqlite& database) {
-  return storage::Migrate(database, {{1, storage::BodySchema()}, {2, sql::k0002Spool}});
+  return storage::Migrate(
+      database,
+      {{1, storage::BodySchema()}, {2, sql::k0002Spool}, {3, storage::BodyIdsNeverRepeat()}});
 }
 
 absl::StatusOr<std::optional<EarlierDelivery>> FindDelivery(Sqlite& database,

@@ -334,7 +334,8 @@ absl::StatusOr<OpenedMailStore> OpenSqliteMailStore(const SqliteMailStoreOptions
   absl::StatusOr<std::unique_ptr<Sqlite>> writer =
       Sqlite::Open(options.file, Sqlite::Mode::kReadWrite);
   if (!writer.ok()) return writer.status();
-  const storage::Migration migrations[] = {{1, storage::BodySchema()}, {2, sql::k0001Initial}};
+  const storage::Migration migrations[] = {
+      {1, storage::BodySchema()}, {2, sql::k0001Initial}, {3, storage::BodyIdsNeverRepeat()}};
   if (absl::Status status = storage::Migrate(**writer, migrations); !status.ok()) return status;
   if (absl::Status status = storage::DropUnfinishedBodies(**writer); !status.ok()) return status;
   absl::StatusOr<uint64_t> epoch = NextLeaseEpoch(**writer);

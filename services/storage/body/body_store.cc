@@ -69,6 +69,7 @@ absl::StatusOr<int64_t> Refer(Sqlite& database, absl::string_view sha256, int re
 }  // namespace
 
 absl::string_view BodySchema() { return sql::kBodySchema; }
+absl::string_view BodyIdsNeverRepeat() { return sql::kBodyIdsNeverRepeat; }
 
 CompressedPiece CompressPiece(absl::string_view piece) {
   CompressedPiece result;

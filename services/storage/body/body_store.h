@@ -14,8 +14,9 @@
 
 namespace postern::storage {
 
-// The tables, for a migration of the owning database.
+// The tables, for migrations of the owning database: first the one, later the other.
 absl::string_view BodySchema();
+absl::string_view BodyIdsNeverRepeat();
 
 // A piece made ready off the writer thread.
 struct CompressedPiece {
@@ -38,7 +39,7 @@ class BodyHash {
   std::unique_ptr<Rep> rep_;
 };
 
-// All on a connection inside its owner's transaction.
+// All on a connection inside its owner's transaction. A body's id is never another's.
 
 // A body of one piece: stored, or the equal one that is there already. Its reference count goes up
 // by `references`.

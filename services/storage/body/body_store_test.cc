@@ -27,7 +27,7 @@ std::string Hash(absl::string_view body) {
 class BodyStoreTest : public testing::Test {
  protected:
   BodyStoreTest() {
-    const Migration migrations[] = {{1, BodySchema()}};
+    const Migration migrations[] = {{1, BodySchema()}, {2, BodyIdsNeverRepeat()}};
     EXPECT_TRUE(Migrate(*database_, migrations).ok());
   }
 
@@ -148,6 +148,31 @@ TEST_F(BodyStoreTest, ADamagedPieceIsAnErrorAndNoMemory) {
     ASSERT_TRUE(database_->Execute(damage).ok());
     EXPECT_TRUE(absl::IsDataLoss(ReadPiece(*database_, id, 0).status())) << damage;
   }
+}
+
+// A reader that holds the id of a body which is gone finds nothing, whatever came after.
+TEST_F(BodyStoreTest, AnIdIsNeverAnothers) {
+  const int64_t gone = Add("somebody's", 1);
+  ASSERT_TRUE(ReleaseBody(*database_, gone, 1).ok());
+  const int64_t next = Add("somebody else's", 1);
+  EXPECT_NE(next, gone);
+  EXPECT_TRUE(absl::IsNotFound(ReadPiece(*database_, gone, 0).status()));
+  const int64_t staged = *BeginBody(*database_);
+  ASSERT_TRUE(DropBody(*database_, staged).ok());
+  EXPECT_NE(*BeginBody(*database_), staged);
+}
+
+TEST(BodyMigration, BodiesKeepTheirIds) {
+  std::unique_ptr<Sqlite> database = *Sqlite::Open(":memory:", Sqlite::Mode::kReadWrite);
+  const Migration migrations[] = {{1, BodySchema()}, {2, BodyIdsNeverRepeat()}};
+  ASSERT_TRUE(Migrate(*database, absl::MakeSpan(migrations, 1)).ok());
+  const int64_t first = *AddBody(*database, Hash("one"), CompressPiece("one"), 1);
+  const int64_t second = *AddBody(*database, Hash("two"), CompressPiece("two"), 2);
+  ASSERT_TRUE(Migrate(*database, migrations).ok());
+  EXPECT_EQ(*ReadPiece(*database, first, 0), "one");
+  EXPECT_EQ(*AddBody(*database, Hash("two"), CompressPiece("two"), 1), second);
+  ASSERT_TRUE(ReleaseBody(*database, second, 3).ok());
+  EXPECT_GT(*AddBody(*database, Hash("three"), CompressPiece("three"), 1), second);
 }
 
 }  // namespace
