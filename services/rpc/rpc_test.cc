@@ -17,6 +17,8 @@
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/status.h"
 #include "gtest/gtest.h"
+#include "proto/postern/config/v1/gateway.pb.h"
+#include "proto/postern/config/v1/options.pb.h"
 #include "proto/postern/config/v1/process.pb.h"
 #include "services/identity/access.h"
 #include "services/identity/test_pki.h"
@@ -330,6 +332,15 @@ TEST(RpcStatusTest, CodesAreTheSame) {
     EXPECT_EQ(static_cast<int>(ToGrpc(status).error_code()), code);
     EXPECT_EQ(FromGrpc(ToGrpc(status)), status);
   }
+}
+
+// An upload or an open maildrop is never cut by the age of its connection.
+TEST(RpcListenerTest, TheGraceOfAgeIsLongerThanAnySession) {
+  const auto* listener = config::v1::Listener::descriptor();
+  const google::protobuf::FieldDescriptor& timeout =
+      *listener->FindFieldByName("session_timeout_seconds");
+  EXPECT_GT(config::v1::RpcListener().max_connection_age_grace_seconds(),
+            timeout.options().GetExtension(config::v1::rules).max());
 }
 
 }  // namespace

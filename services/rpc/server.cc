@@ -37,8 +37,6 @@ namespace {
 
 // Streams at once on one connection. A pop3 gateway holds one for each session.
 constexpr int kMaxConcurrentStreams = 10000;
-// After MAX_CONNECTION_AGE, what still runs may go on for this long.
-constexpr absl::Duration kConnectionAgeGrace = absl::Minutes(1);
 // A peer that is gone without a word (a node that lost power) is noticed after both.
 constexpr absl::Duration kKeepaliveTime = absl::Seconds(20);
 constexpr absl::Duration kKeepaliveTimeout = absl::Seconds(10);
@@ -122,8 +120,9 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxConcurrentStreams);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS,
                              Milliseconds(absl::Seconds(listener.max_connection_age_seconds())));
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS,
-                             Milliseconds(kConnectionAgeGrace));
+  builder.AddChannelArgument(
+      GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS,
+      Milliseconds(absl::Seconds(listener.max_connection_age_grace_seconds())));
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(kKeepaliveTime));
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Milliseconds(kKeepaliveTimeout));
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
