@@ -51,6 +51,7 @@ class Pop3Gateway : public process::RunningService {
 
       net::GatewayListener& made = listeners.emplace_back();
       made.config = listener;
+      made.default_connections_per_client = net::kUsersConnections;
       made.run = [setup = &setup](net::SessionContext context) {
         return RunSession(std::move(context), setup);
       };

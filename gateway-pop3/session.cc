@@ -144,8 +144,8 @@ asio::awaitable<bool> Session::SendOutput() {
 asio::awaitable<std::optional<pop3::Action>> Session::ReadMore() {
   if (engine_.has_output() && !co_await SendOutput()) co_return std::nullopt;
   const absl::Span<char> buffer = net::ThreadReadBuffer();
-  const absl::StatusOr<size_t> got =
-      co_await connection_.ReadSome(buffer, NextDeadline(context_.idle_timeout));
+  const absl::StatusOr<size_t> got = co_await connection_.ReadSome(
+      buffer, engine_.greeted() ? NextDeadline(context_.idle_timeout) : context_.hello_deadline);
   if (got.ok()) {
     co_return engine_.Resume(event::Received{absl::string_view(buffer.data(), *got)});
   }

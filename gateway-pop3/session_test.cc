@@ -93,6 +93,7 @@ class SessionTest : public testing::Test {
     };
     for (net::GatewayListener& listener : listeners) {
       listener.config.set_security_domain("public");
+      if (hello_seconds_ > 0) listener.config.set_hello_timeout_seconds(hello_seconds_);
       if (idle_seconds_ > 0) listener.config.set_idle_timeout_seconds(idle_seconds_);
       listener.too_busy = "-ERR [SYS/TEMP] busy\r\n";
     }
@@ -137,6 +138,7 @@ class SessionTest : public testing::Test {
   SessionSetup pop3_;
   SessionSetup pop3s_;
   int idle_seconds_ = 0;
+  int hello_seconds_ = 0;
   // First to go.
   std::unique_ptr<net::Gateway> gateway_;
 };
@@ -263,6 +265,16 @@ TEST_F(SessionTest, AnIdleClientIsDisconnectedWithoutDeleting) {
   EXPECT_EQ(client->ReadToEnd(), "");
   EXPECT_TRUE(maildrops_.WaitUntilClosed("token"));
   EXPECT_EQ(maildrops_.Uids("token").size(), 2u);
+}
+
+TEST_F(SessionTest, WhoDoesNotBeginToLogInIsClosed) {
+  hello_seconds_ = 1;
+  Start();
+  TestClient client(gateway_->Ports().at("pop3"));
+  EXPECT_TRUE(Says(client, "", "+OK"));
+  EXPECT_TRUE(Says(client, "CAPA\r\n", "+OK"));
+  const std::string rest = client.ReadToEnd();
+  EXPECT_TRUE(absl::EndsWith(rest, "\r\n.\r\n")) << rest;
 }
 
 TEST_F(SessionTest, DrainTellsIdleSessionsAndDeletesNothing) {

@@ -88,6 +88,9 @@ class Upstream {
   std::vector<std::unique_ptr<SessionSetup>> setups_;
 };
 
+// A large provider's outgoing server opens a few dozen at most.
+constexpr int kServersConnections = 50;
+
 class SmtpGateway : public process::RunningService {
  public:
   absl::Status Start(const GatewaySmtp& config) {
@@ -101,6 +104,8 @@ class SmtpGateway : public process::RunningService {
     for (const config::v1::Listener& listener : config.listeners()) {
       net::GatewayListener& made = listeners.emplace_back();
       made.config = listener;
+      made.default_connections_per_client =
+          config.role() == GatewaySmtp::mx ? kServersConnections : net::kUsersConnections;
       made.run = [upstream = upstream_, setup = upstream_->SetupFor(config, listener)](
                      net::SessionContext context) { return RunSession(std::move(context), setup); };
       made.too_busy = absl::StrCat("421 4.3.2 ", config.hostname(),

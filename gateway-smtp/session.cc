@@ -117,6 +117,8 @@ class Session {
   const SessionSetup& setup_;
   net::Connection& connection_;
   smtp::ServerSession engine_;
+  // EHLO or HELO was said, be it before STARTTLS.
+  bool greeted_ = false;
   std::unique_ptr<Transaction> transaction_;
   // submission only.
   net::SaslLogin sasl_;
@@ -164,10 +166,12 @@ asio::awaitable<bool> Session::SendOutput() {
 asio::awaitable<std::optional<smtp::Action>> Session::ReadMore() {
   if (engine_.has_output() && !co_await SendOutput()) co_return std::nullopt;
   const absl::Span<char> buffer = net::ThreadReadBuffer();
-  const absl::StatusOr<size_t> got =
-      co_await connection_.ReadSome(buffer, NextDeadline(context_.idle_timeout));
+  const absl::StatusOr<size_t> got = co_await connection_.ReadSome(
+      buffer, greeted_ ? NextDeadline(context_.idle_timeout) : context_.hello_deadline);
   if (got.ok()) {
-    co_return engine_.Resume(event::Received{absl::string_view(buffer.data(), *got)});
+    smtp::Action next = engine_.Resume(event::Received{absl::string_view(buffer.data(), *got)});
+    greeted_ = greeted_ || !engine_.helo().empty();
+    co_return next;
   }
   if (got.status().code() == absl::StatusCode::kDeadlineExceeded) {
     co_return engine_.Resume(event::TimedOut{});

@@ -520,6 +520,17 @@ TEST_F(SessionTest, IdleTooLong) {
   EXPECT_EQ(client->ReadToEnd(), "");
 }
 
+TEST_F(SessionTest, WhoSaysNoHelloIsClosed) {
+  listener_.set_hello_timeout_seconds(1);
+  StartMx();
+  TestClient client(port_);
+  ASSERT_TRUE(Says(client, "", "220"));
+  // Not what it waits for.
+  ASSERT_TRUE(Says(client, "NOOP\r\n", "250"));
+  EXPECT_TRUE(Says(client, "", "421 4.4.2"));
+  EXPECT_EQ(client.ReadToEnd(), "");
+}
+
 TEST_F(SessionTest, ASessionHasAnEndHoweverBusy) {
   listener_.set_session_timeout_seconds(1);
   StartMx();

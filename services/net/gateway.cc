@@ -1,5 +1,6 @@
 #include "services/net/gateway.h"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -7,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <exception>
+#include <functional>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -38,9 +40,6 @@ using asio::ip::tcp;
 using telemetry::Log;
 using telemetry::LogLevel;
 
-// Implicit TLS: an idle peer may not hold a session for the idle timeout before it has said
-// anything.
-constexpr std::chrono::seconds kHandshakeTimeout(30);
 // No descriptors or memory left: until others have closed.
 constexpr std::chrono::milliseconds kAcceptPause(100);
 constexpr int kAcceptBatch = 32;
@@ -56,6 +55,7 @@ struct SharedListener {
         too_busy(CountOf("too_busy")),
         too_many_from_client(CountOf("too_many_from_client")),
         tls_failed(CountOf("tls_failed")),
+        no_descriptors(CountOf("no_descriptors")),
         open(telemetry::GetGauge("postern_connections", "Open connections.",
                                  {{"listener", listener.config.name()}})) {}
 
@@ -74,6 +74,7 @@ struct SharedListener {
   telemetry::Counter& too_busy;
   telemetry::Counter& too_many_from_client;
   telemetry::Counter& tls_failed;
+  telemetry::Counter& no_descriptors;
   telemetry::Gauge& open;
 };
 
@@ -104,19 +105,62 @@ struct Loop {
   }
 };
 
+// Connections of all listeners, against the descriptors that the process may open.
+class Descriptors {
+ public:
+  // Those of calls inwards, databases, logs, name look-ups are kept free for them.
+  static constexpr int kReserve = 128;
+
+  Descriptors() {
+    rlimit limit{};
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > kMost) limit.rlim_cur = kMost;
+    most_ = std::max(1, static_cast<int>(limit.rlim_cur) - kReserve);
+  }
+  int most() const { return most_; }
+
+  bool Take() {
+    if (taken_.fetch_add(1, std::memory_order_relaxed) < most_) return true;
+    taken_.fetch_sub(1, std::memory_order_relaxed);
+    SayFull("as many connections as this process has descriptors for");
+    return false;
+  }
+  void GiveBack() {
+    // Said again only when there was ample room in between.
+    if (taken_.fetch_sub(1, std::memory_order_relaxed) < most_ - most_ / 10) {
+      full_.store(false, std::memory_order_relaxed);
+    }
+  }
+  // Once for each time that it comes to this.
+  void SayFull(absl::string_view why) {
+    if (full_.exchange(true, std::memory_order_relaxed)) return;
+    Log(LogLevel::kWarning, "no room for more connections",
+        {{"why", why}, {"connections", taken_.load(std::memory_order_relaxed)}, {"most", most_}});
+  }
+
+ private:
+  static constexpr rlim_t kMost = 1 << 30;
+
+  int most_;
+  std::atomic<int> taken_{0};
+  std::atomic<bool> full_{false};
+};
+
 // A session's place in the limits, from accept to its end.
 class Place {
  public:
-  Place(Loop* loop, SharedListener* listener) : loop_(loop), listener_(listener) {}
+  Place(Loop* loop, SharedListener* listener, Descriptors* descriptors)
+      : loop_(loop), listener_(listener), descriptors_(descriptors) {}
   Place(Place&& other) noexcept
       : loop_(std::exchange(other.loop_, nullptr)),
         listener_(other.listener_),
+        descriptors_(other.descriptors_),
         client_(std::exchange(other.client_, std::nullopt)),
         taken_(std::exchange(other.taken_, false)) {}
   Place& operator=(Place&&) = delete;
   ~Place() {
     if (loop_ == nullptr || !taken_) return;
     if (client_.has_value()) listener_->clients.Remove(*client_);
+    descriptors_->GiveBack();
     listener_->connections.fetch_sub(1, std::memory_order_relaxed);
     listener_->open.Add(-1);
     --loop_->sessions;
@@ -132,14 +176,23 @@ class Place {
       listener_->too_busy.Add();
       return false;
     }
-    if (config.max_connections_per_client() > 0) {
+    const int of_one_client = config.has_max_connections_per_client()
+                                  ? config.max_connections_per_client()
+                                  : listener_->listener.default_connections_per_client;
+    if (of_one_client > 0) {
       const ClientTable::Key key = ClientTable::KeyOf(client);
-      if (!listener_->clients.Add(key, config.max_connections_per_client())) {
+      if (!listener_->clients.Add(key, of_one_client)) {
         listener_->connections.fetch_sub(1, std::memory_order_relaxed);
         listener_->too_many_from_client.Add();
         return false;
       }
       client_ = key;
+    }
+    if (!descriptors_->Take()) {
+      if (client_.has_value()) listener_->clients.Remove(*std::exchange(client_, std::nullopt));
+      listener_->connections.fetch_sub(1, std::memory_order_relaxed);
+      listener_->no_descriptors.Add();
+      return false;
     }
     taken_ = true;
     ++loop_->sessions;
@@ -151,6 +204,7 @@ class Place {
  private:
   Loop* loop_;
   SharedListener* listener_;
+  Descriptors* descriptors_;
   std::optional<ClientTable::Key> client_;
   bool taken_ = false;
 };
@@ -189,12 +243,12 @@ asio::awaitable<void> RunSession(Loop* loop, SharedListener* listener, tcp::sock
   context.session_id = NewSessionId();
   context.idle_timeout = std::chrono::seconds(config.idle_timeout_seconds());
   context.session_deadline = now + std::chrono::seconds(config.session_timeout_seconds());
+  context.hello_deadline = std::min(now + std::chrono::seconds(config.hello_timeout_seconds()),
+                                    context.session_deadline);
   context.draining = [loop] { return loop->draining; };
 
   if (config.implicit_tls()) {
-    const Deadline handshake =
-        std::min(now + std::min(context.idle_timeout, kHandshakeTimeout), context.session_deadline);
-    const absl::Status status = co_await connection.StartTls(context.tls, handshake);
+    const absl::Status status = co_await connection.StartTls(context.tls, context.hello_deadline);
     if (!status.ok()) {
       listener->tls_failed.Add();
       Log(LogLevel::kDebug, "TLS handshake failed",
@@ -223,7 +277,8 @@ void RefusePolitely(const SharedListener& listener, int descriptor) {
 enum class Accepted { kOne, kNone, kNoRoom };
 
 // Takes one connection from the acceptor's queue. kNoRoom leaves it there.
-Accepted AcceptOne(Loop* loop, SharedListener* listener, tcp::acceptor* acceptor) {
+Accepted AcceptOne(Loop* loop, SharedListener* listener, tcp::acceptor* acceptor,
+                   Descriptors* descriptors) {
   tcp::endpoint peer;
   socklen_t size = static_cast<socklen_t>(peer.capacity());
   const int descriptor =
@@ -244,7 +299,7 @@ Accepted AcceptOne(Loop* loop, SharedListener* listener, tcp::acceptor* acceptor
     }
   }
   peer.resize(size);
-  Place place(loop, listener);
+  Place place(loop, listener, descriptors);
   if (loop->draining || !place.Take(peer.address())) {
     RefusePolitely(*listener, descriptor);
     return Accepted::kOne;
@@ -269,7 +324,8 @@ Accepted AcceptOne(Loop* loop, SharedListener* listener, tcp::acceptor* acceptor
   return Accepted::kOne;
 }
 
-asio::awaitable<void> Accept(Loop* loop, SharedListener* listener, tcp::acceptor* acceptor) {
+asio::awaitable<void> Accept(Loop* loop, SharedListener* listener, tcp::acceptor* acceptor,
+                             Descriptors* descriptors) {
   asio::steady_timer pause(loop->io);
   while (!loop->draining) {
     auto [error] =
@@ -277,12 +333,11 @@ asio::awaitable<void> Accept(Loop* loop, SharedListener* listener, tcp::acceptor
     if (loop->draining) co_return;
     Accepted accepted = error ? Accepted::kNoRoom : Accepted::kOne;
     for (int i = 0; i < kAcceptBatch && accepted == Accepted::kOne; ++i) {
-      accepted = AcceptOne(loop, listener, acceptor);
+      accepted = AcceptOne(loop, listener, acceptor, descriptors);
     }
     if (accepted != Accepted::kNoRoom) continue;
     // The connections stay in the queue; asking again at once would only spin.
-    Log(LogLevel::kWarning, "no room to accept a connection",
-        {{"listener", listener->listener.config.name()}, {"status", std::strerror(errno)}});
+    descriptors->SayFull(std::strerror(errno));
     pause.expires_after(kAcceptPause);
     auto [ignored] = co_await pause.async_wait(asio::as_tuple(asio::deferred));
     (void)ignored;
@@ -310,6 +365,7 @@ class LoopGateway : public Gateway {
     if (!left_behind_) return;
     Log(LogLevel::kWarning, "sessions left behind a service's answer");
     for (std::unique_ptr<SharedListener>& listener : listeners_) (void)listener.release();
+    (void)descriptors_.release();
   }
 
   absl::Status Listen(std::vector<GatewayListener> listeners,
@@ -336,12 +392,15 @@ class LoopGateway : public Gateway {
   }
 
   void Run() {
+    CompareWithDescriptors();
     for (const std::unique_ptr<Loop>& loop : loops_) {
       for (const Loop::Acceptor& acceptor : loop->acceptors) {
-        asio::co_spawn(loop->io, Accept(loop.get(), acceptor.listener, acceptor.acceptor.get()),
-                       [](std::exception_ptr failure) {
-                         if (failure != nullptr) std::rethrow_exception(failure);
-                       });
+        asio::co_spawn(
+            loop->io,
+            Accept(loop.get(), acceptor.listener, acceptor.acceptor.get(), descriptors_.get()),
+            [](std::exception_ptr failure) {
+              if (failure != nullptr) std::rethrow_exception(failure);
+            });
       }
       loop->thread = std::thread([io = &loop->io] { io->run(); });
     }
@@ -356,7 +415,7 @@ class LoopGateway : public Gateway {
   }
 
   void Drain(absl::Duration grace) override {
-    ForEachRunning(&BeginDrain);
+    ForEachRunning([this](Loop* loop) { BeginDrain(loop); });
     WaitUntilEmpty(grace);
     ForEachRunning([](Loop* loop) {
       if (loop->empty.HasBeenNotified()) return;
@@ -400,13 +459,14 @@ class LoopGateway : public Gateway {
     return absl::OkStatus();
   }
 
-  static void BeginDrain(Loop* loop) {
+  void BeginDrain(Loop* loop) {
     if (loop->draining) return;
     loop->draining = true;
     boost::system::error_code ignored;
     for (const Loop::Acceptor& acceptor : loop->acceptors) {
       // The kernel has said yes to these already: closing would reset them.
-      while (AcceptOne(loop, acceptor.listener, acceptor.acceptor.get()) == Accepted::kOne) {
+      while (AcceptOne(loop, acceptor.listener, acceptor.acceptor.get(), descriptors_.get()) ==
+             Accepted::kOne) {
       }
       acceptor.acceptor->close(ignored);
     }
@@ -414,7 +474,7 @@ class LoopGateway : public Gateway {
     loop->NoteIfEmpty();
   }
 
-  void ForEachRunning(void (*what)(Loop*)) {
+  void ForEachRunning(std::function<void(Loop*)> what) {
     for (const std::unique_ptr<Loop>& loop : loops_) {
       if (!loop->thread.joinable()) continue;
       asio::post(loop->io, [what, loop = loop.get()] { what(loop); });
@@ -430,7 +490,21 @@ class LoopGateway : public Gateway {
     }
   }
 
-  // The loops' sessions use the listeners.
+  // A configuration that the process can't hold is said at once, in one line.
+  void CompareWithDescriptors() const {
+    int64_t wanted = 0;
+    for (const std::unique_ptr<SharedListener>& listener : listeners_) {
+      wanted += listener->listener.config.max_connections();
+    }
+    if (wanted <= descriptors_->most()) return;
+    Log(LogLevel::kWarning, "max_connections is more than this process has descriptors for",
+        {{"max_connections", wanted},
+         {"most", descriptors_->most()},
+         {"why", "the hard limit of open files (ulimit -Hn), less a reserve"}});
+  }
+
+  // The loops' sessions use these.
+  std::unique_ptr<Descriptors> descriptors_ = std::make_unique<Descriptors>();
   std::vector<std::unique_ptr<SharedListener>> listeners_;
   std::vector<std::unique_ptr<Loop>> loops_;
   bool left_behind_ = false;

@@ -28,6 +28,8 @@ struct SessionContext {
   std::string session_id;
   // When the session must be over, whatever it does.
   Deadline session_deadline;
+  // When the peer must have said who it is (hello_timeout_seconds).
+  Deadline hello_deadline;
   // The listener's idle timeout.
   std::chrono::seconds idle_timeout;
   // True once the process drains; the pending WaitReadable was interrupted.
@@ -40,11 +42,17 @@ struct SessionContext {
 // with it.
 using SessionFunction = std::function<boost::asio::awaitable<void>(SessionContext)>;
 
+// Connections at once from one address on the users' ports, unless configured: a household or an
+// office behind one address has a few for each of its people.
+inline constexpr int kUsersConnections = 20;
+
 struct GatewayListener {
   config::v1::Listener config;
   SessionFunction run;
   // Sent to a connection over the limits, then it is closed ("421 4.3.2 ...\r\n").
   std::string too_busy;
+  // Of one client's connections, where the configuration says nothing; 0: no limit.
+  int default_connections_per_client = 0;
 };
 
 // Checks what the field rules can't: names are unique, implicit_tls and tls_enabled exclude each

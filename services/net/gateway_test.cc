@@ -1,6 +1,7 @@
 // Connection, TlsProfile, Await and Gateway on real sockets.
 #include "services/net/gateway.h"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -273,6 +274,41 @@ TEST_F(GatewayTest, OneClientHasItsOwnLimit) {
   first.Send("a\r\n");
   EXPECT_EQ(first.ReadLine(), "a\r\n");
   EXPECT_EQ(TestClient(port_).ReadToEnd(), "421 busy\r\n");
+}
+
+// The kernel's limit on descriptors, as long as this lives.
+class DescriptorLimit {
+ public:
+  explicit DescriptorLimit(rlim_t soft) {
+    EXPECT_EQ(getrlimit(RLIMIT_NOFILE, &before_), 0);
+    rlimit limit = before_;
+    limit.rlim_cur = soft;
+    EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+  }
+  ~DescriptorLimit() { EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &before_), 0); }
+
+ private:
+  rlimit before_{};
+};
+
+// Connections leave descriptors for what the process itself needs: the next one is told so.
+TEST_F(GatewayTest, ConnectionsDontTakeTheLastDescriptor) {
+  const DescriptorLimit limit(128 + 5);
+  const auto gateway = Started(PlainListener(), &Echo, 2);
+  std::vector<std::unique_ptr<TestClient>> clients;
+  for (int i = 0; i < 5; ++i) {
+    clients.push_back(std::make_unique<TestClient>(port_));
+    clients.back()->Send("a\r\n");
+    EXPECT_EQ(clients.back()->ReadLine(), "a\r\n");
+  }
+  EXPECT_EQ(TestClient(port_).ReadToEnd(), "421 busy\r\n");
+}
+
+TEST_F(GatewayTest, AHandshakeHasItsTime) {
+  config::v1::Listener listener = TlsListener(true);
+  listener.set_hello_timeout_seconds(1);
+  const auto gateway = Started(listener, &Echo);
+  EXPECT_EQ(TestClient(port_).ReadToEnd(), "");
 }
 
 TEST_F(GatewayTest, DrainInterruptsTheIdleAndTakesNoMore) {

@@ -2,12 +2,15 @@
 
 #include <malloc.h>
 #include <pthread.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <functional>
 #include <map>
 #include <memory>
@@ -137,7 +140,11 @@ class DrainWatch {
       : thread_([this, limit] {
           const sigset_t signals = StopSignals();
           const timespec timeout = absl::ToTimespec(limit);
-          const int signal = sigtimedwait(&signals, nullptr, &timeout);
+          // A debugger's or a profiler's signal is no reason to stop.
+          int signal;
+          do {
+            signal = sigtimedwait(&signals, nullptr, &timeout);
+          } while (signal < 0 && errno == EINTR);
           if (!done_.load()) {
             telemetry::Log(telemetry::LogLevel::kError,
                            signal > 0 ? "stopped at once by a second signal"
@@ -157,6 +164,18 @@ class DrainWatch {
   std::atomic<bool> done_{false};
   std::thread thread_;
 };
+
+// Many hosts give 1024 by default and allow far more: what a process may open is bounded by its own
+// settings.
+void RaiseDescriptorLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) {
+    telemetry::Log(telemetry::LogLevel::kWarning, "the limit of open files stays as it is",
+                   {{"why", strerror(errno)}});
+  }
+}
 
 int Serve(const config::v1::Process& process,
           const std::function<absl::StatusOr<std::unique_ptr<RunningService>>()>& make) {
@@ -257,6 +276,7 @@ int ServiceMain(int argc, char** argv, absl::string_view service, google::protob
   mallopt(M_ARENA_MAX, kMallocArenas);
   mallopt(M_MMAP_THRESHOLD, kMmapThreshold);
   telemetry::InitLogging(service, level, flags->log_format);
+  RaiseDescriptorLimit();
   return Serve(process(), make);
 }
 

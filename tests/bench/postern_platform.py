@@ -1,5 +1,6 @@
 """Postern as `./dev up` starts it, under the bench's folder."""
 import json
+import os
 import subprocess
 
 import measure
@@ -19,6 +20,13 @@ class Postern:
         self.smtp_port = self.pop3s_port = 0
 
     def __enter__(self):
+        # The load comes from one address.
+        listeners = {"gateway-smtp-mx": ["mx"], "gateway-smtp-submission": ["submission", "submissions"],
+                     "gateway-pop3": ["pop3", "pop3s"]}
+        os.makedirs(self.data, exist_ok=True)
+        with open(f"{self.data}/overlay.json", "w", encoding="utf-8") as overlay:
+            json.dump({service: {"listeners": [{"name": name, "max_connections_per_client": 0} for name in names]}
+                       for service, names in listeners.items()}, overlay)
         subprocess.run([self.dev, "up", "--detach", "--data", self.data, "--ports", "auto"], check=True,
                        capture_output=True, text=True)
         self.status = json.loads(subprocess.run([self.dev, "status", "--json", "--data", self.data], check=True,

@@ -73,6 +73,7 @@ class ServerSession::Impl {
   bool has_output() const { return !output_.empty(); }
   std::string TakeOutput() { return std::exchange(output_, std::string()); }
   bool secure() const { return secure_; }
+  bool greeted() const { return greeted_; }
 
  private:
   enum class State { kAuthorization, kTransaction, kClosed };
@@ -276,6 +277,7 @@ class ServerSession::Impl {
 
   std::optional<Action> User(Arg argument) {
     if (!secure_) return RefuseInClear();
+    greeted_ = true;
     user_ = std::string(*argument);
     Ok("Send the password");
     return std::nullopt;
@@ -320,7 +322,7 @@ class ServerSession::Impl {
         return Fault("That is not base64");
       }
     }
-    exchanging_ = true;
+    greeted_ = exchanging_ = true;
     return Await(Waiting::kLogin, std::move(start));
   }
 
@@ -533,6 +535,7 @@ class ServerSession::Impl {
   size_t auth_failures_ = 0;
 
   std::string user_;
+  bool greeted_ = false;
   // An AUTH exchange, and its client's turn in it.
   bool exchanging_ = false;
   bool awaiting_response_ = false;
@@ -582,5 +585,6 @@ Action ServerSession::Resume(Event event) { return impl_->Resume(std::move(event
 bool ServerSession::has_output() const { return impl_->has_output(); }
 std::string ServerSession::TakeOutput() { return impl_->TakeOutput(); }
 bool ServerSession::secure() const { return impl_->secure(); }
+bool ServerSession::greeted() const { return impl_->greeted(); }
 
 }  // namespace postern::pop3

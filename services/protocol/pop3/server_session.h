@@ -119,6 +119,8 @@ class ServerSession {
   bool has_output() const;
   std::string TakeOutput();
   bool secure() const;
+  // The client has said USER or AUTH.
+  bool greeted() const;
 
  private:
   class Impl;
