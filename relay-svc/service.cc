@@ -20,6 +20,7 @@
 #include "relay-svc/rpc/policy_service.h"
 #include "relay-svc/rpc/queue_admin_service.h"
 #include "relay-svc/rpc/submission_service.h"
+#include "relay-svc/smtp/inner_addresses.h"
 #include "relay-svc/smtp/remote_delivery.h"
 #include "relay-svc/sqlite/sqlite_spool.h"
 #include "services/clients/auth_client.h"
@@ -34,6 +35,9 @@ namespace {
 
 // Threads that answer RPCs: signatures, digests and compression run there.
 constexpr int kRpcThreads = 4;
+// Attempts that look names up, connect and wait for a greeting, beside the sessions: hosts that say
+// nothing must not take what a live one needs.
+constexpr int kMaxConnecting = 500;
 constexpr absl::Duration kPingTime = absl::Seconds(2);
 
 RemoteDeliveryOptions RemoteOptions(const config::v1::Delivery& delivery) {
@@ -44,6 +48,13 @@ RemoteDeliveryOptions RemoteOptions(const config::v1::Delivery& delivery) {
     options.routing.next_hops[hop.domain()] = {hop.host(), hop.port()};
   }
   options.limits.connect_timeout = std::chrono::seconds(delivery.connect_timeout_seconds());
+  options.limits.greeting_timeout = std::chrono::seconds(delivery.greeting_timeout_seconds());
+  options.max_sessions = delivery.max_sessions();
+  options.hosts.sessions_per_host = delivery.max_sessions_per_destination();
+  for (const std::string& network : delivery.allowed_private_networks()) {
+    // CheckConfig has read it.
+    options.allowed_private_networks.push_back(*Network::Parse(network));
+  }
   options.limits.reply_timeout = std::chrono::seconds(delivery.reply_timeout_seconds());
   return options;
 }
@@ -55,7 +66,7 @@ QueueRunnerOptions RunnerOptions(const config::v1::Delivery& delivery) {
   for (const int64_t seconds : delivery.retry_seconds()) waits.push_back(absl::Seconds(seconds));
   options.schedule =
       RetrySchedule(std::move(waits), absl::Seconds(delivery.queue_lifetime_seconds()));
-  options.max_sessions = delivery.max_sessions();
+  options.max_sessions = delivery.max_sessions() + kMaxConnecting;
   options.max_sessions_per_destination = delivery.max_sessions_per_destination();
   return options;
 }
@@ -121,6 +132,12 @@ absl::Status CheckConfig(const config::v1::RelaySvc& config) {
       return absl::InvalidArgumentError(
           absl::StrCat("delivery.next_hops: domain \"", hop.domain(),
                        "\": expected A-labels in lower case, or \"*\""));
+    }
+  }
+  for (const std::string& network : config.delivery().allowed_private_networks()) {
+    if (absl::Status status = Network::Parse(network).status(); !status.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("delivery.allowed_private_networks: ", status.message()));
     }
   }
   return absl::OkStatus();

@@ -4,9 +4,12 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "services/protocol/mail/address.h"
 
 namespace postern::relay {
@@ -15,10 +18,16 @@ bool IsAscii(absl::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return (c & 0x80) == 0; });
 }
 
-absl::StatusOr<std::string> DestinationOf(absl::string_view domain) {
-  if (domain.empty() || domain[0] == '[') {
-    return absl::InvalidArgumentError("an address literal or no domain");
+std::optional<std::string> LiteralOf(absl::string_view destination) {
+  if (!absl::ConsumePrefix(&destination, "[") || !absl::ConsumeSuffix(&destination, "]")) {
+    return std::nullopt;
   }
+  if (absl::StartsWithIgnoreCase(destination, "ipv6:")) destination.remove_prefix(5);
+  return std::string(destination);
+}
+
+absl::StatusOr<std::string> DestinationOf(absl::string_view domain) {
+  if (domain.empty()) return absl::InvalidArgumentError("no domain");
   if (IsAscii(domain)) {
     if (domain.size() > 253) return absl::InvalidArgumentError("the domain is too long");
     return absl::AsciiStrToLower(domain);

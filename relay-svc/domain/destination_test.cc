@@ -15,8 +15,8 @@ TEST(DestinationTest, Domains) {
       {"bücher.example", "xn--bcher-kva.example"},
       {"BÜCHER.example", "xn--bcher-kva.example"},
       {"", nullptr},
-      {"[127.0.0.1]", nullptr},
-      {"[IPv6:::1]", nullptr},
+      {"[127.0.0.1]", "[127.0.0.1]"},
+      {"[IPv6:::1]", "[ipv6:::1]"},
       {"\xff.example", nullptr},
   };
   for (const auto& c : cases) {
@@ -28,6 +28,13 @@ TEST(DestinationTest, Domains) {
       EXPECT_EQ(*destination, c.destination);
     }
   }
+}
+
+TEST(DestinationTest, Literals) {
+  EXPECT_EQ(LiteralOf("[192.0.2.1]"), "192.0.2.1");
+  EXPECT_EQ(LiteralOf("[ipv6:2001:db8::1]"), "2001:db8::1");
+  EXPECT_EQ(LiteralOf("remote.test"), std::nullopt);
+  EXPECT_EQ(LiteralOf(""), std::nullopt);
 }
 
 TEST(DestinationTest, AddressesForAsciiHosts) {

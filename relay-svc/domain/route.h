@@ -32,6 +32,8 @@ struct Route {
   // In the order in which they are tried; never empty.
   std::vector<std::string> hosts;
   int port = 25;
+  // Of a next hop, not of what the DNS says.
+  bool configured = false;
 };
 
 // Or why there is none.

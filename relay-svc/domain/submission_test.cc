@@ -93,6 +93,7 @@ class SubmissionTest : public testing::Test {
     SetOutcome("gone@example.test", ResolveRecipientResponse::OUTCOME_UNKNOWN);
     SetOutcome("off@example.test", ResolveRecipientResponse::OUTCOME_DISABLED);
     SetOutcome("x@remote.test", ResolveRecipientResponse::OUTCOME_NOT_LOCAL);
+    SetOutcome("x@[127.0.0.1]", ResolveRecipientResponse::OUTCOME_NOT_LOCAL);
   }
 
   void SetOutcome(const std::string& address, ResolveRecipientResponse::Outcome outcome) {
@@ -239,7 +240,8 @@ TEST_F(PolicyTest, R3RecipientsOfStrangers) {
       {"x@remote.test", v1::REFUSAL_RELAYING},
       {"no address", v1::REFUSAL_BAD_ADDRESS},
       {"", v1::REFUSAL_BAD_ADDRESS},
-      {"x@[127.0.0.1]", v1::REFUSAL_BAD_ADDRESS},
+      // About relaying, not about syntax.
+      {"x@[127.0.0.1]", v1::REFUSAL_RELAYING},
   };
   for (const auto& c : cases) {
     const absl::StatusOr<v1::CheckRecipientResponse> response =
@@ -264,7 +266,7 @@ TEST_F(PolicyTest, RecipientsOfUsers) {
       // A full mailbox is the queue's business.
       {"bob@example.test", v1::REFUSAL_UNSPECIFIED},   {"x@remote.test", v1::REFUSAL_UNSPECIFIED},
       {"gone@example.test", v1::REFUSAL_UNKNOWN_USER}, {"off@example.test", v1::REFUSAL_DISABLED},
-      {"x@[127.0.0.1]", v1::REFUSAL_BAD_ADDRESS},
+      {"x@[127.0.0.1]", v1::REFUSAL_UNSPECIFIED},
   };
   for (const auto& c : cases) {
     const auto response = CheckRecipient("gateway-smtp-submission", c.recipient, Token());
@@ -438,7 +440,7 @@ TEST_F(SubmissionTest, WhatIsRefused) {
   };
   EXPECT_EQ(code(Header({})), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(code(Header({"no address"})), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(code(Header({"x@[127.0.0.1]"})), absl::StatusCode::kInvalidArgument);
+
   // It was there at RCPT: the transaction may be tried again.
   EXPECT_EQ(code(Header({"gone@example.test"})), absl::StatusCode::kAborted);
   EXPECT_EQ(code(Header({"off@example.test"})), absl::StatusCode::kAborted);

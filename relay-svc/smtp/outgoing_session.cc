@@ -6,6 +6,7 @@
 #include <utility>
 #include <variant>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
 #include "boost/asio/this_coro.hpp"
 #include "relay-svc/smtp/outgoing_connection.h"
@@ -32,7 +33,8 @@ std::vector<smtp::ServerAnswer> NotConnected(const absl::Status& status, size_t 
 awaitable<SessionResult> RunOutgoingSession(boost::asio::ip::tcp::endpoint peer, std::string host,
                                             smtp::ClientOptions options,
                                             smtp::ClientTransaction transaction,
-                                            SessionLimits limits, SSL_CTX* tls, MessageBody& body) {
+                                            SessionLimits limits, SSL_CTX* tls, Places& places,
+                                            MessageBody& body) {
   SessionResult result;
   const size_t recipients = transaction.recipients.size();
   const SteadyDeadline end = steady_clock::now() + limits.session_timeout;
@@ -42,6 +44,7 @@ awaitable<SessionResult> RunOutgoingSession(boost::asio::ip::tcp::endpoint peer,
   OutgoingConnection connection(co_await boost::asio::this_coro::executor);
   const absl::Status connected = co_await connection.Connect(peer, within(limits.connect_timeout));
   if (!connected.ok()) {
+    result.silent = absl::IsDeadlineExceeded(connected);
     result.answers = NotConnected(connected, recipients);
     co_return result;
   }
@@ -50,6 +53,10 @@ awaitable<SessionResult> RunOutgoingSession(boost::asio::ip::tcp::endpoint peer,
   MessageBody::Reader reader(&body);
   std::array<char, 4096> buffer;
   smtp::ClientAction action = session.Start();
+  bool greeted = false;
+  const absl::Cleanup leave = [&] {
+    if (greeted) places.GiveBack();
+  };
   while (true) {
     if (auto* write = std::get_if<smtp::client_action::Write>(&action)) {
       const absl::Status status =
@@ -61,10 +68,17 @@ awaitable<SessionResult> RunOutgoingSession(boost::asio::ip::tcp::endpoint peer,
       }
     } else if (std::holds_alternative<smtp::client_action::Read>(action)) {
       const absl::StatusOr<size_t> octets = co_await connection.Read(
-          absl::MakeSpan(buffer), within(limits.reply_timeout * (result.body_sent ? 2 : 1)));
+          absl::MakeSpan(buffer), within(!greeted           ? limits.greeting_timeout
+                                         : result.body_sent ? 2 * limits.reply_timeout
+                                                            : limits.reply_timeout));
       if (!octets.ok()) {
+        result.silent = !greeted && absl::IsDeadlineExceeded(octets.status());
         action = session.Resume(Lost(octets.status()));
       } else {
+        if (!greeted) {
+          co_await places.Take();
+          greeted = true;
+        }
         action =
             session.Resume(smtp::client_event::Received{absl::string_view(buffer.data(), *octets)});
       }
@@ -93,6 +107,13 @@ awaitable<SessionResult> RunOutgoingSession(boost::asio::ip::tcp::endpoint peer,
       result.answers = std::get<smtp::client_action::Finished>(std::move(action)).answers;
       // The engine answers for every recipient; anything else would lose one.
       result.answers.resize(recipients, smtp::ServerAnswer{.text = "no answer"});
+      // A handshake that failed, a connection that closed at STARTTLS, or octets behind its 220:
+      // all are a STARTTLS that is offered and does not work.
+      result.tls_failed = result.tls_failed ||
+                          std::any_of(result.answers.begin(), result.answers.end(),
+                                      [](const smtp::ServerAnswer& answer) {
+                                        return answer.code == 0 && answer.command == "STARTTLS";
+                                      });
       co_return result;
     }
   }

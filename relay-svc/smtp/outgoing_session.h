@@ -9,6 +9,7 @@
 #include "boost/asio/awaitable.hpp"
 #include "boost/asio/ip/tcp.hpp"
 #include "relay-svc/domain/message_body.h"
+#include "relay-svc/smtp/line.h"
 #include "services/protocol/smtp/client_session.h"
 
 typedef struct ssl_ctx_st SSL_CTX;
@@ -17,6 +18,8 @@ namespace postern::relay {
 
 struct SessionLimits {
   std::chrono::seconds connect_timeout{30};
+  // For the greeting alone: a host that takes the connection and says nothing holds nobody up.
+  std::chrono::seconds greeting_timeout{30};
   // The answer to the body waits twice as long.
   std::chrono::seconds reply_timeout{300};
   // The whole session.
@@ -29,14 +32,20 @@ struct SessionResult {
   bool tls = false;
   // The host offered STARTTLS and could not do it: it may be tried again in clear.
   bool tls_failed = false;
+  // It did not take the connection, or did not greet, in time.
+  bool silent = false;
   // The whole body went out: without an answer, nobody knows whether the message was taken.
   bool body_sent = false;
 };
 
-// On the calling coroutine's loop. `host` is the name the address was looked up for.
-boost::asio::awaitable<SessionResult> RunOutgoingSession(
-    boost::asio::ip::tcp::endpoint peer, std::string host, smtp::ClientOptions options,
-    smtp::ClientTransaction transaction, SessionLimits limits, SSL_CTX* tls, MessageBody& body);
+// On the calling coroutine's loop. `host` is the name the address was looked up for. A host that
+// greeted waits for one of `places`, so that those which say nothing use up none.
+boost::asio::awaitable<SessionResult> RunOutgoingSession(boost::asio::ip::tcp::endpoint peer,
+                                                         std::string host,
+                                                         smtp::ClientOptions options,
+                                                         smtp::ClientTransaction transaction,
+                                                         SessionLimits limits, SSL_CTX* tls,
+                                                         Places& places, MessageBody& body);
 
 }  // namespace postern::relay
 

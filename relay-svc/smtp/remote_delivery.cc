@@ -1,6 +1,8 @@
 #include "relay-svc/smtp/remote_delivery.h"
 
 #include <algorithm>
+#include <chrono>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,15 +11,26 @@
 #include "relay-svc/smtp/outgoing_connection.h"
 #include "services/async/await.h"
 #include "services/telemetry/log.h"
+#include "services/telemetry/metrics.h"
 
 namespace postern::relay {
 namespace {
 
 using boost::asio::awaitable;
+using std::chrono::steady_clock;
 using Addresses = std::vector<boost::asio::ip::address>;
 
 // Addresses that one attempt tries, over all hosts.
 constexpr int kMaxAddresses = 20;
+// Attempts that wait for a place at one host; one more waits in the queue instead.
+constexpr size_t kMaxInLine = 100;
+
+telemetry::Counter& TlsFallbacks() {
+  static auto& counter =
+      telemetry::GetCounter("postern_relay_tls_fallbacks_total",
+                            "Hosts whose STARTTLS broke, and which then got their mail in clear.");
+  return counter;
+}
 
 std::string Words(const smtp::ServerAnswer& answer) {
   if (answer.code == 0) return absl::StrCat(answer.command, ": ", answer.text);
@@ -69,11 +82,19 @@ struct RemoteDelivery::Attempt {
 };
 
 RemoteDelivery::RemoteDelivery(RemoteDeliveryOptions options, Resolver* resolver)
-    : options_(std::move(options)), resolver_(resolver), tls_(MakeOpportunisticTlsContext()) {}
+    : options_(std::move(options)),
+      resolver_(resolver),
+      tls_(MakeOpportunisticTlsContext()),
+      places_(options_.max_sessions),
+      hosts_(options_.hosts) {}
 
 awaitable<RouteOrFailure> RemoteDelivery::FindRoute(const std::string& destination) {
   if (const NextHop* hop = FindNextHop(options_.routing, destination); hop != nullptr) {
-    co_return Route{{hop->host}, hop->port};
+    co_return Route{{hop->host}, hop->port, /*configured=*/true};
+  }
+  // An address literal (RFC 5321 4.1.3): the host itself, without a look-up.
+  if (const std::optional<std::string> literal = LiteralOf(destination); literal.has_value()) {
+    co_return Route{{*literal}, options_.routing.mx_port};
   }
   absl::StatusOr<std::vector<MxRecord>> answer =
       co_await async::Await<absl::StatusOr<std::vector<MxRecord>>>(
@@ -83,23 +104,70 @@ awaitable<RouteOrFailure> RemoteDelivery::FindRoute(const std::string& destinati
   co_return RouteByMx(options_.routing, destination, std::move(answer), random_);
 }
 
-awaitable<bool> RemoteDelivery::TryAddress(Attempt& attempt, const std::string& host,
-                                           const boost::asio::ip::tcp::endpoint& peer) {
+awaitable<absl::Status> RemoteDelivery::Enter(const Peer& peer) {
+  if (peer.configured) co_return absl::OkStatus();
+  const Hosts::Address address = peer.endpoint.address();
+  while (true) {
+    switch (hosts_.Enter(address, steady_clock::now())) {
+      case Hosts::Admission::kYes:
+        co_return absl::OkStatus();
+      case Hosts::Admission::kSilent:
+        co_return absl::UnavailableError(
+            "the host was silent of late and is left alone for a while");
+      case Hosts::Admission::kBusy:
+        break;
+    }
+    Line& line = lines_[address];
+    if (line.size() >= kMaxInLine) {
+      co_return absl::ResourceExhaustedError("the host has as many sessions as it may have");
+    }
+    co_await line.Wait();
+  }
+}
+
+void RemoteDelivery::Leave(const Peer& peer, bool silent) {
+  if (peer.configured) return;
+  const Hosts::Address address = peer.endpoint.address();
+  hosts_.Leave(address, silent, steady_clock::now());
+  const auto found = lines_.find(address);
+  if (found == lines_.end()) return;
+  // Those who wait for a silent host are told so, all of them.
+  do {
+    found->second.Next();
+  } while (silent && !found->second.empty());
+  if (found->second.empty()) lines_.erase(found);
+}
+
+awaitable<bool> RemoteDelivery::TryAddress(Attempt& attempt, const Peer& peer) {
+  const Hosts::Address address = peer.endpoint.address();
+  if (absl::Status entered = co_await Enter(peer); !entered.ok()) {
+    DeliveryResult result = DeliveryResult::Temporary("4.4.1", std::string(entered.message()));
+    result.remote_mta = peer.host;
+    attempt.results.assign(attempt.recipients.size(), result);
+    co_return false;
+  }
   smtp::ClientOptions client;
   client.hostname = options_.routing.hostname;
-  client.starttls = tls_ != nullptr;
-  SessionResult session = co_await RunOutgoingSession(peer, host, client, attempt.transaction,
-                                                      options_.limits, tls_.get(), attempt.body);
+  client.starttls = tls_ != nullptr && !hosts_.HasBrokenTls(address, steady_clock::now());
+  const auto run = [&] {
+    return RunOutgoingSession(peer.endpoint, peer.host, client, attempt.transaction,
+                              options_.limits, tls_.get(), places_, attempt.body);
+  };
+  SessionResult session = co_await run();
   if (session.tls_failed) {
-    telemetry::Log(telemetry::LogLevel::kInfo, "TLS failed, trying in clear",
-                   {{"queue_id", attempt.message.queue_id}, {"host", host}});
+    telemetry::Log(telemetry::LogLevel::kWarning, "STARTTLS is broken there, trying in clear",
+                   {{"queue_id", attempt.message.queue_id},
+                    {"host", peer.host},
+                    {"address", address.to_string()}});
+    TlsFallbacks().Add();
+    hosts_.NoteBrokenTls(address, steady_clock::now());
     client.starttls = false;
-    session = co_await RunOutgoingSession(peer, host, client, attempt.transaction, options_.limits,
-                                          tls_.get(), attempt.body);
+    session = co_await run();
   }
+  Leave(peer, session.silent);
   attempt.results.clear();
   for (const smtp::ServerAnswer& answer : session.answers) {
-    attempt.results.push_back(ToResult(answer, host, session.tls));
+    attempt.results.push_back(ToResult(answer, peer.host, session.tls));
   }
   co_return !MayTryElsewhere(session);
 }
@@ -110,9 +178,6 @@ awaitable<std::vector<DeliveryResult>> RemoteDelivery::Deliver(
   const auto all = [&](const DeliveryResult& result) {
     return std::vector<DeliveryResult>(recipients.size(), result);
   };
-  if (destination.empty() || destination[0] == '[') {
-    co_return all(DeliveryResult::Permanent("5.1.2", "address literals are not served"));
-  }
   const absl::StatusOr<std::shared_ptr<const std::string>> first = co_await body.FirstPiece();
   if (!first.ok()) co_return all(DeliveryResult::Temporary("4.3.0", "the spool can't be read"));
 
@@ -134,6 +199,7 @@ awaitable<std::vector<DeliveryResult>> RemoteDelivery::Deliver(
   if (const auto* failure = std::get_if<DeliveryResult>(&route_or)) co_return all(*failure);
   const Route& route = std::get<Route>(route_or);
   bool unknown_hosts_only = true;
+  std::string refused;
   int tried = 0;
   for (const std::string& host : route.hosts) {
     Addresses addresses;
@@ -155,10 +221,15 @@ awaitable<std::vector<DeliveryResult>> RemoteDelivery::Deliver(
     }
     for (const boost::asio::ip::address& address : addresses) {
       unknown_hosts_only = false;
+      if (!route.configured && !MayDeliverTo(address, options_.allowed_private_networks)) {
+        refused = absl::StrCat(host, " has the address ", address.to_string(), " (",
+                               InnerKind(address), "), where no mail goes from here");
+        continue;
+      }
       if (++tried > kMaxAddresses) break;
-      const bool settled = co_await TryAddress(
-          attempt, host,
-          boost::asio::ip::tcp::endpoint(address, static_cast<unsigned short>(route.port)));
+      // Named: GCC 12 destroys a temporary of a co_await twice.
+      const Peer peer{host, {address, static_cast<unsigned short>(route.port)}, route.configured};
+      const bool settled = co_await TryAddress(attempt, peer);
       if (settled) co_return std::move(attempt.results);
     }
   }
@@ -166,6 +237,8 @@ awaitable<std::vector<DeliveryResult>> RemoteDelivery::Deliver(
     co_return all(DeliveryResult::Permanent(
         "5.1.2", absl::StrCat("no mail host of ", destination, " has an address")));
   }
+  // RFC 3463 X.4.4: unable to route. Nothing else was tried, and the DNS had its say of all hosts.
+  if (attempt.results.empty()) co_return all(DeliveryResult::Permanent("5.4.4", refused));
   co_return std::move(attempt.results);
 }
 

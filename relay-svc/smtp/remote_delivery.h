@@ -6,10 +6,15 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/random/random.h"
+#include "absl/status/status.h"
 #include "relay-svc/domain/delivery.h"
 #include "relay-svc/domain/resolver.h"
 #include "relay-svc/domain/route.h"
+#include "relay-svc/smtp/hosts.h"
+#include "relay-svc/smtp/inner_addresses.h"
+#include "relay-svc/smtp/line.h"
 #include "relay-svc/smtp/outgoing_session.h"
 
 namespace postern::relay {
@@ -17,6 +22,11 @@ namespace postern::relay {
 struct RemoteDeliveryOptions {
   RoutingOptions routing;
   SessionLimits limits;
+  // Sessions that greeted, at a time; and those of one host that an MX led to.
+  int max_sessions = 50;
+  Hosts::Limits hosts;
+  // Inner networks (inner_addresses.h) where mail may go all the same.
+  std::vector<Network> allowed_private_networks;
 };
 
 // On the queue runner's loop.
@@ -30,15 +40,28 @@ class RemoteDelivery : public Deliverer {
 
  private:
   struct Attempt;
+  // A host with its address, as the attempt goes to it.
+  struct Peer {
+    std::string host;
+    boost::asio::ip::tcp::endpoint endpoint;
+    // A next hop that the configuration names: it may be anywhere, and has all sessions.
+    bool configured = false;
+  };
   boost::asio::awaitable<RouteOrFailure> FindRoute(const std::string& destination);
   // False: no answer that settles the matter, the next address may have one.
-  boost::asio::awaitable<bool> TryAddress(Attempt& attempt, const std::string& host,
-                                          const boost::asio::ip::tcp::endpoint& peer);
+  boost::asio::awaitable<bool> TryAddress(Attempt& attempt, const Peer& peer);
+  // A session's place at the host, in line if need be; a reason when there is none.
+  boost::asio::awaitable<absl::Status> Enter(const Peer& peer);
+  void Leave(const Peer& peer, bool silent);
 
   const RemoteDeliveryOptions options_;
   Resolver* resolver_;
   std::shared_ptr<SSL_CTX> tls_;
   absl::BitGen random_;
+  Places places_;
+  Hosts hosts_;
+  // For a place at a host.
+  absl::flat_hash_map<Hosts::Address, Line, std::hash<Hosts::Address>> lines_;
 };
 
 }  // namespace postern::relay

@@ -1,7 +1,13 @@
 #include "relay-svc/smtp/remote_delivery.h"
 
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
+#include <list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -56,6 +62,11 @@ class RemoteDeliveryTest : public testing::Test {
   Results Deliver(std::vector<std::string> recipients = {"bob@remote.test"},
                   const std::string& destination = "remote.test") {
     RemoteDelivery delivery(options_, &resolver_);
+    return Run(delivery, std::move(recipients), destination);
+  }
+
+  Results Run(RemoteDelivery& delivery, std::vector<std::string> recipients = {"bob@remote.test"},
+              const std::string& destination = "remote.test") {
     std::vector<DeliveryRecipient> to;
     for (std::string& recipient : recipients) to.push_back({std::move(recipient), {}});
     boost::asio::io_context context;
@@ -79,7 +90,9 @@ class RemoteDeliveryTest : public testing::Test {
   static inline const std::string kBody =
       "From: alice@example.test\r\nSubject: x\r\n\r\n.dot\r\n..two\r\n\r\nend\r\n";
 
-  RemoteDeliveryOptions options_{.routing = {.hostname = "relay.example.test"}};
+  RemoteDeliveryOptions options_{
+      .routing = {.hostname = "relay.example.test"},
+      .allowed_private_networks = {*Network::Parse("127.0.0.0/8"), *Network::Parse("::1")}};
   FakeResolver resolver_;
   std::unique_ptr<Spool> spool_;
   SpooledMessage message_;
@@ -268,6 +281,36 @@ TEST_F(StartTlsTest, BrokenHandshakeIsTriedOnceInClear) {
   EXPECT_EQ(server.Count("STARTTLS"), 1);
 }
 
+TEST_F(StartTlsTest, AConnectionThatClosesAtStartTlsIsTriedInClear) {
+  ScriptedServer server({.replies = {{"STARTTLS", "DROP"}}, .extensions = {"STARTTLS"}});
+  Use(server);
+  Enqueue(kBody);
+  EXPECT_EQ(Deliver()[0].kind, Kind::kDelivered);
+  EXPECT_EQ(server.seen().sessions, 2);
+}
+
+// What stands behind the 220 is never read as replies of what follows.
+TEST_F(StartTlsTest, OctetsBehindThe220AreThrownAwayAndItIsTriedInClear) {
+  ScriptedServer server(
+      {.replies = {{"STARTTLS", "220 go ahead\n250 injected"}}, .extensions = {"STARTTLS"}});
+  Use(server);
+  Enqueue(kBody);
+  const DeliveryResult result = Deliver()[0];
+  EXPECT_EQ(result.kind, Kind::kDelivered) << result.text;
+  EXPECT_FALSE(result.tls);
+  EXPECT_EQ(server.seen().bodies, std::vector<std::string>{kBody});
+}
+
+TEST_F(StartTlsTest, ABrokenStartTlsIsRemembered) {
+  ScriptedServer server({.replies = {{"STARTTLS", "DROP"}}, .extensions = {"STARTTLS"}});
+  Use(server);
+  Enqueue(kBody);
+  RemoteDelivery delivery(options_, &resolver_);
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(Run(delivery)[0].kind, Kind::kDelivered);
+  EXPECT_EQ(server.Count("STARTTLS"), 1);
+  EXPECT_EQ(server.seen().sessions, 3);
+}
+
 TEST_F(StartTlsTest, RefusedStartTlsGoesOnInClear) {
   ScriptedServer server(
       {.replies = {{"STARTTLS", "454 4.7.0 not now"}}, .extensions = {"STARTTLS"}});
@@ -299,13 +342,121 @@ TEST_F(RemoteDeliveryTest, NamesThatLeadNowhere) {
   } cases[] = {
       {"nowhere.test", Kind::kPermanent, "5.1.2"},  {"null.test", Kind::kPermanent, "5.1.10"},
       {"servfail.test", Kind::kTemporary, "4.4.3"}, {"dangling.test", Kind::kPermanent, "5.1.2"},
-      {"half.test", Kind::kTemporary, "4.4.3"},     {"[127.0.0.1]", Kind::kPermanent, "5.1.2"},
+      {"half.test", Kind::kTemporary, "4.4.3"},     {"[10.0.0.1]", Kind::kPermanent, "5.4.4"},
   };
   for (const auto& c : cases) {
     const DeliveryResult result = Deliver({absl::StrCat("x@", c.domain)}, c.domain)[0];
     EXPECT_EQ(result.kind, c.kind) << c.domain << ": " << result.text;
     EXPECT_EQ(result.enhanced, c.enhanced) << c.domain;
   }
+}
+
+// Next to a local mail server that trusts 127.0.0.1 that would be an open relay.
+TEST_F(RemoteDeliveryTest, AnMxThatPointsInwardsIsRefused) {
+  ScriptedServer server({});
+  Use(server);
+  options_.allowed_private_networks.clear();
+  Enqueue(kBody);
+  for (const char* address : {"127.0.0.1", "::1", "::ffff:127.0.0.1", "10.0.0.1", "169.254.1.1"}) {
+    resolver_.addresses.erase("mx.remote.test");
+    resolver_.AddAddress("mx.remote.test", address);
+    const DeliveryResult result = Deliver()[0];
+    EXPECT_EQ(result.kind, Kind::kPermanent) << address;
+    EXPECT_EQ(result.enhanced, "5.4.4") << address;
+    EXPECT_TRUE(absl::StrContains(result.text, "mx.remote.test")) << result.text;
+  }
+  EXPECT_EQ(Deliver({"x@[127.0.0.1]"}, "[127.0.0.1]")[0].enhanced, "5.4.4");
+  EXPECT_EQ(server.seen().sessions, 0);
+  // The next MX may be one of the internet; a next hop may be anywhere.
+  options_.routing.next_hops["remote.test"] = {"127.0.0.1", server.port()};
+  EXPECT_EQ(Deliver()[0].kind, Kind::kDelivered);
+}
+
+TEST_F(RemoteDeliveryTest, AddressLiterals) {
+  ScriptedServer server({});
+  options_.routing.mx_port = server.port();
+  Enqueue(kBody);
+  EXPECT_EQ(Deliver({"x@[127.0.0.1]"}, "[127.0.0.1]")[0].kind, Kind::kDelivered);
+  EXPECT_EQ(server.Count("RCPT TO:<x@[127.0.0.1]>"), 1);
+}
+
+// A socket that takes connections and says nothing.
+class SilentHost {
+ public:
+  SilentHost(const std::string& address, int port) {
+    sockaddr_in where{};
+    where.sin_family = AF_INET;
+    where.sin_port = htons(static_cast<uint16_t>(port));
+    inet_pton(AF_INET, address.c_str(), &where.sin_addr);
+    EXPECT_EQ(bind(fd_, reinterpret_cast<sockaddr*>(&where), sizeof(where)), 0) << strerror(errno);
+    EXPECT_EQ(listen(fd_, 100), 0);
+  }
+  ~SilentHost() { close(fd_); }
+  SilentHost(const SilentHost&) = delete;
+  SilentHost& operator=(const SilentHost&) = delete;
+
+ private:
+  const int fd_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+};
+
+// Hosts that take the connection and say nothing use up no session: a live one has its mail while
+// they are waited for.
+TEST_F(RemoteDeliveryTest, SilentHostsHoldNobodyUp) {
+  ScriptedServer server({});
+  Use(server);
+  options_.max_sessions = 2;
+  Enqueue(kBody);
+  std::list<SilentHost> silent;
+  for (int i = 0; i < 300; ++i) {
+    const std::string name = absl::StrCat("s", i, ".test");
+    const std::string address = absl::StrCat("127.1.", i / 250, ".", i % 250 + 1);
+    silent.emplace_back(address, server.port());
+    resolver_.mx[name] = std::vector<MxRecord>{{10, name}};
+    resolver_.AddAddress(name, address);
+  }
+  RemoteDelivery delivery(options_, &resolver_);
+  boost::asio::io_context context;
+  std::vector<std::unique_ptr<MessageBody>> bodies;
+  std::vector<std::vector<DeliveryRecipient>> to;
+  to.reserve(301);
+  int silent_done = 0;
+  const auto start = [&](const std::string& domain, auto done) {
+    bodies.push_back(std::make_unique<MessageBody>(spool_.get(), message_));
+    to.push_back({{absl::StrCat("x@", domain), {}}});
+    boost::asio::co_spawn(context, delivery.Deliver(message_, domain, to.back(), *bodies.back()),
+                          std::move(done));
+  };
+  std::list<std::string> names;
+  for (int i = 0; i < 300; ++i) {
+    start(names.emplace_back(absl::StrCat("s", i, ".test")),
+          [&](std::exception_ptr, Results) { ++silent_done; });
+  }
+  Results live;
+  start(names.emplace_back("remote.test"), [&](std::exception_ptr, Results results) {
+    live = std::move(results);
+    context.stop();
+  });
+  context.run();
+  ASSERT_EQ(live.size(), 1u);
+  EXPECT_EQ(live[0].kind, Kind::kDelivered) << live[0].text;
+  EXPECT_EQ(silent_done, 0);
+}
+
+TEST_F(RemoteDeliveryTest, ASilentHostIsLeftAlone) {
+  int port = 0;
+  { port = ScriptedServer({}).port(); }
+  const SilentHost silent("127.0.0.1", port);
+  options_.routing.mx_port = port;
+  resolver_.AddAddress("remote.test", "127.0.0.1");
+  resolver_.AddAddress("other.test", "127.0.0.1");
+  options_.limits.greeting_timeout = std::chrono::seconds(1);
+  Enqueue(kBody);
+  RemoteDelivery delivery(options_, &resolver_);
+  EXPECT_EQ(Run(delivery)[0].kind, Kind::kTemporary);
+  // Another domain of the same host: told without a try.
+  const DeliveryResult result = Run(delivery, {"x@other.test"}, "other.test")[0];
+  EXPECT_EQ(result.kind, Kind::kTemporary);
+  EXPECT_TRUE(absl::StrContains(result.text, "silent")) << result.text;
 }
 
 TEST_F(RemoteDeliveryTest, Utf8GoesToHostsThatTakeIt) {

@@ -6,6 +6,7 @@ import email
 import email.message
 import secrets
 import smtplib
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.e2e.waiting import wait_until
 
 # All the world's mail servers listen on one port; on loopback they have an address each.
 FIRST, SECOND = "127.0.0.11", "127.0.0.12"
+LOOPBACK = ["127.0.0.0/8", "::1"]
 
 
 class World:
@@ -34,6 +36,7 @@ class World:
             "name_servers": [name_server.address],
             "retry_seconds": [1],
             "connect_timeout_seconds": 5,
+            "allowed_private_networks": LOOPBACK,
         } | (delivery or {})}})
         self.clients = Clients(self.platform)
         self.alice = self.platform.built_in_account("alice")
@@ -81,7 +84,8 @@ def test_by_mx_to_smtp_sink(make_platform: Any, name_server: NameServer) -> None
     sink = SmtpSink()
     try:
         platform = make_platform({"relay-svc": {"delivery": {
-            "mx_port": sink.port, "name_servers": [name_server.address]}}})
+            "mx_port": sink.port, "name_servers": [name_server.address],
+            "allowed_private_networks": LOOPBACK}}})
         name_server.add("remote.test. 60 IN MX 10 mx.remote.test.",
                         "mx.remote.test. 60 IN A 127.0.0.1")
         clients = Clients(platform)
@@ -107,7 +111,8 @@ def test_to_a_second_postern_over_starttls(make_platform: Any, name_server: Name
     name_server.add("remote.test. 60 IN MX 10 mx.remote.test.",
                     "mx.remote.test. 60 IN A 127.0.0.1")
     here = make_platform({"relay-svc": {"delivery": {
-        "mx_port": remote.port("mx"), "name_servers": [name_server.address]}}})
+        "mx_port": remote.port("mx"), "name_servers": [name_server.address],
+        "allowed_private_networks": LOOPBACK}}})
     clients, alice = Clients(here), here.built_in_account("alice")
     message = make_message(alice.address, dave.address, "over there")
     with clients.smtp_submissions(alice) as session:
@@ -117,6 +122,48 @@ def test_to_a_second_postern_over_starttls(make_platform: Any, name_server: Name
     # Opportunistic: the second one's certificate is not checked, but the way is encrypted.
     newest = fetched.split(b"Received:", 1)[1].split(b"Received:", 1)[0]
     assert b"with ESMTPS" in newest, fetched
+
+
+def test_an_mx_that_points_inwards_bounces(make_platform: Any, name_server: NameServer) -> None:
+    """Without allowed_private_networks: nothing connects to loopback because a stranger's MX says so."""
+    inward = World(make_platform, name_server, {"allowed_private_networks": []})
+    try:
+        trusting = inward.mta(host="127.0.0.1")
+        name_server.add("evil.test. 60 IN MX 10 mx.evil.test.", "mx.evil.test. 60 IN A 127.0.0.1")
+        inward.send("x@evil.test")
+        [failed] = _status_of(inward.bounce())
+        assert failed["Status"] == "5.4.4"
+        assert "127.0.0.1 (loopback)" in failed["Diagnostic-Code"].replace("\r\n", "")
+        inward.send("x@[127.0.0.1]")
+        inward.clients.wait_for(inward.alice, 2)
+        assert not trusting.sessions
+    finally:
+        inward.stop()
+
+
+def test_silent_hosts_hold_nobody_up(make_platform: Any, name_server: NameServer) -> None:
+    """300 messages to hosts that take the connection and say nothing, then one to a live host."""
+    silent: list[socket.socket] = []
+    world = World(make_platform, name_server)
+    try:
+        for number in range(300):
+            host = f"127.1.{number // 250}.{number % 250 + 1}"
+            silent.append(socket.create_server((host, world.mx_port), backlog=50))
+            name_server.add(f"s{number}.test. 60 IN MX 10 mx.s{number}.test.",
+                            f"mx.s{number}.test. 60 IN A {host}")
+        name_server.add("live.test. 60 IN MX 10 mx.live.test.", f"mx.live.test. 60 IN A {FIRST}")
+        live = world.mta(host=FIRST)
+        with world.clients.smtp_submissions(world.alice) as session:
+            for number in range(300):
+                address = f"x@s{number}.test"
+                session.sendmail(world.alice.address, [address],
+                                 make_message(world.alice.address, address, "silent"))
+        world.send("x@live.test")
+        wait_until(lambda: live.bodies, 10, "the live host has its message")
+    finally:
+        world.stop()
+        for listener in silent:
+            listener.close()
 
 
 def test_mx_in_preference_order(world: World) -> None:
