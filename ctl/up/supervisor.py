@@ -192,7 +192,7 @@ class Supervisor:
                 self._sleep(min(deadline - time.monotonic(), 1.0))
             for child in running:
                 code = child.process.wait()
-                self._say(f"{child.service.name} stopped" +
+                self._say(f"{child.service.name} (pid {child.pid}) stopped" +
                           (f" ({_how_it_ended(code)})" if code else ""))
                 child.process = None
         self._write_state()

@@ -18,7 +18,7 @@ from tests.e2e.waiting import wait_until
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 # The supervisor's words for a process that ended by itself, and for one that was told to stop and
 # did not end with exit code 0.
-_DEATH = re.compile(r"\S+ (?:\(pid (?P<pid>\d+)\) died: .*|stopped \(.+\)|\(pid \d+\) is cut off)")
+_DEATH = re.compile(r"\S+ \(pid (?P<pid>\d+)\) (?:died: .*|stopped \(.+\)|is cut off)")
 _ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
 
 
@@ -109,7 +109,7 @@ class Platform:
         said = self.log("up")
         new, self._log_read = said[self._log_read:], len(said)
         return [death[0] for death in _DEATH.finditer(new)
-                if death["pid"] is None or int(death["pid"]) not in self._ended_by_test]
+                if int(death["pid"]) not in self._ended_by_test]
 
     def built_in_account(self, user: str) -> Account:
         about = self.status["accounts"][user]
