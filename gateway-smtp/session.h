@@ -30,7 +30,7 @@ struct SessionSetup {
   process::Clock clock = process::SystemClock();
   // How long a service may take to answer before the client is told 4xx: longer than a restart of
   // it, shorter than what would pile up sessions while it is away.
-  std::chrono::seconds question_timeout{10};
+  std::chrono::seconds question_timeout{5};
   // mx: a message whose body ends later than this after its first RCPT asks for its recipients
   // again.
   std::chrono::seconds recipients_hold{5};

@@ -27,7 +27,10 @@ constexpr size_t kResolvesAtOnce = 16;
 constexpr size_t kMaxResultOctets = 500;
 
 rpc::CallContext NewCall() {
-  return {.trace = rpc::TraceContext::New(), .deadline = absl::Now() + kResolveTime};
+  return {.trace = rpc::TraceContext::New(),
+          .deadline = absl::Now() + kResolveTime,
+          // Nobody waits.
+          .patience = absl::InfiniteDuration()};
 }
 
 awaitable<std::vector<ResolvedOr>> Resolve(const std::vector<Job::Recipient>& recipients,

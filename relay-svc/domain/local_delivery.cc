@@ -26,7 +26,10 @@ constexpr size_t kCallsAtOnce = 16;
 constexpr uint64_t kSmallBodyOctets = 64 << 10;
 
 rpc::CallContext NewCall(absl::Duration time) {
-  return {.trace = rpc::TraceContext::New(), .deadline = absl::Now() + time};
+  return {.trace = rpc::TraceContext::New(),
+          .deadline = absl::Now() + time,
+          // Nobody waits.
+          .patience = absl::InfiniteDuration()};
 }
 
 // A mailbox, by the first recipient that leads to it: it gets one copy, however it is reached.

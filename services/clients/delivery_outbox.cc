@@ -362,7 +362,7 @@ void DeliveryOutbox::Core::Send(Delivery delivery) {
 void DeliveryOutbox::Core::Settle(Delivery delivery, absl::StatusOr<DeliverResponse> answer) {
   if (rpc::IsBrokenHop(answer.status()) && !closed()) {
     const absl::Duration delay = rpc::RetryDelay(++delivery.repetitions);
-    if (rpc::WorthRetrying(delay, delivery.call.deadline)) {
+    if (rpc::WorthRetrying(delay, rpc::RetryUntil(delivery.call, delivery.begun))) {
       metrics_.repetitions.Add();
       rpc::RunAfter(delay, [self = shared_from_this(), delivery = std::move(delivery)]() mutable {
         self->Send(std::move(delivery));

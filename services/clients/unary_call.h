@@ -57,7 +57,7 @@ class UnaryCall {
     if (status.error_code() == grpc::StatusCode::UNAVAILABLE &&
         on_unavailable_ == OnUnavailable::kRepeat) {
       const absl::Duration delay = rpc::RetryDelay(++repetitions_);
-      if (rpc::WorthRetrying(delay, call_.deadline)) {
+      if (rpc::WorthRetrying(delay, rpc::RetryUntil(call_, begun_))) {
         metrics_.repetitions.Add();
         rpc::RunAfter(delay, [this] { Attempt(); });
         return;

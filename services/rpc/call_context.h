@@ -26,6 +26,8 @@ struct TraceContext {
 struct CallContext {
   TraceContext trace;
   absl::Time deadline = absl::InfiniteFuture();
+  // How long a server that can't be reached is asked again: a person waits for the answer. Not sent.
+  absl::Duration patience = absl::Seconds(4);
 };
 
 }  // namespace postern::rpc

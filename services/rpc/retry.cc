@@ -35,8 +35,12 @@ bool IsBrokenHop(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsCancelled(status);
 }
 
-bool WorthRetrying(absl::Duration delay, absl::Time deadline) {
-  return absl::Now() + delay + kShortestAttempt < deadline;
+absl::Time RetryUntil(const CallContext& call, absl::Time begun) {
+  return std::min(call.deadline, begun + call.patience);
+}
+
+bool WorthRetrying(absl::Duration delay, absl::Time until) {
+  return absl::Now() + delay + kShortestAttempt < until;
 }
 
 void RunAfter(absl::Duration delay, absl::AnyInvocable<void()> job) {

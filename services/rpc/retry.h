@@ -19,8 +19,11 @@ absl::Duration RetryDelay(int attempt);
 // What a rolling update or a broken network looks like; everything else is an answer.
 bool IsBrokenHop(const absl::Status& status);
 
+// Until when a call that began at `begun` is tried again: its deadline, or the end of its patience.
+absl::Time RetryUntil(const CallContext& call, absl::Time begun);
+
 // Whether an attempt that starts after `delay` still has time to succeed.
-bool WorthRetrying(absl::Duration delay, absl::Time deadline);
+bool WorthRetrying(absl::Duration delay, absl::Time until);
 
 // Runs `job` once, on a thread of gRPC's.
 void RunAfter(absl::Duration delay, absl::AnyInvocable<void()> job);

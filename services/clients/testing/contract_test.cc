@@ -544,6 +544,24 @@ TEST_F(GrpcClientTest, OtherErrorsAreAnswers) {
   EXPECT_TRUE(fakes.delivery.delivered().empty());
 }
 
+// A person waits: the deadline of a commit is long, and nobody is there to commit.
+TEST_F(GrpcClientTest, AServerThatIsAwayIsToldWhenPatienceEnds) {
+  identity::TestPki pki(absl::StrCat(testing::TempDir(), "/patience"));
+  config::v1::RpcTarget target;
+  // Discard: nobody listens there.
+  target.set_target("127.0.0.1:9");
+  for (const SmallBodies small : {SmallBodies::kCallEach, SmallBodies::kOpenCall}) {
+    const auto client = MakeDeliveryClient(
+        *rpc::ConnectTo(target, pki.IssueIdentity("gateway-smtp-mx"), identity::kStoreSvc), small);
+    rpc::CallContext call = Call(absl::Minutes(10));
+    call.patience = absl::Milliseconds(300);
+    const auto response = Wait<absl::StatusOr<store::v1::DeliverResponse>>([&](auto done) {
+      client->Deliver(call, Delivery(std::string(16, '1'), "alice", "b"), std::move(done));
+    });
+    EXPECT_TRUE(absl::IsUnavailable(response.status())) << response.status();
+  }
+}
+
 TEST_F(GrpcClientTest, AServerThatIsAwayIsToldByTheDeadline) {
   const auto client = [] {
     identity::TestPki pki(absl::StrCat(testing::TempDir(), "/away"));

@@ -38,6 +38,9 @@ bool IsAscii(absl::string_view text) {
 
 }  // namespace
 
+// RFC 5321 4.5.3.1.6, without CRLF; a dot for transparency is not counted.
+constexpr size_t kMaxLineOctets = 998;
+
 class ClientSession::Impl {
  public:
   Impl(const ClientOptions& options, ClientTransaction transaction)
@@ -394,10 +397,39 @@ class ClientSession::Impl {
       if (at_line_start_ && octets.front() == '.') out.push_back('.');
       const size_t lf = octets.find('\n');
       const absl::string_view line = octets.substr(0, lf == absl::string_view::npos ? lf : lf + 1);
-      absl::StrAppend(&out, line);
+      AppendLinePart(line, out);
       octets.remove_prefix(line.size());
       at_line_start_ = lf != absl::string_view::npos;
       after_cr_ = line.back() == '\r';
+      if (at_line_start_) line_octets_ = 0;
+    }
+  }
+
+  // Longer lines than others take are broken by CRLF and a blank, as Postfix does
+  // (smtp_line_length_limit); a character is never cut.
+  void AppendLinePart(absl::string_view part, std::string& out) {
+    // Three octets short of it: no character that begins here ends beyond.
+    if (line_octets_ + part.size() + 3 <= kMaxLineOctets) {
+      absl::StrAppend(&out, part);
+      line_octets_ += part.size();
+      return;
+    }
+    for (const char c : part) {
+      const unsigned char octet = static_cast<unsigned char>(c);
+      // CR stands before LF alone, and neither counts.
+      if (c == '\r' || c == '\n') {
+        out.push_back(c);
+        continue;
+      }
+      const size_t character = octet >= 0xF0 ? 4 : octet >= 0xE0 ? 3 : octet >= 0xC0 ? 2 : 1;
+      const bool continued = octet >= 0x80 && octet < 0xC0;
+      if (line_octets_ + character > kMaxLineOctets &&
+          (!continued || line_octets_ >= kMaxLineOctets)) {
+        absl::StrAppend(&out, "\r\n ");
+        line_octets_ = 1;
+      }
+      out.push_back(c);
+      ++line_octets_;
     }
   }
 
@@ -426,6 +458,7 @@ class ClientSession::Impl {
   size_t answered_ = 0;
   bool tls_ = false;
   bool at_line_start_ = true;
+  size_t line_octets_ = 0;
   bool after_cr_ = false;
 };
 

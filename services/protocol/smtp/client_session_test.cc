@@ -419,6 +419,30 @@ TEST(ClientBodyTest, IsDotStuffedAndEnded) {
   }
 }
 
+TEST(ClientBodyTest, LongLinesAreBrokenAsPostfixDoes) {
+  const std::string full(998, 'x');
+  const std::string umlaut = "\xc3\xa4";
+  const std::string euro = "\xe2\x82\xac";
+  const std::pair<std::string, std::string> kCases[] = {
+      {full + "\r\n", full + "\r\n.\r\n"},
+      {full, full + "\r\n.\r\n"},
+      {"." + full.substr(1) + "\r\ny\r\n", ".." + full.substr(1) + "\r\ny\r\n.\r\n"},
+      {full + "y\r\n", full + "\r\n y\r\n.\r\n"},
+      {full + full + "\r\nz\r\n", full + "\r\n " + full.substr(1) + "\r\n x\r\nz\r\n.\r\n"},
+      // A character is never cut, and one that fits ends the line.
+      {full.substr(2) + umlaut + "\r\n", full.substr(2) + umlaut + "\r\n.\r\n"},
+      {full.substr(1) + umlaut + "\r\n", full.substr(1) + "\r\n " + umlaut + "\r\n.\r\n"},
+      {full.substr(2) + euro + "\r\n", full.substr(2) + "\r\n " + euro + "\r\n.\r\n"},
+      // What is not UTF-8 is broken all the same.
+      {std::string(999, '\x80') + "\r\n", std::string(998, '\x80') + "\r\n \x80\r\n.\r\n"},
+  };
+  for (const auto& [body, wire] : kCases) {
+    for (const size_t piece : {size_t{1}, size_t{2}, size_t{997}, size_t{998}, size_t{10000}}) {
+      EXPECT_EQ(ClientBody().Send(body, piece), wire) << piece;
+    }
+  }
+}
+
 TEST(ClientLimitsTest, EndlessReplyIsBrokenOff) {
   const ClientOptions options{.hostname = "me.test"};
   for (const std::string& piece : {std::string(1000, 'x'), std::string("220-x\r\n")}) {
