@@ -1,6 +1,7 @@
 #include "services/clients/auth_client.h"
 
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -42,7 +43,14 @@ class ExchangeCall : public grpc::ClientBidiReactor<AuthenticateRequest, Authent
         done_ = std::move(done);
         // A broken call says why in OnDone.
         if (broken_) return;
+        if (writing_) {
+          // The answer to what is being written came before the end of the write.
+          next_ = std::move(request);
+          StartRead(&response_);
+          return;
+        }
         request_ = std::move(request);
+        writing_ = true;
         if (!started_) {
           started_ = true;
           self_ = self;
@@ -95,10 +103,17 @@ class ExchangeCall : public grpc::ClientBidiReactor<AuthenticateRequest, Authent
   }
 
   void OnWriteDone(bool ok) override {
-    if (ok) return;
     absl::MutexLock lock(&mutex_);
-    broken_ = true;
-    ReleaseHold();
+    writing_ = false;
+    if (!ok) {
+      broken_ = true;
+      ReleaseHold();
+      return;
+    }
+    if (!next_.has_value() || broken_) return;
+    request_ = *std::exchange(next_, std::nullopt);
+    writing_ = true;
+    StartWrite(&request_);
   }
 
   void OnDone(const grpc::Status& status) override {
@@ -134,6 +149,9 @@ class ExchangeCall : public grpc::ClientBidiReactor<AuthenticateRequest, Authent
   absl::Mutex mutex_;
   bool started_ ABSL_GUARDED_BY(mutex_) = false;
   bool held_ ABSL_GUARDED_BY(mutex_) = true;
+  // One write at a time; the next request waits for its end.
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  std::optional<AuthenticateRequest> next_ ABSL_GUARDED_BY(mutex_);
   bool answered_ ABSL_GUARDED_BY(mutex_) = false;
   bool broken_ ABSL_GUARDED_BY(mutex_) = false;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;

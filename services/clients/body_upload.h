@@ -35,6 +35,8 @@ class UploadCall : public grpc::ClientWriteReactor<Request> {
     rpc::WriteCallContext(rpc::WithDeadline(call), &context_);
     // The header leaves together with the call's metadata.
     context_.set_initial_metadata_corked(true);
+    // Reactions wait until all is begun.
+    absl::MutexLock lock(&mutex_);
     begin(&context_, &response_, this);
     this->AddHold();
     writing_ = true;

@@ -51,7 +51,9 @@ class LeaseStream : public grpc::ClientBidiReactor<OpenRequest, OpenResponse> {
     rpc::WriteCallContext({holder.trace, absl::Now() + kLongestLease}, &context_);
     // The request leaves together with the call's metadata.
     context_.set_initial_metadata_corked(true);
-    // A stream has one deadline for all of its life, so the opening's is an alarm.
+    // A stream has one deadline for all of its life, so the opening's is an alarm. It and the
+    // reactions wait until the call is begun.
+    absl::MutexLock lock(&mutex_);
     CancelAt(&opening_alarm_, deadline);
     stub->async()->Open(&context_, this);
     AddHold();
