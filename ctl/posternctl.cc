@@ -19,6 +19,7 @@
 #include "proto/postern/config/v1/posternctl.pb.h"
 #include "services/config/config.h"
 #include "services/identity/access.h"
+#include "services/text/nearest.h"
 #include "services/text/utf8.h"
 
 namespace postern::ctl {
@@ -50,6 +51,12 @@ struct Commands {
   QueueCommands queue;
 };
 
+class NoSuchCommand : public CLI::ParseError {
+ public:
+  explicit NoSuchCommand(std::string words)
+      : CLI::ParseError("NoSuchCommand", std::move(words), kWrongUse) {}
+};
+
 // The command line: every command sets `command`, which runs when all of it was read.
 class CommandLine {
  public:
@@ -70,6 +77,7 @@ class CommandLine {
 
   // Throws CLI::ParseError.
   void Parse(std::vector<std::string> arguments) {
+    CheckCommandWords(arguments);
     std::reverse(arguments.begin(), arguments.end());
     app_.parse(std::move(arguments));
   }
@@ -113,6 +121,33 @@ class CommandLine {
   bool json() const { return json_; }
 
  private:
+  // Names the first word that is no command where one must stand, and the nearest that is: CLI11
+  // itself would only say that a command is missing.
+  void CheckCommandWords(const std::vector<std::string>& arguments) {
+    const CLI::App* app = &app_;
+    for (size_t i = 0; i < arguments.size() && !WordsOf(*app).empty(); ++i) {
+      const std::string& word = arguments[i];
+      if (word == "--config") ++i;
+      if (word.empty() || word[0] == '-') continue;
+      const std::vector<std::string> commands = WordsOf(*app);
+      if (std::find(commands.begin(), commands.end(), word) == commands.end()) {
+        const std::string nearest = text::Nearest(word, commands);
+        throw NoSuchCommand(
+            absl::StrCat("there is no command \"", word, "\"",
+                         app == &app_ ? "" : absl::StrCat(" of \"", app->get_name(), "\""),
+                         nearest.empty() ? "" : absl::StrCat("; did you mean \"", nearest, "\"?")));
+      }
+      app = app->get_subcommand(word);
+    }
+  }
+  static std::vector<std::string> WordsOf(const CLI::App& app) {
+    std::vector<std::string> names;
+    for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+      names.push_back(command->get_name());
+    }
+    return names;
+  }
+
   using Command = std::function<absl::Status(Commands&)>;
   enum class Input { kNone, kPassword, kConfirmation };
 

@@ -168,6 +168,13 @@ TEST_F(PosternctlTest, WrongCommandLines) {
     EXPECT_THAT(Fails(kWrongUse, arguments), HasSubstr("--help"))
         << testing::PrintToString(arguments);
   }
+  // An unknown word is named, and the nearest one with it.
+  EXPECT_THAT(Fails(kWrongUse, {"alias", "ad"}),
+              HasSubstr("there is no command \"ad\" of \"alias\"; did you mean \"add\"?"));
+  EXPECT_THAT(Fails(kWrongUse, {"acount", "list"}),
+              HasSubstr("there is no command \"acount\"; did you mean \"account\"?"));
+  EXPECT_THAT(Fails(kWrongUse, {"domain", "nonsense"}),
+              HasSubstr("there is no command \"nonsense\" of \"domain\" ("));
   EXPECT_EQ(RunRaw({"domain", "list"}).exit_code, kWrongUse);
   EXPECT_THAT(RunRaw({"domain", "list"}).err, HasSubstr("POSTERNCTL_CONFIG"));
   EXPECT_EQ(RunWith("/nonexistent.yaml", {"domain", "list"}).exit_code, kWrongUse);

@@ -17,6 +17,7 @@
 #include "absl/strings/string_view.h"
 #include "google/protobuf/descriptor.h"
 #include "proto/postern/config/v1/options.pb.h"
+#include "services/text/nearest.h"
 
 namespace postern::config {
 namespace {
@@ -78,22 +79,6 @@ std::string ExpectedEnum(const FieldDescriptor& field) {
     }
   }
   return absl::StrCat("one of ", absl::StrJoin(names, ", "));
-}
-
-size_t EditDistance(absl::string_view a, absl::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) {
-    row[j] = j;
-  }
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = std::exchange(row[0], i);
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t substitution = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substitution});
-    }
-  }
-  return row[b.size()];
 }
 
 // Depth-first: the path of a field named `name` below `message`, or "".
@@ -167,19 +152,9 @@ absl::StatusOr<int64_t> ParseNumber(const FieldDescriptor& field, absl::string_v
 
 std::string SuggestKey(const Descriptor& root, const Descriptor& message,
                        absl::string_view unknown) {
-  constexpr size_t kLongestKey = 64;
-  if (unknown.size() > kLongestKey) {
-    return "";
-  }
-  std::string nearest;
-  size_t least = std::max<size_t>(1, unknown.size() / 3) + 1;
-  for (int i = 0; i < message.field_count(); ++i) {
-    const std::string& name = message.field(i)->name();
-    if (const size_t distance = EditDistance(unknown, name); distance < least) {
-      least = distance;
-      nearest = name;
-    }
-  }
+  std::vector<std::string> names;
+  for (int i = 0; i < message.field_count(); ++i) names.push_back(message.field(i)->name());
+  const std::string nearest = text::Nearest(unknown, names);
   return nearest.empty() ? FindField(root, unknown) : nearest;
 }
 
