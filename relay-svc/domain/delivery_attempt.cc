@@ -26,20 +26,21 @@ constexpr absl::Duration kResolveTime = absl::Seconds(30);
 constexpr size_t kResolvesAtOnce = 16;
 constexpr size_t kMaxResultOctets = 500;
 
-rpc::CallContext NewCall() {
-  return {.trace = rpc::TraceContext::New(),
+rpc::CallContext NewCall(const std::string& trace_id) {
+  return {.trace = rpc::TraceContext::Within(trace_id),
           .deadline = absl::Now() + kResolveTime,
           // Nobody waits.
           .patience = absl::InfiniteDuration()};
 }
 
-awaitable<std::vector<ResolvedOr>> Resolve(const std::vector<Job::Recipient>& recipients,
-                                           size_t count, clients::DirectoryClient* directory) {
+awaitable<std::vector<ResolvedOr>> Resolve(const Job& job, size_t count,
+                                           clients::DirectoryClient* directory) {
   co_return co_await async::Gather<ResolveRecipientResponse>(
       count, kResolvesAtOnce, [&](size_t i, async::Done<ResolveRecipientResponse> done) {
         auth::v1::ResolveRecipientRequest request;
-        request.set_address(recipients[i].address);
-        directory->ResolveRecipient(NewCall(), std::move(request), std::move(done));
+        request.set_address(job.recipients[i].address);
+        directory->ResolveRecipient(NewCall(job.message.trace_id), std::move(request),
+                                    std::move(done));
       });
 }
 
@@ -117,14 +118,14 @@ awaitable<std::vector<DeliveryResult>> AttemptDelivery(const Job& job, MessageBo
 
   // A domain that is not ours is asked for once.
   std::vector<ResolvedOr> resolved =
-      co_await Resolve(job.recipients, job.destination == kLocalDestination ? count : 1, directory);
+      co_await Resolve(job, job.destination == kLocalDestination ? count : 1, directory);
   if (resolved.size() < count) {
     const bool remote_domain =
         resolved[0].ok() && resolved[0]->outcome() == ResolveRecipientResponse::OUTCOME_NOT_LOCAL;
     if (remote_domain || !resolved[0].ok()) {
       resolved.resize(count, resolved[0]);
     } else {
-      resolved = co_await Resolve(job.recipients, count, directory);
+      resolved = co_await Resolve(job, count, directory);
     }
   }
 
@@ -230,6 +231,7 @@ JobOutcome DecideOutcome(const Job& job, const std::vector<DeliveryResult>& resu
   spooled.body = BuildFailureNotice(notice);
   spooled.message.message.queue_id = NewQueueId();
   spooled.message.message.enqueued_at = context.now;
+  spooled.message.message.trace_id = job.message.trace_id;
   spooled.message.message.smtputf8 = NeedsUtf8(notice);
   // Whoever sent through us was ours; the attempt asks the directory again.
   spooled.message.recipients.push_back({job.message.sender, std::string(kLocalDestination)});

@@ -25,8 +25,8 @@ constexpr size_t kCallsAtOnce = 16;
 // Bodies up to this size go to several recipients at a time; larger ones to one after the other.
 constexpr uint64_t kSmallBodyOctets = 64 << 10;
 
-rpc::CallContext NewCall(absl::Duration time) {
-  return {.trace = rpc::TraceContext::New(),
+rpc::CallContext NewCall(const SpooledMessage& message, absl::Duration time) {
+  return {.trace = rpc::TraceContext::Within(message.trace_id),
           .deadline = absl::Now() + time,
           // Nobody waits.
           .patience = absl::InfiniteDuration()};
@@ -86,10 +86,11 @@ DeliveryResult Together(std::vector<DeliveryResult> mailboxes) {
 }
 
 awaitable<DeliverResponseOr> DeliverWhole(clients::DeliveryClient* store,
+                                          const SpooledMessage& message,
                                           store::v1::DeliveryHeader header, MessageBody& body) {
   MessageBody::Reader reader(&body);
   std::unique_ptr<clients::BodyStream<store::v1::DeliverResponse>> stream =
-      store->DeliverStream(NewCall(kStreamTime), std::move(header));
+      store->DeliverStream(NewCall(message, kStreamTime), std::move(header));
   while (true) {
     absl::StatusOr<std::shared_ptr<const std::string>> piece = co_await reader.Next();
     if (!piece.ok()) co_return piece.status();
@@ -110,7 +111,7 @@ awaitable<std::vector<DeliverResponseOr>> DeliverCopies(clients::DeliveryClient*
   std::vector<DeliverResponseOr> responses;
   if (message.octets > kMaxPieceOctets) {
     for (const Copy& copy : copies) {
-      responses.push_back(co_await DeliverWhole(store, MakeHeader(message, copy), body));
+      responses.push_back(co_await DeliverWhole(store, message, MakeHeader(message, copy), body));
     }
     co_return responses;
   }
@@ -125,7 +126,7 @@ awaitable<std::vector<DeliverResponseOr>> DeliverCopies(clients::DeliveryClient*
         store::v1::DeliverRequest request;
         *request.mutable_header() = MakeHeader(message, copies[i]);
         request.set_body(**whole);
-        store->Deliver(NewCall(kDeliverTime), std::move(request), std::move(done));
+        store->Deliver(NewCall(message, kDeliverTime), std::move(request), std::move(done));
       });
 }
 

@@ -335,6 +335,7 @@ class QueueRunner::Loop : public std::enable_shared_from_this<QueueRunner::Loop>
     }
     Log(LogLevel::kInfo, "delivery attempt",
         {{"queue_id", job.message.queue_id},
+         {"trace", job.message.trace_id},
          {"recipient", recipient},
          {"result", Name(result.kind)},
          {"host", result.remote_mta},

@@ -32,6 +32,8 @@ struct SpooledMessage {
   bool smtputf8 = false;
   // The message has octets above 127.
   bool eight_bit = false;
+  // Of the call that brought it, for the calls that take it on: 32 hexadecimal digits, or empty.
+  std::string trace_id;
 };
 
 // What is worked on at a time: the recipients of one message that share a destination.

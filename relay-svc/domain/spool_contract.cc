@@ -22,6 +22,7 @@ NewMessage Message(const std::string& queue_id, std::vector<NewMessage::Recipien
   message.message.queue_id = queue_id;
   message.message.sender = "alice@example.test";
   message.message.enqueued_at = kStart;
+  message.message.trace_id = "0123456789abcdef0123456789abcdef";
   message.recipients = std::move(recipients);
   return message;
 }
@@ -107,6 +108,14 @@ TEST_P(SpoolContract, WhatIsCommittedIsDueAndSurvivesARestart) {
   EXPECT_EQ(job->recipients[1].address, "c@x.test");
   EXPECT_EQ(Piece(*spool_, "1", 0).value_or(""), "Subject: x\r\n\r\nbody\r\n");
   EXPECT_TRUE(absl::IsNotFound(Piece(*spool_, "1", 1).status()));
+}
+
+TEST_P(SpoolContract, TheTraceStaysWithTheMessage) {
+  ASSERT_TRUE(Enqueue(Message("1"), "body\r\n").ok());
+  const std::optional<Job> job = Load(*spool_, {"1", "remote.test"});
+  ASSERT_TRUE(job.has_value());
+  EXPECT_EQ(job->message.trace_id, "0123456789abcdef0123456789abcdef");
+  EXPECT_EQ(Get(*spool_, "1")->message.trace_id, job->message.trace_id);
 }
 
 TEST_P(SpoolContract, LargeBodiesComeBackInPieces) {

@@ -190,6 +190,7 @@ awaitable<absl::StatusOr<v1::EnqueueResponse>> Submission::End() {
   message.message.sender = header_.envelope_sender();
   message.message.enqueued_at = parts_.options.clock();
   message.message.smtputf8 = header_.smtputf8();
+  message.message.trace_id = caller_.call.trace.trace_id;
   message.recipients = recipients_;
   message.delivery_id = header_.delivery_id();
   Digest digest;

@@ -101,7 +101,7 @@ absl::StatusOr<std::vector<QueueEntry::Recipient>> SelectRecipients(Sqlite& data
   }
 }
 
-// Columns 0 to 6: id, queue_id, sender, octets, enqueued_at, smtputf8, eight_bit.
+// Columns 0 to 7: id, queue_id, sender, octets, enqueued_at, smtputf8, eight_bit, trace_id.
 SpooledMessage ReadMessage(Query& query) {
   SpooledMessage message;
   message.queue_id = Text(query->Text(1));
@@ -110,6 +110,7 @@ SpooledMessage ReadMessage(Query& query) {
   message.enqueued_at = absl::FromUnixMicros(query->Int(4));
   message.smtputf8 = query->Int(5) != 0;
   message.eight_bit = query->Int(6) != 0;
+  message.trace_id = Text(query->Text(7));
   return message;
 }
 
@@ -124,9 +125,10 @@ size_t ListedOctets(const QueueEntry& entry) {
 }  // namespace
 
 absl::Status MigrateSpool(Sqlite& database) {
-  return storage::Migrate(
-      database,
-      {{1, storage::BodySchema()}, {2, sql::k0002Spool}, {3, storage::BodyIdsNeverRepeat()}});
+  return storage::Migrate(database, {{1, storage::BodySchema()},
+                                     {2, sql::k0002Spool},
+                                     {3, storage::BodyIdsNeverRepeat()},
+                                     {4, sql::k0004Trace}});
 }
 
 absl::StatusOr<std::optional<EarlierDelivery>> FindDelivery(Sqlite& database,
@@ -146,7 +148,7 @@ absl::Status InsertMessage(Sqlite& database, const NewMessage& message, int64_t 
   {
     Query query(database,
                 "INSERT INTO message (queue_id, sender, octets, enqueued_at, smtputf8, eight_bit, "
-                "body_id) VALUES (?, ?, ?, ?, ?, ?, ?)");
+                "trace_id, body_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
     if (!query.status().ok()) return query.status();
     query->BindText(1, fields.queue_id);
     query->BindText(2, fields.sender);
@@ -154,7 +156,8 @@ absl::Status InsertMessage(Sqlite& database, const NewMessage& message, int64_t 
     query->Bind(4, absl::ToUnixMicros(fields.enqueued_at));
     query->Bind(5, fields.smtputf8);
     query->Bind(6, fields.eight_bit);
-    query->Bind(7, body_id);
+    query->BindText(7, fields.trace_id);
+    query->Bind(8, body_id);
     if (absl::Status status = query->Run(); !status.ok()) return status;
   }
   const int64_t message_id = database.LastInsertRowid();
@@ -288,7 +291,8 @@ absl::StatusOr<std::optional<Job>> SelectJob(Sqlite& database, const JobKey& key
   Query query(
       database,
       "SELECT m.id, m.queue_id, m.sender, m.octets, m.enqueued_at, m.smtputf8, m.eight_bit, "
-      "r.id, r.address, r.attempts FROM message m JOIN recipient r ON r.message_id = m.id "
+      "m.trace_id, r.id, r.address, r.attempts FROM message m JOIN recipient r ON r.message_id = "
+      "m.id "
       "WHERE m.queue_id = ? AND r.destination = ? AND r.state = 0 AND r.held = 0 "
       "AND r.next_attempt_at <= ? ORDER BY r.id");
   if (!query.status().ok()) return query.status();
@@ -302,7 +306,7 @@ absl::StatusOr<std::optional<Job>> SelectJob(Sqlite& database, const JobKey& key
     if (!*row) return job;
     if (!job.has_value()) job = Job{ReadMessage(query), key.destination, {}};
     job->recipients.push_back(
-        {query->Int(7), Text(query->Text(8)), static_cast<int>(query->Int(9))});
+        {query->Int(8), Text(query->Text(9)), static_cast<int>(query->Int(10))});
   }
 }
 
@@ -326,9 +330,10 @@ absl::StatusOr<QueuePage> SelectEntries(Sqlite& database, int page_size,
   };
   std::vector<Row> rows;
   {
-    Query query(database,
-                "SELECT id, queue_id, sender, octets, enqueued_at, smtputf8, eight_bit, held "
-                "FROM message WHERE id > ? ORDER BY id LIMIT ?");
+    Query query(
+        database,
+        "SELECT id, queue_id, sender, octets, enqueued_at, smtputf8, eight_bit, trace_id, held "
+        "FROM message WHERE id > ? ORDER BY id LIMIT ?");
     if (!query.status().ok()) return query.status();
     query->Bind(1, after);
     query->Bind(2, page_size + 1);
@@ -339,7 +344,7 @@ absl::StatusOr<QueuePage> SelectEntries(Sqlite& database, int page_size,
       Row& next = rows.emplace_back();
       next.id = query->Int(0);
       next.entry.message = ReadMessage(query);
-      next.entry.held = query->Int(7) != 0;
+      next.entry.held = query->Int(8) != 0;
     }
   }
   QueuePage page;
@@ -370,9 +375,10 @@ absl::StatusOr<QueueEntry> SelectEntry(Sqlite& database, absl::string_view queue
   QueueEntry entry;
   int64_t id = 0;
   {
-    Query query(database,
-                "SELECT id, queue_id, sender, octets, enqueued_at, smtputf8, eight_bit, held "
-                "FROM message WHERE queue_id = ?");
+    Query query(
+        database,
+        "SELECT id, queue_id, sender, octets, enqueued_at, smtputf8, eight_bit, trace_id, held "
+        "FROM message WHERE queue_id = ?");
     if (!query.status().ok()) return query.status();
     query->BindText(1, queue_id);
     absl::StatusOr<bool> row = query->Step();
@@ -380,7 +386,7 @@ absl::StatusOr<QueueEntry> SelectEntry(Sqlite& database, absl::string_view queue
     if (!*row) return NotQueued(queue_id);
     id = query->Int(0);
     entry.message = ReadMessage(query);
-    entry.held = query->Int(7) != 0;
+    entry.held = query->Int(8) != 0;
   }
   absl::StatusOr<std::vector<QueueEntry::Recipient>> recipients = SelectRecipients(database, id);
   if (!recipients.ok()) return recipients.status();

@@ -38,6 +38,10 @@ TraceContext TraceContext::New() {
   return {absl::StrCat(RandomHex64(), RandomHex64()), RandomHex64()};
 }
 
+TraceContext TraceContext::Within(absl::string_view trace_id) {
+  return trace_id.empty() ? New() : TraceContext{std::string(trace_id), RandomHex64()};
+}
+
 TraceContext TraceContext::FromHeader(absl::string_view traceparent) {
   // W3C Trace Context 3.2: version 00 has exactly this length; a later version may append "-...",
   // version ff is invalid.

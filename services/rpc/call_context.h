@@ -17,6 +17,8 @@ struct TraceContext {
   std::string parent_id;
 
   static TraceContext New();
+  // A new span of this trace; of a new one when there is none ("").
+  static TraceContext Within(absl::string_view trace_id);
   // A malformed or absent header starts a new trace.
   static TraceContext FromHeader(absl::string_view traceparent);
   // "00-<trace_id>-<parent_id>-01"
@@ -26,7 +28,8 @@ struct TraceContext {
 struct CallContext {
   TraceContext trace;
   absl::Time deadline = absl::InfiniteFuture();
-  // How long a server that can't be reached is asked again: a person waits for the answer. Not sent.
+  // How long a server that can't be reached is asked again: a person waits for the answer. Not
+  // sent.
   absl::Duration patience = absl::Seconds(4);
 };
 

@@ -87,3 +87,22 @@ def test_logs_are_json_and_follow_a_trace(make_platform: Any) -> None:
             assert {"time", "level", "service", "event"} <= set(line), line
         traces[name] = {line["trace"] for line in lines if "trace" in line}
     assert traces["gateway-smtp-mx"] & traces["store-svc"]
+
+
+def test_a_submitted_message_keeps_its_trace(make_platform: Any) -> None:
+    """The same id in the gateway's line, relay-svc's, each delivery attempt's and the store's."""
+    platform = make_platform(
+        {name: {"process": {"log_level": "debug"}} for name in ("store-svc",)})
+    clients, account = Clients(platform), platform.add_account()
+    with clients.smtp_submissions(account) as session:
+        session.sendmail(account.address, [account.address],
+                         make_message(account.address, account.address, "x"))
+    clients.wait_for(account, 1)
+
+    def traces(name: str, event: str) -> set[str]:
+        return {line["trace"] for line in map(json.loads, platform.log(name).splitlines())
+                if line["event"] == event}
+    [accepted] = traces("gateway-smtp-submission", "message accepted")
+    assert traces("relay-svc", "message spooled") == {accepted}
+    assert traces("relay-svc", "delivery attempt") == {accepted}
+    assert any(accepted in line for line in platform.log("store-svc").splitlines())
