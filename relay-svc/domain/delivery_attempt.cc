@@ -13,6 +13,7 @@
 #include "relay-svc/domain/random_id.h"
 #include "services/async/gather.h"
 #include "services/protocol/mail/address.h"
+#include "services/protocol/mail/header.h"
 
 namespace postern::relay {
 namespace {
@@ -109,10 +110,10 @@ awaitable<std::vector<DeliveryResult>> AttemptDelivery(const Job& job, MessageBo
     results.assign(count, DeliveryResult::Temporary("4.3.0", "the spool can't be read"));
     co_return results;
   }
-  if (CountReceived(HeaderSectionOf(**first)) > kMaxReceivedFields) {
+  if (CountReceived(HeaderSectionOf(**first)) > mail::kMaxReceivedFields) {
     results.assign(count, DeliveryResult::Permanent(
-                              "5.4.6", absl::StrCat("the message loops: over ", kMaxReceivedFields,
-                                                    " Received fields")));
+                              "5.4.6", absl::StrCat("the message loops: over ",
+                                                    mail::kMaxReceivedFields, " Received fields")));
     co_return results;
   }
 

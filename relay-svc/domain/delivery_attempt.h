@@ -16,9 +16,6 @@
 
 namespace postern::relay {
 
-// Received fields of a message that does not loop (RFC 5321 6.3; the predecessor's limit).
-inline constexpr int kMaxReceivedFields = 100;
-
 // One result per recipient of the job. Whether a recipient is ours is asked anew each time: the
 // directory may have changed since the message came.
 boost::asio::awaitable<std::vector<DeliveryResult>> AttemptDelivery(

@@ -21,7 +21,7 @@ absl::string_view HeaderSectionOf(absl::string_view message);
 // has been seen.
 bool HasWholeHeader(absl::string_view start);
 
-// Received fields (RFC 5321 6.3: over 100 is a loop).
+// Received fields (mail::kMaxReceivedFields).
 int CountReceived(absl::string_view message);
 
 struct Originators {

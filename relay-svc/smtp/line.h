@@ -15,13 +15,16 @@ namespace postern::relay {
 // One thread; outlives those who wait.
 class Line {
  public:
-  // Until Next() has called this one.
-  boost::asio::awaitable<void> Wait() {
-    boost::asio::steady_timer never(co_await boost::asio::this_coro::executor,
-                                    boost::asio::steady_timer::time_point::max());
-    waiting_.push_back(&never);
-    boost::system::error_code called;
-    co_await never.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, called));
+  using Time = boost::asio::steady_timer::time_point;
+
+  // True when Next() has called this one; false at the deadline.
+  boost::asio::awaitable<bool> Wait(Time deadline) {
+    boost::asio::steady_timer timer(co_await boost::asio::this_coro::executor, deadline);
+    waiting_.push_back(&timer);
+    boost::system::error_code ignored;
+    co_await timer.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, ignored));
+    // Next() takes whom it calls out of the line, also one whose time was up at that moment.
+    co_return std::erase(waiting_, &timer) == 0;
   }
   // Calls the one that has waited longest.
   void Next() {
@@ -37,18 +40,26 @@ class Line {
   std::deque<boost::asio::steady_timer*> waiting_;
 };
 
-// So many at a time; the others wait in line. One thread.
+// So many at a time; the others wait in line, and a place that is given back is the first one's.
+// One thread.
 class Places {
  public:
   explicit Places(int count) : free_(count) {}
 
-  boost::asio::awaitable<void> Take() {
-    while (free_ == 0) co_await line_.Wait();
-    --free_;
+  // False at the deadline: no place.
+  boost::asio::awaitable<bool> Take(Line::Time deadline) {
+    if (free_ > 0) {
+      --free_;
+      co_return true;
+    }
+    co_return co_await line_.Wait(deadline);
   }
   void GiveBack() {
-    ++free_;
-    line_.Next();
+    if (line_.empty()) {
+      ++free_;
+    } else {
+      line_.Next();
+    }
   }
 
  private:

@@ -8,6 +8,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "boost/asio/this_coro.hpp"
 #include "relay-svc/smtp/outgoing_connection.h"
 
@@ -33,7 +34,7 @@ std::vector<smtp::ServerAnswer> NotConnected(const absl::Status& status, size_t 
 awaitable<SessionResult> RunOutgoingSession(boost::asio::ip::tcp::endpoint peer, std::string host,
                                             smtp::ClientOptions options,
                                             smtp::ClientTransaction transaction,
-                                            SessionLimits limits, SSL_CTX* tls, Places& places,
+                                            SessionLimits limits, SSL_CTX* tls, Places* places,
                                             MessageBody& body) {
   SessionResult result;
   const size_t recipients = transaction.recipients.size();
@@ -54,11 +55,27 @@ awaitable<SessionResult> RunOutgoingSession(boost::asio::ip::tcp::endpoint peer,
   std::array<char, 4096> buffer;
   smtp::ClientAction action = session.Start();
   bool greeted = false;
+  bool has_place = false;
   const absl::Cleanup leave = [&] {
-    if (greeted) places.GiveBack();
+    if (has_place) places->GiveBack();
   };
+  SteadyDeadline hello_end = within(limits.greeting_timeout);
   while (true) {
+    if (!greeted && std::holds_alternative<smtp::client_action::Write>(action)) {
+      // EHLO: the greeting is whole.
+      greeted = true;
+      if (places != nullptr) {
+        has_place = co_await places->Take(within(limits.place_timeout));
+        if (!has_place) {
+          result.answers =
+              NotConnected(absl::UnavailableError("no session was free here"), recipients);
+          co_return result;
+        }
+      }
+      hello_end = within(limits.greeting_timeout);
+    }
     if (auto* write = std::get_if<smtp::client_action::Write>(&action)) {
+      result.envelope_sent = result.envelope_sent || absl::StartsWith(write->octets, "MAIL FROM:");
       const absl::Status status =
           co_await connection.Write(write->octets, within(limits.reply_timeout));
       if (!status.ok()) {
@@ -68,23 +85,18 @@ awaitable<SessionResult> RunOutgoingSession(boost::asio::ip::tcp::endpoint peer,
       }
     } else if (std::holds_alternative<smtp::client_action::Read>(action)) {
       const absl::StatusOr<size_t> octets = co_await connection.Read(
-          absl::MakeSpan(buffer), within(!greeted           ? limits.greeting_timeout
-                                         : result.body_sent ? 2 * limits.reply_timeout
-                                                            : limits.reply_timeout));
+          absl::MakeSpan(buffer), !result.envelope_sent ? hello_end
+                                  : result.body_sent    ? within(2 * limits.reply_timeout)
+                                                        : within(limits.reply_timeout));
       if (!octets.ok()) {
-        result.silent = !greeted && absl::IsDeadlineExceeded(octets.status());
+        result.silent = !result.envelope_sent && absl::IsDeadlineExceeded(octets.status());
         action = session.Resume(Lost(octets.status()));
       } else {
-        if (!greeted) {
-          co_await places.Take();
-          greeted = true;
-        }
         action =
             session.Resume(smtp::client_event::Received{absl::string_view(buffer.data(), *octets)});
       }
     } else if (std::holds_alternative<smtp::client_action::StartTls>(action)) {
-      const absl::Status status =
-          co_await connection.StartTls(tls, host, within(limits.reply_timeout));
+      const absl::Status status = co_await connection.StartTls(tls, host, hello_end);
       if (!status.ok()) {
         result.tls_failed = true;
         action = session.Resume(Lost(status));
@@ -107,13 +119,18 @@ awaitable<SessionResult> RunOutgoingSession(boost::asio::ip::tcp::endpoint peer,
       result.answers = std::get<smtp::client_action::Finished>(std::move(action)).answers;
       // The engine answers for every recipient; anything else would lose one.
       result.answers.resize(recipients, smtp::ServerAnswer{.text = "no answer"});
-      // A handshake that failed, a connection that closed at STARTTLS, or octets behind its 220:
-      // all are a STARTTLS that is offered and does not work.
-      result.tls_failed = result.tls_failed ||
-                          std::any_of(result.answers.begin(), result.answers.end(),
-                                      [](const smtp::ServerAnswer& answer) {
-                                        return answer.code == 0 && answer.command == "STARTTLS";
-                                      });
+      // A handshake that failed, a connection that closed at STARTTLS, octets behind its 220, a
+      // 421: all are a STARTTLS that is offered and does not work. In TLS 1.3 a server's refusal
+      // comes after our handshake, and so in place of the answer to EHLO.
+      result.tls_failed =
+          result.tls_failed ||
+          std::any_of(result.answers.begin(), result.answers.end(),
+                      [&](const smtp::ServerAnswer& answer) {
+                        if (answer.command == "STARTTLS") {
+                          return answer.code == 0 || answer.code == 421;
+                        }
+                        return result.tls && answer.code == 0 && answer.command == "EHLO";
+                      });
       co_return result;
     }
   }

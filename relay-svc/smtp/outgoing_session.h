@@ -18,8 +18,11 @@ namespace postern::relay {
 
 struct SessionLimits {
   std::chrono::seconds connect_timeout{30};
-  // For the greeting alone: a host that takes the connection and says nothing holds nobody up.
+  // For the whole greeting, and once more for EHLO and STARTTLS together: a host that takes the
+  // connection and then says nothing, or little, holds nobody up.
   std::chrono::seconds greeting_timeout{30};
+  // For one of `places`, which the greeted host must wait out.
+  std::chrono::seconds place_timeout{60};
   // The answer to the body waits twice as long.
   std::chrono::seconds reply_timeout{300};
   // The whole session.
@@ -32,20 +35,23 @@ struct SessionResult {
   bool tls = false;
   // The host offered STARTTLS and could not do it: it may be tried again in clear.
   bool tls_failed = false;
-  // It did not take the connection, or did not greet, in time.
+  // It did not take the connection, or did not come as far as the envelope, in time.
   bool silent = false;
+  // MAIL was sent.
+  bool envelope_sent = false;
   // The whole body went out: without an answer, nobody knows whether the message was taken.
   bool body_sent = false;
 };
 
 // On the calling coroutine's loop. `host` is the name the address was looked up for. A host that
-// greeted waits for one of `places`, so that those which say nothing use up none.
+// greeted waits for one of `places`, so that those which say nothing use up none; null: the caller
+// has one.
 boost::asio::awaitable<SessionResult> RunOutgoingSession(boost::asio::ip::tcp::endpoint peer,
                                                          std::string host,
                                                          smtp::ClientOptions options,
                                                          smtp::ClientTransaction transaction,
                                                          SessionLimits limits, SSL_CTX* tls,
-                                                         Places& places, MessageBody& body);
+                                                         Places* places, MessageBody& body);
 
 }  // namespace postern::relay
 

@@ -105,7 +105,13 @@ awaitable<RouteOrFailure> RemoteDelivery::FindRoute(const std::string& destinati
 }
 
 awaitable<absl::Status> RemoteDelivery::Enter(const Peer& peer) {
-  if (peer.configured) co_return absl::OkStatus();
+  if (peer.configured) {
+    // Its place comes first: whoever is asked to take everything has no more connections than that.
+    if (co_await places_.Take(steady_clock::now() + options_.limits.place_timeout)) {
+      co_return absl::OkStatus();
+    }
+    co_return absl::ResourceExhaustedError("no session was free here");
+  }
   const Hosts::Address address = peer.endpoint.address();
   while (true) {
     switch (hosts_.Enter(address, steady_clock::now())) {
@@ -121,12 +127,17 @@ awaitable<absl::Status> RemoteDelivery::Enter(const Peer& peer) {
     if (line.size() >= kMaxInLine) {
       co_return absl::ResourceExhaustedError("the host has as many sessions as it may have");
     }
-    co_await line.Wait();
+    if (!co_await line.Wait(steady_clock::now() + options_.limits.place_timeout)) {
+      co_return absl::ResourceExhaustedError("the host has as many sessions as it may have");
+    }
   }
 }
 
 void RemoteDelivery::Leave(const Peer& peer, bool silent) {
-  if (peer.configured) return;
+  if (peer.configured) {
+    places_.GiveBack();
+    return;
+  }
   const Hosts::Address address = peer.endpoint.address();
   hosts_.Leave(address, silent, steady_clock::now());
   const auto found = lines_.find(address);
@@ -149,9 +160,11 @@ awaitable<bool> RemoteDelivery::TryAddress(Attempt& attempt, const Peer& peer) {
   smtp::ClientOptions client;
   client.hostname = options_.routing.hostname;
   client.starttls = tls_ != nullptr && !hosts_.HasBrokenTls(address, steady_clock::now());
+  if (client.starttls != (tls_ != nullptr)) TlsFallbacks().Add();
   const auto run = [&] {
     return RunOutgoingSession(peer.endpoint, peer.host, client, attempt.transaction,
-                              options_.limits, tls_.get(), places_, attempt.body);
+                              options_.limits, tls_.get(), peer.configured ? nullptr : &places_,
+                              attempt.body);
   };
   SessionResult session = co_await run();
   if (session.tls_failed) {
@@ -160,9 +173,10 @@ awaitable<bool> RemoteDelivery::TryAddress(Attempt& attempt, const Peer& peer) {
                     {"host", peer.host},
                     {"address", address.to_string()}});
     TlsFallbacks().Add();
-    hosts_.NoteBrokenTls(address, steady_clock::now());
     client.starttls = false;
     session = co_await run();
+    // In clear it works: it was STARTTLS, and not the host that was going away.
+    if (session.envelope_sent) hosts_.NoteBrokenTls(address, steady_clock::now());
   }
   Leave(peer, session.silent);
   attempt.results.clear();

@@ -33,7 +33,9 @@ using Replies = std::map<std::string, std::string>;
 
 class RemoteDeliveryTest : public testing::Test {
  protected:
-  RemoteDeliveryTest() {
+  RemoteDeliveryTest() { OpenSpool(); }
+
+  void OpenSpool() {
     static int number = 0;
     absl::StatusOr<std::unique_ptr<Spool>> spool =
         OpenSqliteSpool(absl::StrCat(testing::TempDir(), "/remote-", ++number, ".db"), {});
@@ -239,7 +241,7 @@ TEST_F(RemoteDeliveryTest, NobodyListens) {
 TEST_F(RemoteDeliveryTest, ASilentServerEndsInTime) {
   ScriptedServer server({.replies = {{"CONNECT", "220-and\n220-then"}}});
   Use(server);
-  options_.limits.reply_timeout = std::chrono::seconds(1);
+  options_.limits.greeting_timeout = std::chrono::seconds(1);
   Enqueue(kBody);
   EXPECT_EQ(Deliver()[0].kind, Kind::kTemporary);
 }
@@ -440,6 +442,48 @@ TEST_F(RemoteDeliveryTest, SilentHostsHoldNobodyUp) {
   ASSERT_EQ(live.size(), 1u);
   EXPECT_EQ(live[0].kind, Kind::kDelivered) << live[0].text;
   EXPECT_EQ(silent_done, 0);
+}
+
+// Hosts that say a little and then nothing are silent as well.
+TEST_F(RemoteDeliveryTest, AHostThatStallsBeforeTheEnvelopeIsLeftAlone) {
+  for (const Replies& replies :
+       {Replies{{"CONNECT", "220-and\n220-then"}}, Replies{{"EHLO", "250-x"}}}) {
+    ScriptedServer server({.replies = replies});
+    Use(server);
+    options_.limits.greeting_timeout = std::chrono::seconds(1);
+    OpenSpool();
+    Enqueue(kBody);
+    RemoteDelivery delivery(options_, &resolver_);
+    EXPECT_EQ(Run(delivery)[0].kind, Kind::kTemporary);
+    EXPECT_TRUE(absl::StrContains(Run(delivery)[0].text, "silent"));
+    EXPECT_EQ(server.seen().sessions, 1);
+  }
+}
+
+TEST_F(RemoteDeliveryTest, ANextHopHasNoMoreConnectionsThanSessions) {
+  ScriptedServer server({.replies = {{"DATA", "220-never"}}});
+  options_.routing.next_hops["*"] = {"127.0.0.1", server.port()};
+  options_.max_sessions = 1;
+  options_.limits.place_timeout = std::chrono::seconds(0);
+  Enqueue(kBody);
+  RemoteDelivery delivery(options_, &resolver_);
+  boost::asio::io_context context;
+  MessageBody first(spool_.get(), message_);
+  MessageBody second(spool_.get(), message_);
+  const std::string domain = "nowhere.test";
+  const std::vector<DeliveryRecipient> to = {{"x@nowhere.test", {}}};
+  boost::asio::co_spawn(context, delivery.Deliver(message_, domain, to, first),
+                        [](std::exception_ptr, Results) {});
+  Results results;
+  boost::asio::co_spawn(context, delivery.Deliver(message_, domain, to, second),
+                        [&](std::exception_ptr, Results answer) {
+                          results = std::move(answer);
+                          context.stop();
+                        });
+  context.run();
+  ASSERT_EQ(results.size(), 1u);
+  EXPECT_TRUE(absl::StrContains(results[0].text, "no session")) << results[0].text;
+  EXPECT_LE(server.seen().sessions, 1);
 }
 
 TEST_F(RemoteDeliveryTest, ASilentHostIsLeftAlone) {

@@ -19,6 +19,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "services/telemetry/log.h"
+#include "services/telemetry/reload_failures.h"
 
 namespace postern::config {
 
@@ -84,6 +85,7 @@ class ReloadedFile {
       if (std::exchange(said_, now) == now) {
         return;
       }
+      telemetry::ReloadFailures().Add();
       telemetry::Log(telemetry::LogLevel::kError,
                      "file not read again, what it held stays in force",
                      {{"file", file_}, {"why", value.status().message()}});

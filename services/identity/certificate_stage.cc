@@ -26,6 +26,7 @@
 #include "absl/time/time.h"
 #include "services/telemetry/log.h"
 #include "services/telemetry/metrics.h"
+#include "services/telemetry/reload_failures.h"
 
 namespace postern::identity {
 namespace {
@@ -56,11 +57,7 @@ std::string FdPath(int fd) { return absl::StrCat("/proc/self/fd/", fd); }
 }  // namespace
 
 CertificateStage::CertificateStage(const config::v1::MutualTls& tls)
-    : tls_(tls),
-      reload_failures_(telemetry::GetCounter(
-          "postern_certificate_reload_failures_total",
-          "Changed certificate files that were not taken: the old ones stay in "
-          "force.")) {}
+    : tls_(tls), reload_failures_(telemetry::ReloadFailures()) {}
 
 absl::StatusOr<const CertificateStage*> CertificateStage::For(const config::v1::MutualTls& tls) {
   Registry& registry = Registry::Get();

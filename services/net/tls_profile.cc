@@ -22,6 +22,7 @@
 #include "openssl/ssl.h"
 #include "openssl/x509.h"
 #include "services/telemetry/log.h"
+#include "services/telemetry/reload_failures.h"
 
 namespace postern::net {
 namespace {
@@ -219,6 +220,7 @@ class FileTlsProfile : public TlsProfile {
     const absl::Status status = Reload();
     if (!status.ok()) {
       ticket_keys_until_ = now + Ticks(kTicketKeyLifetime);
+      telemetry::ReloadFailures().Add();
       telemetry::Log(telemetry::LogLevel::kError, "certificate not reloaded, the old one stays",
                      {{"security_domain", name_}, {"status", std::string(status.message())}});
     } else if (changed) {

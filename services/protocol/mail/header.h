@@ -10,6 +10,10 @@
 
 namespace postern::mail {
 
+// Received fields of a message that does not loop, ours included (RFC 5321 6.3; the predecessor's
+// limit).
+inline constexpr int kMaxReceivedFields = 100;
+
 struct HeaderField {
   absl::string_view name;
   // After the colon, folding CRLFs included, without the final CRLF.

@@ -5,11 +5,11 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "services/protocol/mail/header.h"
 
 namespace postern::smtp {
 namespace {
 
-constexpr uint8_t kMaxReceivedFields = 100;
 constexpr absl::string_view kReceived = "received:";
 
 const char* Find(const char* begin, const char* end, char c) {
@@ -27,7 +27,8 @@ void DataReader::ScanLinePart(const char* begin, const char* end) {
       if (absl::ascii_tolower(static_cast<unsigned char>(*p)) != kReceived[matched_]) break;
       ++matched_;
     }
-    if (matched_ == kReceived.size() && ++received_fields_ >= kMaxReceivedFields) {
+    // Ours comes on top of them.
+    if (matched_ == kReceived.size() && ++received_fields_ >= mail::kMaxReceivedFields) {
       Note(Defect::kLoop);
       in_header_ = false;
     }
