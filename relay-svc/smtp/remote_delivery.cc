@@ -86,7 +86,9 @@ RemoteDelivery::RemoteDelivery(RemoteDeliveryOptions options, Resolver* resolver
       resolver_(resolver),
       tls_(MakeOpportunisticTlsContext()),
       places_(options_.max_sessions),
-      hosts_(options_.hosts) {}
+      hosts_(options_.hosts) {
+  TlsFallbacks();  // A rate misses what made its counter appear.
+}
 
 awaitable<RouteOrFailure> RemoteDelivery::FindRoute(const std::string& destination) {
   if (const NextHop* hop = FindNextHop(options_.routing, destination); hop != nullptr) {

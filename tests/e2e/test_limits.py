@@ -9,6 +9,7 @@ import pytest
 
 from tests.e2e.mail_clients import Clients, RawClient
 from tests.e2e.platform_under_test import Platform
+from tests.e2e.waiting import SLOWER
 
 # Another address of the same machine.
 ELSEWHERE = "127.0.0.9"
@@ -31,7 +32,7 @@ def test_one_address_does_not_fill_a_listener(platform: Platform, clients: Clien
 
 def test_who_says_nothing_is_closed(make_platform: Any) -> None:
     """Before the TLS handshake, and before EHLO or USER: after hello_timeout_seconds."""
-    short = {"hello_timeout_seconds": 1}
+    short = {"hello_timeout_seconds": SLOWER}
     platform = make_platform({
         "gateway-smtp-mx": {"listeners": [{"name": "mx"} | short]},
         "gateway-pop3": {"listeners": [{"name": "pop3"} | short, {"name": "pop3s"} | short]}})

@@ -16,7 +16,7 @@ from tests.e2e.mail_clients import Clients, make_message, without_trace
 from tests.e2e.nameserver import NameServer
 from tests.e2e.platform_under_test import Account, Platform
 from tests.e2e.remote_mta import ScriptedMta, SmtpSink, free_port
-from tests.e2e.waiting import wait_until
+from tests.e2e.waiting import SLOWER, wait_until
 
 # All the world's mail servers listen on one port; on loopback they have an address each.
 FIRST, SECOND = "127.0.0.11", "127.0.0.12"
@@ -159,7 +159,7 @@ def test_silent_hosts_hold_nobody_up(make_platform: Any, name_server: NameServer
                 session.sendmail(world.alice.address, [address],
                                  make_message(world.alice.address, address, "silent"))
         world.send("x@live.test")
-        wait_until(lambda: live.bodies, 10, "the live host has its message")
+        wait_until(lambda: live.bodies, 10 * SLOWER, "the live host has its message")
     finally:
         world.stop()
         for listener in silent:

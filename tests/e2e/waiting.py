@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -9,6 +10,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _POLL_SECONDS = 0.02
+# Programs under a sanitizer take so many times longer than those that people run.
+SLOWER = 10 if os.environ.get("POSTERN_PROGRAMS", "bazel-bin") != "bazel-bin" else 1
 
 
 def wait_until(condition: Callable[[], T], seconds: float, what: str) -> T:
