@@ -143,7 +143,8 @@ class CommandLine {
   static std::vector<std::string> WordsOf(const CLI::App& app) {
     std::vector<std::string> names;
     for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
-      names.push_back(command->get_name());
+      // A group of options is a subcommand without a name.
+      if (!command->get_name().empty()) names.push_back(command->get_name());
     }
     return names;
   }
