@@ -26,9 +26,6 @@ struct Recipient {
   MailboxId mailbox;
   // EnvelopePrefix(): stored with this mailbox's entry, before the shared body.
   std::string prefix;
-  // Which recipient of the envelope led here: the members of an alias have the same, and stand
-  // together.
-  int of_envelope = 0;
 };
 
 // One message's way into all its mailboxes.
@@ -37,6 +34,10 @@ struct Delivery {
   std::string delivery_id;
   // Distinct mailboxes, at least one.
   std::vector<Recipient> recipients;
+  // For each recipient of the envelope, the places in `recipients` of the mailboxes that it leads
+  // to: together they decide whether it is refused (room.h). Two aliases may share a member. Empty:
+  // each mailbox is for itself.
+  std::vector<std::vector<size_t>> leads_to;
 };
 
 struct DeliveryResult {

@@ -47,8 +47,8 @@ MailboxId MailStoreContract::Mailbox(char last) {
 Delivery MailStoreContract::MakeDelivery(absl::string_view id, absl::string_view mailboxes) {
   Delivery delivery{.delivery_id = Id(id)};
   for (const char last : mailboxes) {
-    delivery.recipients.push_back({Mailbox(last), absl::StrCat("P: ", std::string(1, last), "\r\n"),
-                                   static_cast<int>(delivery.recipients.size())});
+    delivery.recipients.push_back(
+        {Mailbox(last), absl::StrCat("P: ", std::string(1, last), "\r\n")});
   }
   return delivery;
 }
@@ -202,7 +202,7 @@ TEST_P(MailStoreContract, QuotasAreLookedAtBeforeTheMessage) {
 TEST_P(MailStoreContract, AFullMemberOfAnAliasIsNoHindranceToTheOthers) {
   const auto to_alias = [&](const std::string& id) {
     Delivery delivery = MakeDelivery(id, "ab");
-    for (Recipient& recipient : delivery.recipients) recipient.of_envelope = 0;
+    delivery.leads_to = {{0, 1}};
     return Await<absl::StatusOr<DeliveryResult>>(
         [&](auto done) { store().Deliver(delivery, "body " + id, std::move(done)); });
   };

@@ -3,7 +3,7 @@
 #include <string>
 #include <utility>
 
-#include "absl/container/flat_hash_set.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "services/rpc/limits.h"
 #include "store-svc/domain/envelope.h"
@@ -25,7 +25,7 @@ absl::StatusOr<Delivery> ParseDeliveryHeader(const v1::DeliveryHeader& header) {
   }
   Delivery delivery{.delivery_id = header.delivery_id()};
   delivery.recipients.reserve(header.recipients_size());
-  absl::flat_hash_set<std::string> seen;
+  absl::flat_hash_map<std::string, size_t> places;
   const std::string* original = nullptr;
   for (const v1::DeliveryRecipient& recipient : header.recipients()) {
     absl::StatusOr<MailboxId> mailbox = MailboxId::Parse(recipient.mailbox_id());
@@ -33,15 +33,15 @@ absl::StatusOr<Delivery> ParseDeliveryHeader(const v1::DeliveryHeader& header) {
     absl::StatusOr<std::string> prefix = EnvelopePrefix(
         header.envelope_sender(), recipient.address(), recipient.original_recipient());
     if (!prefix.ok()) return prefix.status();
-    if (header.recipients_size() > 1 && !seen.insert(std::string(mailbox->octets())).second) {
-      continue;
+    // Those that one recipient leads to stand together.
+    if (original == nullptr || *original != recipient.original_recipient()) {
+      delivery.leads_to.emplace_back();
     }
-    const bool first = delivery.recipients.empty();
-    const bool another = !first && recipient.original_recipient() != *original;
-    delivery.recipients.push_back(
-        {*std::move(mailbox), *std::move(prefix),
-         first ? 0 : delivery.recipients.back().of_envelope + (another ? 1 : 0)});
     original = &recipient.original_recipient();
+    const auto [place, is_new] = places.emplace(mailbox->octets(), delivery.recipients.size());
+    delivery.leads_to.back().push_back(place->second);
+    // A mailbox that stands twice gets one copy.
+    if (is_new) delivery.recipients.push_back({*std::move(mailbox), *std::move(prefix)});
   }
   return delivery;
 }

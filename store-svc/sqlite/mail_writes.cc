@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 #include "services/storage/body/body_store.h"
 #include "store-svc/sqlite/mail_reads.h"
 
@@ -113,22 +114,28 @@ absl::Status CountOut(Sqlite& database, const MailboxId& mailbox, const Removed&
 
 // RESOURCE_EXHAUSTED: a recipient of the envelope is refused.
 absl::Status CheckRoom(Sqlite& database, const Delivery& delivery, const Quota& default_quota) {
-  // Nearly always one each.
-  for (size_t first = 0; first < delivery.recipients.size();) {
-    const int of_envelope = delivery.recipients[first].of_envelope;
-    std::vector<Room> rooms;
-    for (; first < delivery.recipients.size() &&
-           delivery.recipients[first].of_envelope == of_envelope;
-         ++first) {
-      absl::StatusOr<Room> room =
-          ReadRoom(database, delivery.recipients[first].mailbox, default_quota);
-      if (!room.ok()) return room.status();
-      rooms.push_back(*room);
+  std::vector<Room> rooms;
+  rooms.reserve(delivery.recipients.size());
+  for (const Recipient& recipient : delivery.recipients) {
+    absl::StatusOr<Room> room = ReadRoom(database, recipient.mailbox, default_quota);
+    if (!room.ok()) return room.status();
+    rooms.push_back(*room);
+  }
+  const auto refused = [](absl::Span<const Room> together) {
+    const std::vector<bool> refuses = WhoRefuses(together);
+    return std::find(refuses.begin(), refuses.end(), true) != refuses.end();
+  };
+  const absl::Status full = absl::ResourceExhaustedError("a mailbox is over its quota");
+  if (delivery.leads_to.empty()) {
+    for (const Room& room : rooms) {
+      if (refused(absl::MakeConstSpan(&room, 1))) return full;
     }
-    const std::vector<bool> refuses = WhoRefuses(rooms);
-    if (std::find(refuses.begin(), refuses.end(), true) != refuses.end()) {
-      return absl::ResourceExhaustedError("a mailbox is over its quota");
-    }
+  }
+  std::vector<Room> together;
+  for (const std::vector<size_t>& places : delivery.leads_to) {
+    together.clear();
+    for (const size_t place : places) together.push_back(rooms[place]);
+    if (refused(together)) return full;
   }
   return absl::OkStatus();
 }

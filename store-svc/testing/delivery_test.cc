@@ -404,6 +404,36 @@ TEST_F(DeliveryTest, AFullMailboxRefusesAllRecipients) {
   EXPECT_TRUE(absl::IsInvalidArgument(check(std::vector<std::string>(1001, kBob)).first));
 }
 
+// RCPT said yes to both: to the one because it has room, to the alias because that one has.
+TEST_F(DeliveryTest, AMailboxOfTwoRecipientsCountsForBoth) {
+  StoreProcess small("quota_messages: 3");
+  small.Start();
+  mx_ = small.Connect(identity::kGatewaySmtpMx);
+  for (int i = 0; i < 3; ++i) {
+    const auto filled = Deliver(*mx_, MakeHeader(absl::StrCat("fill ", i), {kAlice}), "body");
+    ASSERT_TRUE(filled.ok()) << filled.status();
+  }
+  const struct {
+    std::vector<std::pair<std::string, std::string>> recipients;
+    absl::StatusCode code;
+  } cases[] = {
+      {{{kBob, "bob"}, {kBob, "all"}, {kAlice, "all"}}, absl::StatusCode::kOk},
+      {{{kBob, "all"}, {kAlice, "all"}, {kBob, "bob"}}, absl::StatusCode::kOk},
+      {{{kBob, "bob"}, {kAlice, "alice"}}, absl::StatusCode::kResourceExhausted},
+      {{{kBob, "all"}, {kAlice, "all"}, {kAlice, "alice"}}, absl::StatusCode::kResourceExhausted},
+  };
+  for (const auto& c : cases) {
+    v1::DeliveryHeader header = MakeHeader(absl::StrCat("case ", &c - cases), {});
+    for (const auto& [mailbox, original] : c.recipients) {
+      v1::DeliveryRecipient& recipient = *header.add_recipients();
+      recipient.set_mailbox_id(mailbox);
+      recipient.set_address("a@example.test");
+      recipient.set_original_recipient(absl::StrCat(original, "@example.test"));
+    }
+    EXPECT_EQ(Deliver(*mx_, header, "body").status().code(), c.code) << (&c - cases);
+  }
+}
+
 TEST_F(DeliveryTest, AdminListsMeasuresAndPurges) {
   for (int i = 0; i < 3; ++i) {
     ASSERT_TRUE(Deliver(*mx_, MakeHeader(absl::StrCat(i), {kAlice, kBob}), absl::StrCat(i)).ok());
