@@ -149,6 +149,7 @@ class DrainWatch {
             telemetry::Log(telemetry::LogLevel::kError,
                            signal > 0 ? "stopped at once by a second signal"
                                       : "stopped at once: the drain overran its grace");
+            telemetry::FlushLog();
             _exit(kCouldNotStart);
           }
         }) {}
@@ -277,7 +278,9 @@ int ServiceMain(int argc, char** argv, absl::string_view service, google::protob
   mallopt(M_MMAP_THRESHOLD, kMmapThreshold);
   telemetry::InitLogging(service, level, flags->log_format);
   RaiseDescriptorLimit();
-  return Serve(process(), make);
+  exit_code = Serve(process(), make);
+  telemetry::FlushLog();
+  return exit_code;
 }
 
 }  // namespace postern::process

@@ -34,8 +34,14 @@ struct LogField {
   int64_t number = 0;
 };
 
-// Once, before other threads start. Before it, lines go out as text at level info.
+// Once, before other threads start. Before it, lines go out as text at level info, on the thread
+// that logs. From then on a thread writes them, so that a slow stderr holds nobody up: 4096 lines
+// may wait for it; those that find no room are counted (postern_log_lines_dropped_total), and a
+// line says how many they were.
 void InitLogging(absl::string_view service, LogLevel level, LogFormat format);
+
+// Before the process ends: waits until what was logged is written, for 2 s at most.
+void FlushLog();
 
 // Accepts "debug", "info", "warning", "error".
 bool ParseLogLevel(absl::string_view text, LogLevel* level);

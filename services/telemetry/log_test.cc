@@ -1,11 +1,17 @@
 #include "services/telemetry/log.h"
 
+#include <unistd.h>
+
 #include <cstdint>
+#include <cstdio>
 #include <string>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "services/telemetry/log_line.h"
+#include "services/telemetry/metrics.h"
 
 namespace postern::telemetry {
 namespace {
@@ -101,12 +107,63 @@ TEST(LogTest, WritesToStderrWhatIsEnabled) {
   EXPECT_TRUE(LogEnabled(LogLevel::kWarning));
   Log(LogLevel::kInfo, "not this");
   Log(LogLevel::kError, "this {} %s", {{"k", "v"}});
+  FlushLog();
   const std::string written = testing::internal::GetCapturedStderr();
   EXPECT_EQ(written.find("not this"), std::string::npos);
   EXPECT_NE(written.find(R"("level":"error","service":"auth-svc","event":"this {} %s","k":"v"})"
                          "\n"),
             std::string::npos)
       << written;
+}
+
+// A stderr that nobody reads: a pipe, full.
+TEST(LogTest, ASlowStderrHoldsNobodyUp) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  const int before = dup(STDERR_FILENO);
+  ASSERT_EQ(dup2(ends[1], STDERR_FILENO), STDERR_FILENO);
+  InitLogging("auth-svc", LogLevel::kInfo, LogFormat::kJson);
+  constexpr int kLines = 20000;
+  const std::string padding(100, 'x');
+  for (int i = 0; i < kLines; ++i) Log(LogLevel::kInfo, "line", {{"n", i}, {"p", padding}});
+  // All that is left of them, as it comes when somebody reads again.
+  std::string read;
+  int written = 0;
+  int dropped = 0;
+  const auto take_line = [&](absl::string_view line) {
+    int count = 0;
+    if (absl::StrContains(line, R"("event":"line")")) ++written;
+    if (const size_t at = line.find(R"("event":"log lines dropped","count":)");
+        at != absl::string_view::npos) {
+      std::sscanf(line.data() + at, R"("event":"log lines dropped","count":%d)", &count);
+      dropped += count;
+    }
+  };
+  bool said = false;
+  while (written + dropped < kLines + 1) {
+    char buffer[65536];
+    const ssize_t octets = ::read(ends[0], buffer, sizeof(buffer));
+    ASSERT_GT(octets, 0);
+    read.append(buffer, static_cast<size_t>(octets));
+    size_t end;
+    while ((end = read.find('\n')) != std::string::npos) {
+      take_line(read.substr(0, end));
+      read.erase(0, end + 1);
+    }
+    // There is room by now: the next line says what was dropped.
+    if (!said && written > 1000) {
+      Log(LogLevel::kInfo, "line");
+      said = true;
+    }
+  }
+  FlushLog();
+  dup2(before, STDERR_FILENO);
+  for (const int descriptor : {before, ends[0], ends[1]}) close(descriptor);
+  EXPECT_EQ(written + dropped, kLines + 1);
+  EXPECT_GT(written, 4000);
+  EXPECT_GT(dropped, 0);
+  EXPECT_TRUE(absl::StrContains(RenderMetrics(),
+                                absl::StrCat("postern_log_lines_dropped_total ", dropped)));
 }
 
 }  // namespace

@@ -32,7 +32,7 @@ class Postern:
         self.status = json.loads(subprocess.run([self.dev, "status", "--json", "--data", self.data], check=True,
                                                 capture_output=True, text=True).stdout)
         self.smtp_port = self.status["listeners"]["mx"]["port"]
-        self.pop3s_port = self.status["listeners"]["pop3s"]["port"]
+        self.pop3s_port = self.reused_pop3s_port = self.status["listeners"]["pop3s"]["port"]
         for address, password in self.users:
             subprocess.run([self.ctl, "--config", f"{self.data}/config/posternctl.yaml", "account", "add", address,
                             "--password-stdin"], input=password + "\n", check=True, capture_output=True, text=True)

@@ -68,9 +68,9 @@ smtpd_client_connection_count_limit = 0
 """
 
 DOVECOT_CONF = """\
-base_dir = {root}/dovecot-run
-state_dir = {root}/dovecot-state
-log_path = {root}/log/dovecot.log
+base_dir = {root}/{name}-run
+state_dir = {root}/{name}-state
+log_path = {root}/log/{name}.log
 protocols = pop3
 listen = 127.0.0.1
 ssl = required
@@ -106,6 +106,16 @@ service stats {{
 }}
 """
 
+# Dovecot's high-performance mode: a process serves many logins. Beside the one as shipped, with the same maildrops.
+REUSED_CONF = """
+service pop3-login {{
+  service_count = 0
+}}
+service pop3 {{
+  service_count = 0
+}}
+"""
+
 
 def free_port():
     with socket.socket() as s:
@@ -137,6 +147,7 @@ class PostfixDovecot:
         self.key = key
         self.smtp_port = free_port()
         self.pop3s_port = free_port()
+        self.reused_pop3s_port = free_port()
 
     def __enter__(self):
         owner = pwd.getpwnam("postfix")
@@ -145,7 +156,8 @@ class PostfixDovecot:
             "login_user": "dovenull", "internal_user": "dovecot",
             "internal_group": grp.getgrgid(pwd.getpwnam("dovecot").pw_gid).gr_name,
         }
-        for folder in ("postfix", "spool", "postfix-data", "log", "mail", "dovecot", "dovecot-run", "dovecot-state"):
+        for folder in ("postfix", "spool", "postfix-data", "log", "mail", "dovecot", "dovecot-run", "dovecot-state", "reused-run",
+                       "reused-state"):
             (self.root / folder).mkdir(parents=True)
         for folder in ("postfix-data", "mail"):
             os.chown(self.root / folder, owner.pw_uid, owner.pw_gid)
@@ -165,22 +177,29 @@ class PostfixDovecot:
             lines.append(f"{address}:{hashed}\n")
         (self.root / "dovecot" / "users").write_text("".join(lines))
         (self.root / "dovecot" / "users").chmod(0o644)
-        (self.root / "dovecot" / "dovecot.conf").write_text(DOVECOT_CONF.format(port=self.pop3s_port, **values))
         subprocess.run(["postfix", "-c", str(self.root / "postfix"), "start"], check=True, capture_output=True, text=True)
         self.postfix_pid = int((self.root / "spool/pid/master.pid").read_text())
-        self.dovecot = subprocess.Popen(["dovecot", "-F", "-c", str(self.root / "dovecot/dovecot.conf")])
+        self.dovecots = [self._start_dovecot("dovecot", self.pop3s_port, DOVECOT_CONF, values),
+                         self._start_dovecot("reused", self.reused_pop3s_port, DOVECOT_CONF + REUSED_CONF, values)]
         wait_for_port(self.smtp_port)
         wait_for_port(self.pop3s_port)
+        wait_for_port(self.reused_pop3s_port)
         return self
+
+    def _start_dovecot(self, name, port, template, values):
+        file = self.root / "dovecot" / f"{name}.conf"
+        file.write_text(template.format(port=port, name=name, **values))
+        return subprocess.Popen(["dovecot", "-F", "-c", str(file)])
 
     def __exit__(self, *_):
         subprocess.run(["postfix", "-c", str(self.root / "postfix"), "stop"], capture_output=True, check=False)
-        self.dovecot.terminate()
-        self.dovecot.wait(30)
+        for dovecot in self.dovecots:
+            dovecot.terminate()
+            dovecot.wait(30)
 
     def roots(self):
         """The processes whose trees are this system, by pid."""
-        return [self.postfix_pid, self.dovecot.pid]
+        return [self.postfix_pid, *(dovecot.pid for dovecot in self.dovecots)]
 
     def settle(self):
         """Returns when everything accepted is in a maildrop."""
