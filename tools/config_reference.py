@@ -33,7 +33,7 @@ page.
 
 Each process reads one YAML file, given by `--config FILE`. An unknown key, a wrong type or a value
 out of range stops it with exit code 2 and a line that names file, line, key and what was expected.
-`--check-config FILE` only checks; `--print-config FILE` shows what is in effect, without secrets.
+`--check-config FILE` only checks, opening the files that it names; `--print-config FILE` shows what is in effect, without secrets.
 A duration is a number of seconds or `90s`, `5m`, `2h`, `1d`; a size is a number of octets or
 `64KiB`, `50MiB`, `1GiB`. Every file that a configuration names may be swapped under the running
 process.

@@ -9,8 +9,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/message.h"
@@ -243,7 +245,40 @@ class Reader {
   const Descriptor& root_;
 };
 
+// The line where a key, or the last part of its path that stands there, begins.
+int LineOf(const YamlNode& root, absl::string_view key) {
+  const YamlNode* node = &root;
+  int line = root.line;
+  for (const absl::string_view step :
+       absl::StrSplit(key, absl::ByAnyChar(".["), absl::SkipEmpty())) {
+    size_t index = 0;
+    const YamlNode* next = nullptr;
+    if (absl::EndsWith(step, "]") && absl::SimpleAtoi(step.substr(0, step.size() - 1), &index)) {
+      if (index < node->items.size()) {
+        next = &node->items[index];
+        line = next->line;
+      }
+    } else {
+      for (const YamlEntry& entry : node->entries) {
+        if (entry.key != step) continue;
+        next = &entry.value;
+        line = entry.line;
+      }
+    }
+    if (next == nullptr) break;
+    node = next;
+  }
+  return line;
+}
+
 }  // namespace
+
+std::string PlaceOf(absl::string_view file, absl::string_view key) {
+  const absl::StatusOr<std::string> yaml = ReadSmallFile(file, kMaxYamlOctets);
+  const absl::StatusOr<YamlNode> root = yaml.ok() ? ParseYaml(*yaml, file) : yaml.status();
+  if (!root.ok()) return absl::StrCat(file, ": ", key);
+  return absl::StrCat(file, ":", LineOf(*root, key), ": ", key);
+}
 
 absl::Status LoadConfig(absl::string_view file, Message* config) {
   const absl::StatusOr<std::string> yaml = ReadSmallFile(file, kMaxYamlOctets);

@@ -22,6 +22,10 @@ absl::Status LoadConfig(absl::string_view file, google::protobuf::Message* confi
 absl::Status ParseConfig(absl::string_view yaml, absl::string_view file,
                          google::protobuf::Message* config);
 
+// "FILE:LINE: KEY" of a key as ParseConfig's errors name it ("listeners[1].port"); of what it
+// stands in, when it does not stand there itself; "FILE: KEY" when the file can't be read.
+std::string PlaceOf(absl::string_view file, absl::string_view key);
+
 // YAML with every field, defaults included, secrets as "***". Loads again to the same configuration
 // if there is no secret.
 std::string PrintConfig(const google::protobuf::Message& config);

@@ -92,6 +92,8 @@ config::v1::MutualTls TestPki::Issue(absl::string_view name, const Names& names)
   Check(key != nullptr, "key");
   const std::unique_ptr<X509, void (*)(X509*)> certificate(NewCertificate(name, key.get()),
                                                            X509_free);
+  X509_gmtime_adj(X509_getm_notBefore(certificate.get()), names.not_before);
+  X509_gmtime_adj(X509_getm_notAfter(certificate.get()), names.not_after);
   X509_set_issuer_name(certificate.get(), X509_get_subject_name(certificate_.get()));
   AddExtension(certificate.get(), certificate_.get(), NID_basic_constraints, "critical,CA:FALSE");
   AddExtension(certificate.get(), certificate_.get(), NID_key_usage, "critical,digitalSignature");

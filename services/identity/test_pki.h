@@ -20,6 +20,9 @@ class TestPki {
     std::vector<std::string> uris;
     std::vector<std::string> dns;
     std::vector<std::string> addresses;
+    // Seconds from now.
+    long not_before = -3600;
+    long not_after = 24 * 3600;
   };
 
   // Makes the directory if need be, and a new CA: DIRECTORY/ca.pem.

@@ -17,6 +17,7 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
@@ -24,10 +25,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "google/protobuf/message.h"
 #include "proto/postern/config/v1/process.pb.h"
 #include "services/config/config.h"
+#include "services/process/config_files.h"
 #include "services/process/ports_file.h"
 #include "services/telemetry/health.h"
 #include "services/telemetry/http_server.h"
@@ -259,9 +262,16 @@ int ServiceMain(int argc, char** argv, absl::string_view service, google::protob
     return Complain(service, status, kBadInput);
   }
   switch (flags->what) {
-    case Flags::Do::kCheck:
+    case Flags::Do::kCheck: {
+      const std::vector<FileFault> faults = CheckFiles(*config, absl::Now());
+      for (const FileFault& fault : faults) {
+        std::fprintf(stderr, "%s: %s: %s\n", std::string(service).c_str(),
+                     config::PlaceOf(flags->file, fault.key).c_str(), fault.why.c_str());
+      }
+      if (!faults.empty()) return kBadInput;
       std::printf("%s: good\n", flags->file.c_str());
       return kOk;
+    }
     case Flags::Do::kPrint:
       std::fputs(config::PrintConfig(*config).c_str(), stdout);
       return kOk;

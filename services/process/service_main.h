@@ -44,11 +44,12 @@ class RunningService {
   virtual void Drain(absl::Duration grace) = 0;
 };
 
-// Flags: --config FILE, --check-config [FILE], --print-config [FILE] (without a FILE: --config's),
-// --log-format json|text, --version, --help. Exit codes: 0 drained or checked, 1 could not start, 2
-// bad command line or configuration. `config` is filled from the file; `process` reads its Process
-// part; `check` (may be null) judges what the rules of a field can't, INVALID_ARGUMENT naming the
-// setting; `make` starts the service.
+// Flags: --config FILE, --check-config [FILE], --print-config [FILE] (without a FILE: --config's;
+// --check-config also opens the files that it names, config_files.h), --log-format json|text,
+// --version, --help. Exit codes: 0 drained or checked, 1 could not start, 2 bad command line or
+// configuration. `config` is filled from the file; `process` reads its Process part; `check` (may
+// be null) judges what the rules of a field can't, INVALID_ARGUMENT naming the setting; `make`
+// starts the service.
 int ServiceMain(int argc, char** argv, absl::string_view service, google::protobuf::Message* config,
                 const std::function<const config::v1::Process&()>& process,
                 const std::function<absl::Status()>& check,

@@ -109,7 +109,13 @@ int Process::count_ = 0;
 std::string Config(absl::string_view mode, absl::string_view more = "") {
   static int count = 0;
   std::string file = absl::StrCat(testing::TempDir(), "/config", ++count, ".yaml");
-  std::ofstream(file) << "database_file: " << mode << "\ntoken_verification_keys_file: keys\n"
+  const std::string keys = absl::StrCat(testing::TempDir(), "/keys");
+  // RFC 8410, 10.1.
+  std::ofstream(keys) << "-----BEGIN PUBLIC KEY-----\n"
+                         "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n"
+                         "-----END PUBLIC KEY-----\n";
+  std::ofstream(file) << "database_file: " << mode << "\ntoken_verification_keys_file: " << keys
+                      << "\n"
                       << more;
   return file;
 }
@@ -184,6 +190,22 @@ TEST(ServiceMainTest, AWrongConfigurationIsOneClearLineAndExitCode2) {
       EXPECT_EQ(bad.out(), "");
     }
   }
+}
+
+// Each with the line that names it.
+TEST(ServiceMainTest, CheckConfigOpensTheFiles) {
+  const std::string file = Config("quick",
+                                  "process:\n"
+                                  "  mtls:\n"
+                                  "    certificate_file: /nowhere/a.pem\n"
+                                  "    private_key_file: /nowhere/a.key\n"
+                                  "    ca_file: /nowhere/ca.pem\n");
+  Process bad({"--check-config", file});
+  EXPECT_EQ(bad.Wait(), 2);
+  EXPECT_EQ(bad.err(),
+            absl::StrCat("fixture: ", file, ":5: process.mtls.certificate_file: /nowhere/a.pem: ",
+                         "No such file or directory\n"));
+  EXPECT_EQ(bad.out(), "");
 }
 
 TEST(ServiceMainTest, AWrongCommandLineIsExitCode2) {
