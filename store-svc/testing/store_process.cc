@@ -98,7 +98,9 @@ void StoreProcess::Start() {
   std::string flag = "--config";
   std::string config = config_file();
   char* argv[] = {binary.data(), flag.data(), config.data(), nullptr};
-  ASSERT_EQ(posix_spawn(&pid_, kBinary, &actions, nullptr, argv, environ), 0);
+  const int spawned = posix_spawn(&pid_, kBinary, &actions, nullptr, argv, environ);
+  if (spawned != 0) pid_ = -1;
+  ASSERT_EQ(spawned, 0) << kBinary;
   posix_spawn_file_actions_destroy(&actions);
   const absl::Time deadline = absl::Now() + kStartTime;
   while (port_ == 0) {
@@ -108,12 +110,18 @@ void StoreProcess::Start() {
   }
 }
 
+void StoreProcess::Signal(int signal) const {
+  // kill(-1) would be every process of the machine.
+  ASSERT_GT(pid_, 0);
+  kill(pid_, signal);
+}
+
 void StoreProcess::Kill() {
-  kill(pid_, SIGKILL);
+  Signal(SIGKILL);
   Wait();
 }
 
-void StoreProcess::Terminate() { kill(pid_, SIGTERM); }
+void StoreProcess::Terminate() { Signal(SIGTERM); }
 
 int StoreProcess::Wait() {
   int status = 0;

@@ -48,6 +48,7 @@ class StoreProcess {
 
  private:
   config::v1::MutualTls Identity(absl::string_view identity);
+  void Signal(int signal) const;
 
   const std::string folder_;
   const identity::TestPki pki_;
