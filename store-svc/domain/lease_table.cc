@@ -135,7 +135,8 @@ void LeaseTable::PutBackBroken(Ended ended) {
   absl::MutexLock lock(&mutex_);
   auto found = leases_.find(ended.hold.fence);
   if (found != leases_.end()) {
-    // Pinned, or not removed yet.
+    // Pinned, or not removed yet; or taken up again meanwhile, and then it is another stream's.
+    if (found->second.holder != ended.hold.holder) return;
     found->second.ended = false;
     Break(ended.hold.fence, found->second);
     return;

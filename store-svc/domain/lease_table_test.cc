@@ -142,6 +142,18 @@ TEST_F(LeaseTableTest, WhatLookedLikeAnEndCanBePutBack) {
   EXPECT_FALSE(leases.Find(bob.fence, "one").ok());
 }
 
+TEST_F(LeaseTableTest, WhatWasTakenUpMeanwhileIsNotBroken) {
+  LeaseTable former = Make(5);
+  const uint64_t fence = former.Take(kAlice, "one")->fence;
+  LeaseTable leases = Make(6);
+  std::optional<LeaseTable::Ended> ended =
+      leases.EndSession(*leases.ResumeFormer(kAlice, fence, "one"));
+  ASSERT_TRUE(leases.ResumeFormer(kAlice, fence, "one").ok());
+  leases.PutBackBroken(*ended);
+  now_ += absl::Seconds(60);
+  EXPECT_TRUE(leases.Find(fence, "one").ok()) << "its stream is there";
+}
+
 TEST_F(LeaseTableTest, FencesGrowOverRestarts) {
   uint64_t last = 0;
   for (uint64_t epoch = 1; epoch < 4; ++epoch) {

@@ -72,6 +72,18 @@ struct StoredMessage {
   std::string first_piece;
 };
 
+// Small messages that follow one another.
+struct WholeMessages {
+  struct Message {
+    uint64_t uid = 0;
+    // Prefix and body.
+    std::string octets;
+  };
+  std::vector<Message> messages;
+  // The one after them; 0: there is none.
+  uint64_t next_uid = 0;
+};
+
 struct MailboxUsage {
   MailboxId mailbox;
   uint64_t messages = 0;
@@ -120,10 +132,17 @@ class MailStore {
                                                          uint64_t after_uid, uint64_t before_uid,
                                                          size_t limit) = 0;
   virtual absl::StatusOr<StoredMessage> Read(const MailboxId& mailbox, uint64_t uid) = 0;
+  // The message and at most `limit` - 1 of those that follow it below `before_uid`, while they have
+  // at most `max_octets` together. NOT_FOUND: no such uid. OUT_OF_RANGE: it alone has more.
+  virtual absl::StatusOr<WholeMessages> ReadWhole(const MailboxId& mailbox, uint64_t uid,
+                                                  uint64_t before_uid, size_t limit,
+                                                  uint64_t max_octets) = 0;
   // NOT_FOUND past the end, or when the message was purged meanwhile.
   virtual absl::StatusOr<std::string> ReadPiece(int64_t body_id, int64_t index) = 0;
 
-  // In one commit; uids that are not there are no error.
+  // All of them or none, as far as a listing shows; uids that are not there are no error. Many take
+  // several commits, so that others don't wait for long: StartListing is UNAVAILABLE until they are
+  // gone, and an error in between does not bring them back.
   virtual void Delete(const MailboxId& mailbox, std::vector<uint64_t> uids,
                       absl::AnyInvocable<void(absl::Status)> done) = 0;
 
@@ -138,7 +157,7 @@ class MailStore {
                      absl::AnyInvocable<void(absl::StatusOr<uint64_t>)> done) = 0;
 
   // Forgets delivery ids committed before `before`, at most `limit`, the oldest first; `done` gets
-  // how many. Also retries to drop staged bodies that could not be dropped.
+  // how many. Also goes on with deletions and drops of staged bodies that failed.
   virtual void ForgetDeliveries(absl::Time before, size_t limit,
                                 absl::AnyInvocable<void(absl::StatusOr<size_t>)> done) = 0;
 

@@ -1,12 +1,14 @@
 #include "store-svc/domain/mail_store_contract.h"
 
 #include <atomic>
+#include <numeric>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
 
 namespace postern::store {
 namespace {
@@ -100,6 +102,47 @@ TEST_P(MailStoreContract, AMessageComesBackAsItWent) {
   ASSERT_EQ(entries.size(), 1u);
   EXPECT_EQ(Read(Mailbox('a'), entries[0].uid), "P: a\r\n" + body);
   EXPECT_EQ(entries[0].octets, 6 + body.size()) << "LIST is exact";
+}
+
+TEST_P(MailStoreContract, SmallMessagesAreReadTogether) {
+  for (const char* body : {"1", "22", "", "4444", "55555"}) {
+    ASSERT_TRUE(Deliver(absl::StrCat("id", body), "a", body).ok());
+  }
+  ASSERT_TRUE(Deliver("b", "b", "another's").ok());
+  ASSERT_TRUE(Delete(Mailbox('a'), {2}).ok());
+  constexpr uint64_t kPrefix = 6;
+  struct Case {
+    const char* what;
+    uint64_t uid;
+    uint64_t before_uid;
+    size_t limit;
+    uint64_t max_octets;
+    std::vector<uint64_t> uids;
+    uint64_t next_uid;
+  };
+  for (const Case& c : std::vector<Case>{
+           {"all", 1, 99, 99, 1000, {1, 3, 4, 5}, 0},
+           {"before a uid", 1, 4, 99, 1000, {1, 3}, 0},
+           {"a limit", 1, 99, 2, 1000, {1, 3}, 4},
+           {"octets, exactly", 3, 99, 99, 2 * kPrefix + 4, {3, 4}, 5},
+           {"octets, one less", 3, 99, 99, 2 * kPrefix + 3, {3}, 4},
+           {"the last", 5, 6, 1, 1000, {5}, 0},
+       }) {
+    const absl::StatusOr<WholeMessages> whole =
+        store().ReadWhole(Mailbox('a'), c.uid, c.before_uid, c.limit, c.max_octets);
+    ASSERT_TRUE(whole.ok()) << c.what << ": " << whole.status();
+    std::vector<uint64_t> uids;
+    for (const WholeMessages::Message& message : whole->messages) {
+      uids.push_back(message.uid);
+      EXPECT_EQ(message.octets, Read(Mailbox('a'), message.uid)) << c.what;
+    }
+    EXPECT_EQ(uids, c.uids) << c.what;
+    EXPECT_EQ(whole->next_uid, c.next_uid) << c.what;
+  }
+  EXPECT_TRUE(absl::IsNotFound(store().ReadWhole(Mailbox('a'), 2, 99, 1, 1000).status()));
+  EXPECT_TRUE(absl::IsNotFound(store().ReadWhole(Mailbox('a'), 5, 5, 1, 1000).status()));
+  EXPECT_TRUE(absl::IsNotFound(store().ReadWhole(Mailbox('c'), 1, 99, 1, 1000).status()));
+  EXPECT_TRUE(absl::IsOutOfRange(store().ReadWhole(Mailbox('a'), 5, 99, 1, kPrefix).status()));
 }
 
 TEST_P(MailStoreContract, AnEmptyBodyIsABody) {
@@ -296,6 +339,8 @@ TEST_P(MailStoreContract, ALargeBodyComesInPieces) {
   body.reset();
   harness_->Reopen();
   EXPECT_EQ(Read(Mailbox('a'), 1), "P: a\r\n" + first + second + "end");
+  EXPECT_EQ(store().ReadWhole(Mailbox('a'), 1, 2, 1, 10 << 20)->messages.at(0).octets,
+            "P: a\r\n" + first + second + "end");
   EXPECT_EQ(Entries(Mailbox('b'))[0].octets, 6 + 2 * kMaxPieceOctets + 3);
 
   // Again: the effect of the first time, and nothing left over.
@@ -357,6 +402,55 @@ TEST_P(MailStoreContract, ListsMailboxesInPages) {
     after = page->back().mailbox;
   }
   EXPECT_EQ(seen, "abcd");
+}
+
+// As a session of many messages does at QUIT: others are served between, and whoever looks sees all
+// of them or none.
+TEST_P(MailStoreContract, ManyDeletionsKeepNobodyWaiting) {
+  for (int i = 0; i < 50; ++i) ASSERT_TRUE(Deliver(absl::StrCat(i), "a", "body").ok());
+  std::vector<uint64_t> uids(2000);
+  std::iota(uids.begin(), uids.end(), uint64_t{2});
+  absl::Mutex mutex;
+  std::string order;
+  absl::BlockingCounter left(2);
+  const auto note = [&](char who) {
+    absl::MutexLock lock(&mutex);
+    order += who;
+    left.DecrementCount();
+  };
+  store().Delete(Mailbox('a'), uids, [&](absl::Status status) {
+    EXPECT_TRUE(status.ok()) << status;
+    note('q');
+  });
+  store().Deliver(MakeDelivery("meanwhile", "b"), "body",
+                  [&](absl::StatusOr<DeliveryResult> result) {
+                    EXPECT_TRUE(result.ok()) << result.status();
+                    note('d');
+                  });
+  left.Wait();
+  EXPECT_EQ(order, "dq");
+  EXPECT_EQ(Entries(Mailbox('a')).size(), 1u);
+  EXPECT_EQ(store().Usage(Mailbox('a'))->messages, 1u);
+  EXPECT_EQ(harness_->CountBodies(), 1);
+}
+
+TEST_P(MailStoreContract, ARestartFinishesDeletions) {
+  for (int i = 0; i < 50; ++i) ASSERT_TRUE(Deliver(absl::StrCat(i), "a", "body").ok());
+  std::vector<uint64_t> uids(2000);
+  std::iota(uids.begin(), uids.end(), uint64_t{1});
+  std::atomic<int> answers = 0;
+  store().Delete(Mailbox('a'), uids, [&](const absl::Status&) { ++answers; });
+  harness_->Reopen();
+  EXPECT_EQ(answers, 1);
+  absl::StatusOr<ListingStart> start = store().StartListing(Mailbox('a'), 1000);
+  const absl::Time deadline = absl::Now() + absl::Seconds(20);
+  while (absl::IsUnavailable(start.status()) && absl::Now() < deadline) {
+    start = store().StartListing(Mailbox('a'), 1000);
+  }
+  ASSERT_TRUE(start.ok()) << start.status();
+  // Whether the restart came before it was set down or after.
+  EXPECT_TRUE(start->messages == 0 || start->messages == 50) << start->messages;
+  EXPECT_EQ(start->first_page.size(), start->messages);
 }
 
 TEST_P(MailStoreContract, ForgetsOldDeliveryIdsOldestFirst) {

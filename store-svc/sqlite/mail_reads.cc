@@ -30,6 +30,19 @@ class Snapshot {
   const absl::Status status_;
 };
 
+// Appends the body, which has this many octets, piece by piece.
+absl::Status AppendBody(Sqlite& database, int64_t body_id, uint64_t octets, std::string* to) {
+  const uint64_t end = to->size() + octets;
+  for (int64_t index = 0; to->size() < end; ++index) {
+    absl::StatusOr<std::string> piece = storage::ReadPiece(database, body_id, index);
+    if (absl::IsNotFound(piece.status())) return absl::DataLossError("a message lacks its body");
+    if (!piece.ok()) return piece.status();
+    to->append(*piece);
+  }
+  if (to->size() > end) return absl::DataLossError("a message is longer than its entry says");
+  return absl::OkStatus();
+}
+
 MailboxUsage UsageOf(const Use& row) {
   return {MailboxId::FromOctets(row->Blob(0)), static_cast<uint64_t>(row->Int(1)),
           static_cast<uint64_t>(row->Int(2)), static_cast<uint64_t>(row->Int(3)),
@@ -62,6 +75,16 @@ absl::StatusOr<ListingStart> ReadListingStart(Sqlite& database, const MailboxId&
   absl::StatusOr<Statement*> query = database.Prepare(
       "SELECT uid_validity, uid_next, messages, octets FROM mailbox WHERE mailbox_id = ?");
   if (!query.ok()) return query.status();
+  absl::StatusOr<Statement*> unfinished =
+      database.Prepare("SELECT 1 FROM deletion WHERE mailbox_id = ? LIMIT 1");
+  if (!unfinished.ok()) return unfinished.status();
+  {
+    Use use(*unfinished);
+    use->BindBlob(1, mailbox.octets());
+    absl::StatusOr<bool> row = use->Step();
+    if (!row.ok()) return row.status();
+    if (*row) return absl::UnavailableError("what the last session deleted is not all gone yet");
+  }
   ListingStart start;
   {
     Use use(*query);
@@ -128,6 +151,47 @@ absl::StatusOr<StoredMessage> ReadMessage(Sqlite& database, const MailboxId& mai
                                             : piece.status();
   }
   return message;
+}
+
+absl::StatusOr<WholeMessages> ReadWholeMessages(Sqlite& database, const MailboxId& mailbox,
+                                                uint64_t uid, uint64_t before_uid, size_t limit,
+                                                uint64_t max_octets) {
+  Snapshot snapshot(database);
+  if (!snapshot.status().ok()) return snapshot.status();
+  absl::StatusOr<Statement*> query = database.Prepare(
+      "SELECT uid, octets, prefix, body_id FROM message "
+      "WHERE mailbox_id = ? AND uid >= ? AND uid < ? ORDER BY uid");
+  if (!query.ok()) return query.status();
+  Use use(*query);
+  use->BindBlob(1, mailbox.octets())
+      .Bind(2, static_cast<int64_t>(uid))
+      .Bind(3, static_cast<int64_t>(before_uid));
+  WholeMessages whole;
+  uint64_t total = 0;
+  for (;;) {
+    absl::StatusOr<bool> row = use->Step();
+    if (!row.ok()) return row.status();
+    const bool first = whole.messages.empty();
+    const uint64_t found = *row ? static_cast<uint64_t>(use->Int(0)) : 0;
+    if (first && found != uid) return absl::NotFoundError("no such message");
+    if (!*row) return whole;
+    const uint64_t octets = static_cast<uint64_t>(use->Int(1));
+    total += octets;
+    if (first && total > max_octets) return absl::OutOfRangeError("the message has more octets");
+    whole.next_uid = found;
+    if (whole.messages.size() == limit || total > max_octets) return whole;
+    WholeMessages::Message message{found, std::string(use->Blob(2))};
+    message.octets.reserve(octets);
+    const absl::Status body =
+        octets < message.octets.size()
+            ? absl::DataLossError("a message is longer than its entry says")
+            : AppendBody(database, use->Int(3), octets - message.octets.size(), &message.octets);
+    // One that can't be read fails for itself, when it is asked for.
+    if (!body.ok() && !first) return whole;
+    if (!body.ok()) return body;
+    whole.next_uid = 0;
+    whole.messages.push_back(std::move(message));
+  }
 }
 
 absl::StatusOr<MailboxUsage> ReadUsage(Sqlite& database, const MailboxId& mailbox,

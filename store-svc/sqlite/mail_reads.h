@@ -33,6 +33,9 @@ absl::StatusOr<std::vector<MessageEntry>> ReadEntries(storage::Sqlite& database,
                                                       uint64_t before_uid, size_t limit);
 absl::StatusOr<StoredMessage> ReadMessage(storage::Sqlite& database, const MailboxId& mailbox,
                                           uint64_t uid);
+absl::StatusOr<WholeMessages> ReadWholeMessages(storage::Sqlite& database, const MailboxId& mailbox,
+                                                uint64_t uid, uint64_t before_uid, size_t limit,
+                                                uint64_t max_octets);
 absl::StatusOr<MailboxUsage> ReadUsage(storage::Sqlite& database, const MailboxId& mailbox,
                                        const Quota& quota);
 absl::StatusOr<std::vector<MailboxUsage>> ReadUsages(storage::Sqlite& database,

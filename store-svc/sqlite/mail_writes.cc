@@ -196,6 +196,51 @@ absl::Status DeleteMessages(Sqlite& database, const MailboxId& mailbox,
   return CountOut(database, mailbox, removed);
 }
 
+absl::Status BeginDeletion(Sqlite& database, const MailboxId& mailbox,
+                           const std::vector<uint64_t>& uids) {
+  absl::StatusOr<Statement*> insertion =
+      database.Prepare("INSERT OR IGNORE INTO deletion (mailbox_id, uid) VALUES (?, ?)");
+  if (!insertion.ok()) return insertion.status();
+  for (const uint64_t uid : uids) {
+    (*insertion)->BindBlob(1, mailbox.octets()).Bind(2, static_cast<int64_t>(uid));
+    if (absl::Status status = (*insertion)->Run(); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> ContinueDeletion(Sqlite& database, const MailboxId& mailbox, size_t limit) {
+  std::vector<uint64_t> uids;
+  {
+    absl::StatusOr<Statement*> deletion = database.Prepare(
+        "DELETE FROM deletion WHERE mailbox_id = ?1 AND uid IN "
+        "(SELECT uid FROM deletion WHERE mailbox_id = ?1 ORDER BY uid LIMIT ?2) RETURNING uid");
+    if (!deletion.ok()) return deletion.status();
+    Use use(*deletion);
+    use->BindBlob(1, mailbox.octets()).Bind(2, static_cast<int64_t>(limit));
+    for (;;) {
+      absl::StatusOr<bool> row = use->Step();
+      if (!row.ok()) return row.status();
+      if (!*row) break;
+      uids.push_back(static_cast<uint64_t>(use->Int(0)));
+    }
+  }
+  if (absl::Status status = DeleteMessages(database, mailbox, uids); !status.ok()) return status;
+  return uids.size() == limit;
+}
+
+absl::StatusOr<std::vector<MailboxId>> UnfinishedDeletions(Sqlite& database) {
+  absl::StatusOr<Statement*> query = database.Prepare("SELECT DISTINCT mailbox_id FROM deletion");
+  if (!query.ok()) return query.status();
+  Use use(*query);
+  std::vector<MailboxId> mailboxes;
+  for (;;) {
+    absl::StatusOr<bool> row = use->Step();
+    if (!row.ok()) return row.status();
+    if (!*row) return mailboxes;
+    mailboxes.push_back(MailboxId::FromOctets(use->Blob(0)));
+  }
+}
+
 absl::StatusOr<uint64_t> DeleteSome(Sqlite& database, const MailboxId& mailbox, size_t limit) {
   absl::StatusOr<Statement*> deletion = database.Prepare(
       "DELETE FROM message WHERE mailbox_id = ?1 AND uid IN "

@@ -34,6 +34,15 @@ absl::StatusOr<DeliveryResult> WriteDelivery(storage::Sqlite& database, const De
 absl::Status DeleteMessages(storage::Sqlite& database, const MailboxId& mailbox,
                             const std::vector<uint64_t>& uids);
 
+// Sets them down to be deleted: all of them will be, whatever ends in between.
+absl::Status BeginDeletion(storage::Sqlite& database, const MailboxId& mailbox,
+                           const std::vector<uint64_t>& uids);
+// Deletes at most `limit` of those. True: there are more.
+absl::StatusOr<bool> ContinueDeletion(storage::Sqlite& database, const MailboxId& mailbox,
+                                      size_t limit);
+// Where there is something to go on with.
+absl::StatusOr<std::vector<MailboxId>> UnfinishedDeletions(storage::Sqlite& database);
+
 // Deletes at most `limit` messages; how many it were.
 absl::StatusOr<uint64_t> DeleteSome(storage::Sqlite& database, const MailboxId& mailbox,
                                     size_t limit);

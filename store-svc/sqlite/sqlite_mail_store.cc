@@ -20,8 +20,8 @@ using storage::GroupCommit;
 using storage::Sqlite;
 using storage::Statement;
 
-// Messages that one commit of a purge deletes: it keeps deliveries waiting.
-constexpr size_t kPurgeBatch = 200;
+// Messages that one commit deletes, of a purge or of a session: it keeps deliveries waiting.
+constexpr size_t kDeletionBatch = 200;
 
 // To those who deliver, RESOURCE_EXHAUSTED is a quota.
 absl::Status DiskFull(const absl::Status& status) {
@@ -87,6 +87,9 @@ class SqliteMailStore : public MailStore {
         readers_(std::move(readers)),
         writer_(std::move(writer), {.max_waiting = options.max_waiting, .name = "mail"}) {}
 
+  // Goes on with what an earlier process had begun.
+  void FinishDeletions(std::vector<MailboxId> mailboxes);
+
   void Deliver(Delivery delivery, absl::string_view body,
                absl::AnyInvocable<void(absl::StatusOr<DeliveryResult>)> done) override;
   std::unique_ptr<StagedBody> StageBody() override {
@@ -97,6 +100,9 @@ class SqliteMailStore : public MailStore {
   absl::StatusOr<std::vector<MessageEntry>> List(const MailboxId& mailbox, uint64_t after_uid,
                                                  uint64_t before_uid, size_t limit) override;
   absl::StatusOr<StoredMessage> Read(const MailboxId& mailbox, uint64_t uid) override;
+  absl::StatusOr<WholeMessages> ReadWhole(const MailboxId& mailbox, uint64_t uid,
+                                          uint64_t before_uid, size_t limit,
+                                          uint64_t max_octets) override;
   absl::StatusOr<std::string> ReadPiece(int64_t body_id, int64_t index) override;
   void Delete(const MailboxId& mailbox, std::vector<uint64_t> uids,
               absl::AnyInvocable<void(absl::Status)> done) override;
@@ -118,6 +124,7 @@ class SqliteMailStore : public MailStore {
   void Drop(int64_t body_id);
 
  private:
+  void DeleteMore(const MailboxId& mailbox, absl::AnyInvocable<void(absl::Status)> done);
   void PurgeMore(const MailboxId& mailbox, uint64_t purged,
                  absl::AnyInvocable<void(absl::StatusOr<uint64_t>)> done);
 
@@ -128,6 +135,8 @@ class SqliteMailStore : public MailStore {
   absl::Mutex mutex_;
   // Staged bodies whose drop the writer refused.
   std::vector<int64_t> to_drop_ ABSL_GUARDED_BY(mutex_);
+  // Where deletions go on later.
+  std::vector<MailboxId> to_delete_ ABSL_GUARDED_BY(mutex_);
 
   // Last: its callbacks use the rest until it is gone.
   GroupCommit writer_;
@@ -253,6 +262,13 @@ absl::StatusOr<StoredMessage> SqliteMailStore::Read(const MailboxId& mailbox, ui
   return ReadMessage(*reader, mailbox, uid);
 }
 
+absl::StatusOr<WholeMessages> SqliteMailStore::ReadWhole(const MailboxId& mailbox, uint64_t uid,
+                                                         uint64_t before_uid, size_t limit,
+                                                         uint64_t max_octets) {
+  ReaderPool::Lent reader(&readers_);
+  return ReadWholeMessages(*reader, mailbox, uid, before_uid, limit, max_octets);
+}
+
 absl::StatusOr<std::string> SqliteMailStore::ReadPiece(int64_t body_id, int64_t index) {
   ReaderPool::Lent reader(&readers_);
   return storage::ReadPiece(*reader, body_id, index);
@@ -260,9 +276,47 @@ absl::StatusOr<std::string> SqliteMailStore::ReadPiece(int64_t body_id, int64_t 
 
 void SqliteMailStore::Delete(const MailboxId& mailbox, std::vector<uint64_t> uids,
                              absl::AnyInvocable<void(absl::Status)> done) {
+  if (uids.size() <= kDeletionBatch) {
+    writer_.Submit([mailbox, uids = std::move(uids)](
+                       Sqlite& database) { return DeleteMessages(database, mailbox, uids); },
+                   std::move(done));
+    return;
+  }
   writer_.Submit([mailbox, uids = std::move(uids)](
-                     Sqlite& database) { return DeleteMessages(database, mailbox, uids); },
-                 std::move(done));
+                     Sqlite& database) { return BeginDeletion(database, mailbox, uids); },
+                 [this, mailbox, done = std::move(done)](absl::Status status) mutable {
+                   if (status.ok()) {
+                     DeleteMore(mailbox, std::move(done));
+                   } else {
+                     std::move(done)(status);
+                   }
+                 });
+}
+
+void SqliteMailStore::DeleteMore(const MailboxId& mailbox,
+                                 absl::AnyInvocable<void(absl::Status)> done) {
+  auto more = std::make_shared<bool>(false);
+  writer_.Submit(
+      [mailbox, more](Sqlite& database) {
+        absl::StatusOr<bool> continued = ContinueDeletion(database, mailbox, kDeletionBatch);
+        if (continued.ok()) *more = *continued;
+        return continued.status();
+      },
+      [this, mailbox, more, done = std::move(done)](absl::Status status) mutable {
+        if (status.ok() && *more) {
+          DeleteMore(mailbox, std::move(done));
+          return;
+        }
+        if (!status.ok()) {
+          absl::MutexLock lock(&mutex_);
+          to_delete_.push_back(mailbox);
+        }
+        std::move(done)(status);
+      });
+}
+
+void SqliteMailStore::FinishDeletions(std::vector<MailboxId> mailboxes) {
+  for (const MailboxId& mailbox : mailboxes) DeleteMore(mailbox, [](const absl::Status&) {});
 }
 
 absl::StatusOr<MailboxUsage> SqliteMailStore::Usage(const MailboxId& mailbox) {
@@ -281,7 +335,7 @@ void SqliteMailStore::PurgeMore(const MailboxId& mailbox, uint64_t purged,
   auto deleted = std::make_shared<uint64_t>(0);
   writer_.Submit(
       [mailbox, deleted](Sqlite& database) {
-        absl::StatusOr<uint64_t> some = DeleteSome(database, mailbox, kPurgeBatch);
+        absl::StatusOr<uint64_t> some = DeleteSome(database, mailbox, kDeletionBatch);
         if (some.ok()) *deleted = *some;
         return some.status();
       },
@@ -299,11 +353,14 @@ void SqliteMailStore::PurgeMore(const MailboxId& mailbox, uint64_t purged,
 void SqliteMailStore::ForgetDeliveries(absl::Time before, size_t limit,
                                        absl::AnyInvocable<void(absl::StatusOr<size_t>)> done) {
   std::vector<int64_t> to_drop;
+  std::vector<MailboxId> to_delete;
   {
     absl::MutexLock lock(&mutex_);
     to_drop.swap(to_drop_);
+    to_delete.swap(to_delete_);
   }
   for (const int64_t body_id : to_drop) Drop(body_id);
+  FinishDeletions(std::move(to_delete));
   auto forgotten = std::make_shared<size_t>(0);
   writer_.Submit(
       [before, limit, forgotten](Sqlite& database) {
@@ -334,8 +391,10 @@ absl::StatusOr<OpenedMailStore> OpenSqliteMailStore(const SqliteMailStoreOptions
   absl::StatusOr<std::unique_ptr<Sqlite>> writer =
       Sqlite::Open(options.file, Sqlite::Mode::kReadWrite);
   if (!writer.ok()) return writer.status();
-  const storage::Migration migrations[] = {
-      {1, storage::BodySchema()}, {2, sql::k0001Initial}, {3, storage::BodyIdsNeverRepeat()}};
+  const storage::Migration migrations[] = {{1, storage::BodySchema()},
+                                           {2, sql::k0001Initial},
+                                           {3, storage::BodyIdsNeverRepeat()},
+                                           {4, sql::k0002Deletion}};
   if (absl::Status status = storage::Migrate(**writer, migrations); !status.ok()) return status;
   if (absl::Status status = storage::DropUnfinishedBodies(**writer); !status.ok()) return status;
   absl::StatusOr<uint64_t> epoch = NextLeaseEpoch(**writer);
@@ -347,9 +406,12 @@ absl::StatusOr<OpenedMailStore> OpenSqliteMailStore(const SqliteMailStoreOptions
     if (!reader.ok()) return reader.status();
     readers.push_back(*std::move(reader));
   }
-  return OpenedMailStore{std::make_unique<SqliteMailStore>(*std::move(writer), std::move(readers),
-                                                           options, std::move(clock)),
-                         *epoch};
+  absl::StatusOr<std::vector<MailboxId>> unfinished = UnfinishedDeletions(**writer);
+  if (!unfinished.ok()) return unfinished.status();
+  auto store = std::make_unique<SqliteMailStore>(*std::move(writer), std::move(readers), options,
+                                                 std::move(clock));
+  store->FinishDeletions(*std::move(unfinished));
+  return OpenedMailStore{std::move(store), *epoch};
 }
 
 }  // namespace postern::store
