@@ -23,6 +23,8 @@ namespace {
 using store::v1::CommitRequest;
 using store::v1::CommitResponse;
 using store::v1::MaildropService;
+using store::v1::OpenRequest;
+using store::v1::OpenResponse;
 using store::v1::RetrieveRequest;
 using store::v1::RetrieveResponse;
 
@@ -128,29 +130,47 @@ class RetrieveCall : public grpc::ClientReadReactor<RetrieveResponse> {
   absl::Status status_;
 };
 
-// A message being fetched: Retrieve calls until one gives a first piece, then that one to its end.
+// What was fetched ahead of a client that asks in order: at most 256 KiB. One operation of its
+// maildrop at a time, so one thread at a time.
+struct FetchedAhead {
+  // Reversed: the next one is the last.
+  std::vector<OpenResponse::Message> messages;
+  // What follows the last message that was fetched in the listing.
+  uint64_t next_uid = 0;
+};
+
+// A message being fetched: over the open stream until it answers; a large one by a Retrieve call,
+// the first that gives a first piece, to its end.
 class Retrieval : public std::enable_shared_from_this<Retrieval> {
  public:
-  Retrieval(std::shared_ptr<MaildropLease> lease, rpc::CallContext call, RetrieveRequest request)
+  Retrieval(std::shared_ptr<MaildropLease> lease, std::shared_ptr<FetchedAhead> ahead,
+            rpc::CallContext call, uint64_t uid, std::optional<uint32_t> body_lines)
       : lease_(std::move(lease)),
+        ahead_(std::move(ahead)),
         call_context_(rpc::WithDeadline(std::move(call))),
-        request_(std::move(request)) {}
+        until_(rpc::RetryUntil(call_context_, absl::Now())) {
+    fetch_.set_uid(uid);
+    if (body_lines.has_value()) fetch_.set_body_lines(*body_lines);
+  }
 
   void Read(async::Done<std::optional<std::string>> done) {
     std::shared_ptr<RetrieveCall> call;
+    bool whole;
     {
       absl::MutexLock lock(&mutex_);
       call = begun_ ? call_ : nullptr;
+      whole = begun_ && call == nullptr;
+      if (!begun_) done_ = std::move(done);
     }
-    if (call != nullptr) {
+    if (whole) {
+      done(std::optional<std::string>());
+    } else if (call != nullptr) {
       call->Read(std::move(done));
-      return;
+    } else if (std::optional<std::string> message = TakeFetched(); message.has_value()) {
+      Answer(std::move(message));
+    } else {
+      Fetch();
     }
-    {
-      absl::MutexLock lock(&mutex_);
-      done_ = std::move(done);
-    }
-    Attempt();
   }
 
   void Abandon() {
@@ -160,8 +180,66 @@ class Retrieval : public std::enable_shared_from_this<Retrieval> {
   }
 
  private:
+  std::optional<std::string> TakeFetched() {
+    auto& messages = ahead_->messages;
+    if (fetch_.has_body_lines() || messages.empty() || messages.back().uid() != fetch_.uid()) {
+      return std::nullopt;
+    }
+    std::string octets = std::move(*messages.back().mutable_octets());
+    messages.pop_back();
+    return octets;
+  }
+
+  void Fetch() {
+    if (!fetch_.has_body_lines()) {
+      fetch_.set_ahead(fetch_.uid() == ahead_->next_uid);
+      ahead_->messages.clear();
+    }
+    lease_->Fetch(until_, fetch_,
+                  [self = shared_from_this()](absl::StatusOr<OpenResponse::Fetched> fetched) {
+                    self->Fetched(std::move(fetched));
+                  });
+  }
+
+  void Fetched(absl::StatusOr<OpenResponse::Fetched> fetched) {
+    absl::Status status = fetched.status();
+    if (fetched.ok() && fetched->code() != 0) {
+      status = absl::Status(static_cast<absl::StatusCode>(fetched->code()), fetched->error());
+    } else if (fetched.ok() &&
+               (fetched->messages().empty() || fetched->messages(0).uid() != fetch_.uid())) {
+      status = absl::InternalError("the store sent another message");
+    }
+    if (absl::IsOutOfRange(status)) {
+      Attempt();
+    } else if (!status.ok()) {
+      if (!Again(status, &Retrieval::Fetch)) Answer(status);
+    } else {
+      auto& messages = *fetched->mutable_messages();
+      if (!fetch_.has_body_lines()) {
+        // Nobody else looks at it: the session waits for this answer, unless it gave up.
+        absl::MutexLock lock(&mutex_);
+        if (!abandoned_) {
+          ahead_->next_uid = fetched->next_uid();
+          for (int i = messages.size() - 1; i > 0; --i) {
+            ahead_->messages.push_back(std::move(messages[i]));
+          }
+        }
+      }
+      Answer(std::move(*messages[0].mutable_octets()));
+    }
+  }
+
+  // Whether `attempt` will run once more.
+  bool Again(const absl::Status& status, void (Retrieval::*attempt)()) {
+    if (!rpc::IsBrokenHop(status)) return false;
+    const absl::Duration delay = rpc::RetryDelay(++repetitions_);
+    if (!rpc::WorthRetrying(delay, until_)) return false;
+    rpc::RunAfter(delay, [self = shared_from_this(), attempt] { (self.get()->*attempt)(); });
+    return true;
+  }
+
   void Attempt() {
-    lease_->WhenHeld([self = shared_from_this()](absl::StatusOr<uint64_t> fence) {
+    lease_->WhenHeld(until_, [self = shared_from_this()](absl::StatusOr<uint64_t> fence) {
       if (fence.ok()) {
         self->Start(*fence);
       } else {
@@ -172,9 +250,12 @@ class Retrieval : public std::enable_shared_from_this<Retrieval> {
 
   void Start(uint64_t fence) {
     auto call = std::make_shared<RetrieveCall>();
-    RetrieveRequest request = request_;
+    RetrieveRequest request;
+    request.set_token(lease_->holder().token);
+    request.set_session_nonce(lease_->holder().session_nonce);
+    request.set_uid(fetch_.uid());
+    if (fetch_.has_body_lines()) request.set_body_lines(fetch_.body_lines());
     request.set_fence(fence);
-    fence_ = fence;
     bool abandoned;
     {
       absl::MutexLock lock(&mutex_);
@@ -190,31 +271,9 @@ class Retrieval : public std::enable_shared_from_this<Retrieval> {
       return;
     }
     call->Read([self = shared_from_this()](absl::StatusOr<std::optional<std::string>> piece) {
-      self->First(std::move(piece));
+      if (self->Again(piece.status(), &Retrieval::Attempt)) return;
+      self->Answer(std::move(piece));
     });
-  }
-
-  void First(absl::StatusOr<std::optional<std::string>> piece) {
-    if (rpc::IsBrokenHop(piece.status())) {
-      const absl::Duration delay = rpc::RetryDelay(++repetitions_);
-      if (rpc::WorthRetrying(delay, call_context_.deadline)) {
-        rpc::RunAfter(delay, [self = shared_from_this()] { self->Attempt(); });
-        return;
-      }
-    }
-    if (absl::IsFailedPrecondition(piece.status())) {
-      // The lease may have been taken up again while the call was on its way.
-      lease_->WhenHeld(
-          [self = shared_from_this(), status = piece.status()](absl::StatusOr<uint64_t> fence) {
-            if (fence.ok() && *fence != self->fence_) {
-              self->Start(*fence);
-            } else {
-              self->Answer(status);
-            }
-          });
-      return;
-    }
-    Answer(std::move(piece));
   }
 
   void Answer(absl::StatusOr<std::optional<std::string>> piece) {
@@ -229,15 +288,16 @@ class Retrieval : public std::enable_shared_from_this<Retrieval> {
   }
 
   const std::shared_ptr<MaildropLease> lease_;
+  const std::shared_ptr<FetchedAhead> ahead_;
   const rpc::CallContext call_context_;
-  const RetrieveRequest request_;
+  const absl::Time until_;
   // Attempts follow one another.
+  OpenRequest::Fetch fetch_;
   int repetitions_ = 0;
-  uint64_t fence_ = 0;
 
   absl::Mutex mutex_;
   bool abandoned_ ABSL_GUARDED_BY(mutex_) = false;
-  // The first piece has come: what breaks now is the end.
+  // The first piece has come, or all of it when there is no call: what breaks now is the end.
   bool begun_ ABSL_GUARDED_BY(mutex_) = false;
   std::shared_ptr<RetrieveCall> call_ ABSL_GUARDED_BY(mutex_);
   async::Done<std::optional<std::string>> done_ ABSL_GUARDED_BY(mutex_);
@@ -257,15 +317,15 @@ class GrpcMessageReader : public MessageReader {
   const std::shared_ptr<Retrieval> retrieval_;
 };
 
-// A Commit until it is answered. Repeated with the fence of the day: after a break the lease may
-// have another one, and the store refuses a stale one without deleting. Deleting twice is the same
-// as once, since uids never repeat.
+// A Commit until it is answered. The store refuses a stale fence without deleting. Deleting twice
+// is the same as once, since uids never repeat.
 class Committal : public std::enable_shared_from_this<Committal> {
  public:
   Committal(std::shared_ptr<MaildropLease> lease, rpc::CallContext call,
             const std::vector<uint64_t>& uids, async::DoneStatus done)
       : lease_(std::move(lease)),
         call_context_(rpc::WithDeadline(std::move(call))),
+        until_(rpc::RetryUntil(call_context_, absl::Now())),
         done_(std::move(done)) {
     request_.set_token(lease_->holder().token);
     request_.set_session_nonce(lease_->holder().session_nonce);
@@ -273,7 +333,7 @@ class Committal : public std::enable_shared_from_this<Committal> {
   }
 
   void Attempt() {
-    lease_->WhenHeld([self = shared_from_this()](absl::StatusOr<uint64_t> fence) {
+    lease_->WhenHeld(until_, [self = shared_from_this()](absl::StatusOr<uint64_t> fence) {
       if (fence.ok()) {
         self->Send(*fence);
       } else {
@@ -299,21 +359,10 @@ class Committal : public std::enable_shared_from_this<Committal> {
   void Answered(const absl::Status& status) {
     if (rpc::IsBrokenHop(status)) {
       const absl::Duration delay = rpc::RetryDelay(++repetitions_);
-      if (rpc::WorthRetrying(delay, call_context_.deadline)) {
+      if (rpc::WorthRetrying(delay, until_)) {
         rpc::RunAfter(delay, [self = shared_from_this()] { self->Attempt(); });
         return;
       }
-    }
-    if (absl::IsFailedPrecondition(status)) {
-      // The lease may have been taken up again while the call was on its way.
-      lease_->WhenHeld([self = shared_from_this(), status](absl::StatusOr<uint64_t> fence) {
-        if (fence.ok() && *fence != self->request_.fence()) {
-          self->Send(*fence);
-        } else {
-          self->done_(status);
-        }
-      });
-      return;
     }
     if (!status.ok()) {
       done_(status);
@@ -326,6 +375,7 @@ class Committal : public std::enable_shared_from_this<Committal> {
 
   const std::shared_ptr<MaildropLease> lease_;
   const rpc::CallContext call_context_;
+  const absl::Time until_;
   CommitRequest request_;
   async::DoneStatus done_;
   int repetitions_ = 0;
@@ -338,13 +388,8 @@ class GrpcMaildrop : public Maildrop {
 
   std::unique_ptr<MessageReader> Retrieve(const rpc::CallContext& call, uint64_t uid,
                                           std::optional<uint32_t> body_lines) override {
-    RetrieveRequest request;
-    request.set_token(lease_->holder().token);
-    request.set_session_nonce(lease_->holder().session_nonce);
-    request.set_uid(uid);
-    if (body_lines.has_value()) request.set_body_lines(*body_lines);
     return std::make_unique<GrpcMessageReader>(
-        std::make_shared<Retrieval>(lease_, call, std::move(request)));
+        std::make_shared<Retrieval>(lease_, ahead_, call, uid, body_lines));
   }
 
   void Commit(const rpc::CallContext& call, std::vector<uint64_t> deleted_uids,
@@ -360,6 +405,7 @@ class GrpcMaildrop : public Maildrop {
 
  private:
   const std::shared_ptr<MaildropLease> lease_;
+  const std::shared_ptr<FetchedAhead> ahead_ = std::make_shared<FetchedAhead>();
 };
 
 class GrpcMaildropClient : public MaildropClient {

@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "grpcpp/alarm.h"
 #include "grpcpp/client_context.h"
@@ -57,9 +58,23 @@ class LeaseStream : public grpc::ClientBidiReactor<OpenRequest, OpenResponse> {
     CancelAt(&opening_alarm_, deadline);
     stub->async()->Open(&context_, this);
     AddHold();
+    writing_ = true;
     StartWrite(&request_);
     StartRead(&response_);
     StartCall();
+  }
+
+  void Fetch(OpenRequest::Fetch fetch, async::Done<OpenResponse::Fetched> done) {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (held_ && !releasing_ && !on_fetched_) {
+        on_fetched_ = std::move(done);
+        next_ = std::move(fetch);
+        WriteNext();
+        return;
+      }
+    }
+    done(absl::UnavailableError("the stream is over, or has a fetch to answer"));
   }
 
   // Half-closes: the store frees the maildrop and ends the stream.
@@ -68,18 +83,40 @@ class LeaseStream : public grpc::ClientBidiReactor<OpenRequest, OpenResponse> {
     if (!held_ || releasing_) return;
     releasing_ = true;
     CancelAt(&release_alarm_, deadline);
-    StartWritesDone();
-    ReleaseHold();
+    WriteNext();
+  }
+
+  void OnWriteDone(bool ok) override {
+    absl::MutexLock lock(&mutex_);
+    writing_ = false;
+    // A stream that broke says so in the pending read.
+    if (ok) WriteNext();
   }
 
   void OnReadDone(bool ok) override {
     async::Done<Opened> on_opened;
+    async::Done<OpenResponse::Fetched> on_fetched;
+    OpenResponse::Fetched fetched;
     {
       absl::MutexLock lock(&mutex_);
       if (!ok) {
         ReleaseHold();
         return;
       }
+      if (response_.has_fetched() && complete_ && on_fetched_) {
+        on_fetched = std::exchange(on_fetched_, nullptr);
+        fetched = std::move(*response_.mutable_fetched());
+        // An idle session keeps no messages.
+        response_ = OpenResponse();
+        StartRead(&response_);
+      }
+    }
+    if (on_fetched) {
+      on_fetched(std::move(fetched));
+      return;
+    }
+    {
+      absl::MutexLock lock(&mutex_);
       const absl::Status status = Take();
       if (!status.ok()) {
         Fail(status);
@@ -101,9 +138,11 @@ class LeaseStream : public grpc::ClientBidiReactor<OpenRequest, OpenResponse> {
   void OnDone(const grpc::Status& grpc_status) override {
     async::Done<Opened> on_opened;
     async::DoneStatus on_ended;
+    async::Done<OpenResponse::Fetched> on_fetched;
     absl::Status status;
     {
       absl::MutexLock lock(&mutex_);
+      on_fetched = std::exchange(on_fetched_, nullptr);
       status = failure_.ok() ? rpc::FromGrpc(grpc_status) : failure_;
       on_opened = std::move(on_opened_);
       on_opened_ = nullptr;
@@ -111,12 +150,16 @@ class LeaseStream : public grpc::ClientBidiReactor<OpenRequest, OpenResponse> {
       opening_alarm_->Cancel();
       if (release_alarm_.has_value()) release_alarm_->Cancel();
     }
+    // By then the lease knows that it is to be taken up again.
+    const absl::Status fetch_status =
+        status.ok() ? absl::UnavailableError("the store ended the stream") : status;
     if (on_opened) {
       on_opened(status.ok() ? absl::InternalError("the stream ended before the listing did")
                             : status);
     } else {
       on_ended(status);
     }
+    if (on_fetched) on_fetched(fetch_status);
     // Last: this may delete the stream.
     const std::shared_ptr<LeaseStream> self = std::move(self_);
   }
@@ -154,6 +197,20 @@ class LeaseStream : public grpc::ClientBidiReactor<OpenRequest, OpenResponse> {
       entries.push_back({page.uids(i), page.sizes(i)});
     }
     return absl::OkStatus();
+  }
+
+  // One write at a time, the half-close last.
+  void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (writing_ || !held_) return;
+    if (next_.has_value()) {
+      request_.Clear();
+      *request_.mutable_fetch() = *std::exchange(next_, std::nullopt);
+      writing_ = true;
+      StartWrite(&request_);
+    } else if (releasing_) {
+      StartWritesDone();
+      ReleaseHold();
+    }
   }
 
   // When the time is up, the stream ends: as failed while it opens, else as it may.
@@ -194,6 +251,9 @@ class LeaseStream : public grpc::ClientBidiReactor<OpenRequest, OpenResponse> {
   bool complete_ = false;
   bool held_ ABSL_GUARDED_BY(mutex_) = true;
   bool releasing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  std::optional<OpenRequest::Fetch> next_ ABSL_GUARDED_BY(mutex_);
+  async::Done<OpenResponse::Fetched> on_fetched_ ABSL_GUARDED_BY(mutex_);
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);
   async::Done<Opened> on_opened_ ABSL_GUARDED_BY(mutex_);
   async::DoneStatus on_ended_ ABSL_GUARDED_BY(mutex_);
@@ -282,7 +342,7 @@ void MaildropLease::Resume() {
 }
 
 void MaildropLease::Resumed(const absl::Status& status) {
-  std::vector<async::Done<uint64_t>> waiting;
+  std::vector<Waiting> waiting;
   uint64_t fence = 0;
   {
     absl::MutexLock lock(&mutex_);
@@ -293,29 +353,67 @@ void MaildropLease::Resumed(const absl::Status& status) {
         return;
       }
       state_ = State::kLost;
-      lost_ = status;
+      // Whatever it was: nobody needs to try again.
+      lost_ = absl::FailedPreconditionError(
+          absl::StrCat("the lease could not be taken up again: ", status.message()));
       stream_ = nullptr;
     }
     fence = fence_;
     waiting.swap(waiting_);
   }
-  for (auto& done : waiting) {
+  for (Waiting& one : waiting) {
     if (status.ok()) {
-      done(fence);
+      one.done(fence);
     } else {
-      done(status);
+      one.done(status);
     }
   }
 }
 
-void MaildropLease::WhenHeld(async::Done<uint64_t> done) {
+void MaildropLease::StopWaiting(uint64_t number) {
+  async::Done<uint64_t> done;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto found =
+        std::find_if(waiting_.begin(), waiting_.end(),
+                     [number](const Waiting& waiting) { return waiting.number == number; });
+    if (found == waiting_.end()) return;
+    done = std::move(found->done);
+    waiting_.erase(found);
+  }
+  done(absl::UnavailableError("the store can't be reached"));
+}
+
+void MaildropLease::Fetch(absl::Time until, OpenRequest::Fetch fetch,
+                          async::Done<OpenResponse::Fetched> done) {
+  WhenHeld(until, [self = shared_from_this(), fetch = std::move(fetch),
+                   done = std::move(done)](absl::StatusOr<uint64_t> fence) mutable {
+    std::shared_ptr<LeaseStream> stream;
+    {
+      absl::MutexLock lock(&self->mutex_);
+      stream = self->stream_;
+    }
+    if (!fence.ok()) {
+      done(fence.status());
+    } else if (stream == nullptr) {
+      done(absl::UnavailableError("the stream is over"));
+    } else {
+      stream->Fetch(std::move(fetch), std::move(done));
+    }
+  });
+}
+
+void MaildropLease::WhenHeld(absl::Time until, async::Done<uint64_t> done) {
   absl::StatusOr<uint64_t> answer;
   {
     absl::MutexLock lock(&mutex_);
     switch (state_) {
       case State::kOpening:
       case State::kResuming:
-        waiting_.push_back(std::move(done));
+        waiting_.push_back({++last_waiting_, std::move(done)});
+        rpc::RunAfter(until - absl::Now(), [self = shared_from_this(), number = last_waiting_] {
+          self->StopWaiting(number);
+        });
         return;
       case State::kHeld:
         answer = fence_;

@@ -1,4 +1,5 @@
-// The lease on a maildrop: the Open stream whose life it is, taken up again when the stream breaks.
+// The lease on a maildrop: the Open stream whose life it is, taken up again when the stream breaks,
+// and what that stream carries.
 #ifndef POSTERN_SERVICES_CLIENTS_MAILDROP_LEASE_H_
 #define POSTERN_SERVICES_CLIENTS_MAILDROP_LEASE_H_
 
@@ -39,8 +40,11 @@ class MaildropLease : public std::enable_shared_from_this<MaildropLease> {
   // Once, before anything else. Returns the listing.
   void Open(absl::Time deadline, async::Done<MaildropListing> done);
   // The fence as soon as the lease is held: at once, or after at most 10 s of trying to take it up
-  // again; or why it is lost.
-  void WhenHeld(async::Done<uint64_t> done);
+  // again; or why it is lost. UNAVAILABLE: it is not held by `until`, which a person waits for.
+  void WhenHeld(absl::Time until, async::Done<uint64_t> done);
+  // Small messages over the open stream. UNAVAILABLE: the stream broke, or has a fetch to answer.
+  void Fetch(absl::Time until, store::v1::OpenRequest::Fetch fetch,
+             async::Done<store::v1::OpenResponse::Fetched> done);
   // Lets go; nothing is deleted by it. `done` runs when the store has confirmed, or at `deadline`
   // (then the store frees it by itself).
   void Release(absl::Time deadline, absl::AnyInvocable<void()> done);
@@ -49,12 +53,17 @@ class MaildropLease : public std::enable_shared_from_this<MaildropLease> {
   const Holder& holder() const { return holder_; }
 
  private:
+  struct Waiting {
+    uint64_t number;
+    async::Done<uint64_t> done;
+  };
   enum class State { kOpening, kHeld, kResuming, kLost, kReleased };
 
   void StartStream(uint64_t resume_fence, absl::Time deadline, async::Done<MaildropListing> done);
   void Ended(const absl::Status& status);
   void Resume();
   void Resumed(const absl::Status& status);
+  void StopWaiting(uint64_t number);
 
   const std::shared_ptr<Stub> stub_;
   const Holder holder_;
@@ -67,7 +76,8 @@ class MaildropLease : public std::enable_shared_from_this<MaildropLease> {
   int resume_attempts_ ABSL_GUARDED_BY(mutex_) = 0;
   // Why it is lost.
   absl::Status lost_ ABSL_GUARDED_BY(mutex_);
-  std::vector<async::Done<uint64_t>> waiting_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Waiting> waiting_ ABSL_GUARDED_BY(mutex_);
+  uint64_t last_waiting_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::AnyInvocable<void()> released_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -28,9 +28,9 @@ struct TraceContext {
 struct CallContext {
   TraceContext trace;
   absl::Time deadline = absl::InfiniteFuture();
-  // How long a server that can't be reached is asked again: a person waits for the answer. Not
-  // sent.
-  absl::Duration patience = absl::Seconds(4);
+  // How long a server that can't be reached is asked again: a person waits for the answer, 5 s with
+  // the last attempt's time. Not sent.
+  absl::Duration patience = absl::Milliseconds(3500);
 };
 
 }  // namespace postern::rpc

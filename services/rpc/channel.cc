@@ -28,15 +28,13 @@ namespace {
 // A service that was restarted is found again within these.
 constexpr int kInitialBackoffMs = 50;
 constexpr int kMaxBackoffMs = 2000;
-// How long one attempt to connect may take, handshake included.
-constexpr int kConnectTimeoutMs = 5000;
 // New replicas and addresses are seen after this at the earliest.
 constexpr int kShortestResolutionIntervalMs = 2000;
-constexpr int kKeepaliveTimeMs = 20000;
-constexpr int kKeepaliveTimeoutMs = 10000;
 
-grpc::ChannelArguments Arguments(absl::string_view server_identity) {
+grpc::ChannelArguments Arguments(const config::v1::RpcTarget& target,
+                                 absl::string_view server_identity) {
   grpc::ChannelArguments arguments;
+  const int silence_ms = static_cast<int>(target.keepalive_timeout_seconds() * 1000);
   // Also the authority of every call; both are checked against the certificate's DNS SAN.
   arguments.SetSslTargetNameOverride(std::string(server_identity));
   // Unlike pick_first it connects again by itself, so that the next call finds a warm connection;
@@ -46,10 +44,13 @@ grpc::ChannelArguments Arguments(absl::string_view server_identity) {
   arguments.SetMaxSendMessageSize(kMaxRpcMessageOctets);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kInitialBackoffMs);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kMaxBackoffMs);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectTimeoutMs);
+  // How long one attempt to connect may take, handshake included. A call that waits for it when its
+  // patience ends (call_context.h) waits so much longer.
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, silence_ms / 2);
   arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, kShortestResolutionIntervalMs);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTimeMs);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  // A ping after half of the silence, and the other half for its answer.
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, silence_ms / 2);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, silence_ms / 2);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   // A slow reader holds one window of a message, not the megabytes that probing would grow it to.
@@ -118,8 +119,9 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> ConnectTo(const config::v1::RpcTa
   options.watch_root_certs();
   options.watch_identity_key_cert_pairs();
   // Starts to connect now, without waiting for it: services start in any order.
-  const auto warm = std::make_shared<WarmChannel>(grpc::CreateCustomChannel(
-      target.target(), grpc::experimental::TlsCredentials(options), Arguments(server_identity)));
+  const auto warm = std::make_shared<WarmChannel>(
+      grpc::CreateCustomChannel(target.target(), grpc::experimental::TlsCredentials(options),
+                                Arguments(target, server_identity)));
   return std::shared_ptr<grpc::Channel>(warm, warm->channel());
 }
 

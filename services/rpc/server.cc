@@ -40,8 +40,9 @@ constexpr int kMaxConcurrentStreams = 10000;
 // A peer that is gone without a word (a node that lost power) is noticed after both.
 constexpr absl::Duration kKeepaliveTime = absl::Seconds(20);
 constexpr absl::Duration kKeepaliveTimeout = absl::Seconds(10);
-// Our clients ping every 20 s, with or without calls; more often than this is an abuse.
-constexpr absl::Duration kShortestPingInterval = absl::Seconds(5);
+// Our clients ping twice a second at most (RpcTarget.keepalive_timeout_seconds), with or without
+// calls; more often than this is an abuse.
+constexpr absl::Duration kShortestPingInterval = absl::Milliseconds(200);
 
 int Milliseconds(absl::Duration d) { return static_cast<int>(absl::ToInt64Milliseconds(d)); }
 

@@ -1,6 +1,5 @@
 #include "store-svc/rpc/delivery_service.h"
 
-#include <atomic>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,6 +10,7 @@
 #include "proto/postern/store/v1/delivery.grpc.pb.h"
 #include "services/rpc/context.h"
 #include "services/rpc/limits.h"
+#include "store-svc/rpc/caller_slots.h"
 #include "store-svc/rpc/deliver_many.h"
 #include "store-svc/rpc/delivery_stream.h"
 #include "store-svc/rpc/small_delivery.h"
@@ -18,8 +18,8 @@
 namespace postern::store {
 namespace {
 
-// Each holds up to three pieces of 256 KiB.
-constexpr int kMaxStreams = 256;
+// Of one caller; each holds up to three pieces of 256 KiB.
+constexpr int kMaxStreams = 128;
 // One or two for each gateway; each holds up to 3 MiB.
 constexpr size_t kMaxManyCalls = 256;
 
@@ -43,11 +43,12 @@ class DeliveryService final : public v1::DeliveryService::CallbackService {
 
   grpc::ServerReadReactor<v1::DeliverStreamRequest>* DeliverStream(
       grpc::CallbackServerContext* context, v1::DeliverResponse* response) override {
-    if (++streams_ > kMaxStreams) {
-      --streams_;
+    std::string caller = rpc::CallerIdentity(*context);
+    if (!slots_.Take(caller)) {
       return new Refusal(absl::UnavailableError("too many large messages are on their way"));
     }
-    return new DeliveryStream(store_, options_.max_message_octets, &streams_, context, response);
+    return new DeliveryStream(store_, options_.max_message_octets, &slots_, std::move(caller),
+                              context, response);
   }
 
   grpc::ServerBidiReactor<v1::DeliverManyRequest, v1::DeliverManyResponse>* DeliverMany(
@@ -97,7 +98,7 @@ class DeliveryService final : public v1::DeliveryService::CallbackService {
   process::WorkerPool* const pool_;
   const DeliveryServiceOptions options_;
   DeliverManyCalls* const calls_;
-  std::atomic<int> streams_ = 0;
+  CallerSlots slots_{kMaxStreams};
 };
 
 }  // namespace

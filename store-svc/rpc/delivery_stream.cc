@@ -8,18 +8,19 @@
 
 namespace postern::store {
 
-DeliveryStream::DeliveryStream(MailStore* store, uint64_t max_message_octets,
-                               std::atomic<int>* streams, grpc::CallbackServerContext* context,
+DeliveryStream::DeliveryStream(MailStore* store, uint64_t max_message_octets, CallerSlots* slots,
+                               std::string caller, grpc::CallbackServerContext* context,
                                v1::DeliverResponse* response)
     : store_(store),
       max_message_octets_(max_message_octets),
-      streams_(streams),
+      slots_(slots),
+      caller_(std::move(caller)),
       response_(response),
       call_(rpc::ReadCallContext(*context)) {
   StartRead(&request_);
 }
 
-DeliveryStream::~DeliveryStream() { --*streams_; }
+DeliveryStream::~DeliveryStream() { slots_->Give(caller_); }
 
 void DeliveryStream::OnReadDone(bool ok) {
   if (!ok) {

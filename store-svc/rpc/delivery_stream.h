@@ -2,7 +2,6 @@
 #ifndef POSTERN_STORE_SVC_RPC_DELIVERY_STREAM_H_
 #define POSTERN_STORE_SVC_RPC_DELIVERY_STREAM_H_
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -14,6 +13,7 @@
 #include "proto/postern/store/v1/delivery.pb.h"
 #include "services/rpc/call_context.h"
 #include "store-svc/domain/mail_store.h"
+#include "store-svc/rpc/caller_slots.h"
 
 namespace postern::store {
 
@@ -21,9 +21,10 @@ namespace postern::store {
 // is stored.
 class DeliveryStream final : public grpc::ServerReadReactor<v1::DeliverStreamRequest> {
  public:
-  // `streams` is counted down at the end.
-  DeliveryStream(MailStore* store, uint64_t max_message_octets, std::atomic<int>* streams,
-                 grpc::CallbackServerContext* context, v1::DeliverResponse* response);
+  // Gives the slot that `caller` took at the end.
+  DeliveryStream(MailStore* store, uint64_t max_message_octets, CallerSlots* slots,
+                 std::string caller, grpc::CallbackServerContext* context,
+                 v1::DeliverResponse* response);
   ~DeliveryStream() override;
 
   void OnReadDone(bool ok) override;
@@ -40,7 +41,8 @@ class DeliveryStream final : public grpc::ServerReadReactor<v1::DeliverStreamReq
 
   MailStore* const store_;
   const uint64_t max_message_octets_;
-  std::atomic<int>* const streams_;
+  CallerSlots* const slots_;
+  const std::string caller_;
   v1::DeliverResponse* const response_;
   const rpc::CallContext call_;
   v1::DeliverStreamRequest request_;

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "services/rpc/context.h"
+#include "store-svc/domain/top_cutter.h"
 #include "store-svc/rpc/store_metrics.h"
 
 namespace postern::store {
@@ -10,6 +11,8 @@ namespace {
 
 // Entries of one page: some 6 KiB on the wire, one read of the database.
 constexpr size_t kPageEntries = 1000;
+// Messages of one answer, however small: they are read while others wait for the thread.
+constexpr size_t kMaxFetched = 100;
 
 }  // namespace
 
@@ -24,46 +27,68 @@ OpenStream::OpenStream(const MaildropParts* parts, OpenStreams* streams,
 }
 
 void OpenStream::OnReadDone(bool ok) {
-  if (!hold_.has_value()) {
-    if (!ok) {
-      Stop(absl::InvalidArgumentError("the first request says who"), /*broken=*/false);
-      return;
-    }
-    {
-      absl::MutexLock lock(&mutex_);
-      if (stopped_.has_value()) return;
-      under_way_ = true;
-    }
-    absl::StatusOr<LeaseTable::Hold> hold = TakeLease();
-    if (!hold.ok()) {
-      FailRead(hold.status());
-      return;
-    }
-    bool stopped = false;
-    {
-      absl::MutexLock lock(&mutex_);
-      hold_ = *std::move(hold);
-      stopped = stopped_.has_value();
-    }
-    if (stopped) {
-      // Drained meanwhile, when there was no lease to end yet.
-      parts_.leases->BreakStream(*hold_);
-      FailRead(absl::OkStatus());
-      return;
-    }
-    Metrics().leases.Set(static_cast<double>(parts_.leases->size()));
-    StartRead(&request_);
-    SubmitRead(&OpenStream::StartListing);
-    return;
-  }
-  if (ok) {
-    Stop(absl::InvalidArgumentError("one request opens a maildrop"), /*broken=*/false);
+  if (!ok && !hold_.has_value()) {
+    Stop(absl::InvalidArgumentError("the first request says who"), /*broken=*/false);
+  } else if (ok) {
+    hold_.has_value() ? TakeFetch() : TakeFirst();
   } else if (context_->IsCancelled()) {
     Stop(absl::CancelledError("the stream broke"), /*broken=*/true);
   } else {
     // The client half-closed; or the stream broke and gRPC does not know it yet: OnDone sees to
     // that. The maildrop must be free before the client hears that the stream ended.
     Stop(absl::OkStatus(), /*broken=*/false);
+  }
+}
+
+void OpenStream::TakeFirst() {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (stopped_.has_value()) return;
+    under_way_ = true;
+  }
+  absl::StatusOr<LeaseTable::Hold> hold = TakeLease();
+  if (!hold.ok()) {
+    FailRead(hold.status());
+    return;
+  }
+  bool stopped = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    hold_ = *std::move(hold);
+    stopped = stopped_.has_value();
+  }
+  if (stopped) {
+    // Drained meanwhile, when there was no lease to end yet.
+    parts_.leases->BreakStream(*hold_);
+    FailRead(absl::OkStatus());
+    return;
+  }
+  Metrics().leases.Set(static_cast<double>(parts_.leases->size()));
+  StartRead(&request_);
+  SubmitRead(&OpenStream::StartListing);
+}
+
+void OpenStream::TakeFetch() {
+  if (!request_.has_fetch()) {
+    Stop(absl::InvalidArgumentError("who was said already: now come fetches"), /*broken=*/false);
+    return;
+  }
+  bool at_once = false;
+  bool one_too_many = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (stopped_.has_value()) return;
+    one_too_many = fetch_.has_value();
+    if (!one_too_many) {
+      fetch_ = std::move(*request_.mutable_fetch());
+      at_once = !std::exchange(under_way_, true);
+      StartRead(&request_);
+    }
+  }
+  if (one_too_many) {
+    Stop(absl::InvalidArgumentError("a fetch waits already"), /*broken=*/false);
+  } else if (at_once) {
+    SubmitFetch();
   }
 }
 
@@ -85,6 +110,15 @@ void OpenStream::SubmitRead(void (OpenStream::*read)()) {
   if (!parts_.pool->Submit([this, read] { (this->*read)(); })) {
     FailRead(absl::UnavailableError("too many reads wait"));
   }
+}
+
+void OpenStream::SubmitFetch() {
+  if (parts_.pool->Submit([this] { ReadFetched(); })) return;
+  {
+    absl::MutexLock lock(&mutex_);
+    fetch_.reset();
+  }
+  AnswerFetch(absl::UnavailableError("too many reads wait"));
 }
 
 void OpenStream::StartListing() {
@@ -110,14 +144,49 @@ void OpenStream::ReadNextPage() {
     FailRead(page.status());
     return;
   }
-  response_.clear_lease();
   FillPage(*page);
   WriteResponse();
 }
 
+void OpenStream::ReadFetched() {
+  v1::OpenRequest::Fetch fetch;
+  {
+    absl::MutexLock lock(&mutex_);
+    fetch = *std::exchange(fetch_, std::nullopt);
+  }
+  AnswerFetch(Read(fetch));
+}
+
+void OpenStream::AnswerFetch(absl::StatusOr<WholeMessages> whole) {
+  v1::OpenResponse::Fetched& fetched = *response_.mutable_fetched();
+  if (whole.ok()) {
+    for (WholeMessages::Message& message : whole->messages) {
+      Metrics().retrieved_bytes.Add(static_cast<double>(message.octets.size()));
+      v1::OpenResponse::Message& to = *fetched.add_messages();
+      to.set_uid(message.uid);
+      *to.mutable_octets() = std::move(message.octets);
+    }
+    fetched.set_next_uid(whole->next_uid);
+  } else {
+    fetched.set_code(static_cast<int>(whole.status().code()));
+    fetched.set_error(std::string(whole.status().message()));
+  }
+  WriteResponse();
+}
+
+absl::StatusOr<WholeMessages> OpenStream::Read(const v1::OpenRequest::Fetch& fetch) {
+  absl::StatusOr<WholeMessages> whole = parts_.store->ReadWhole(
+      hold_->mailbox, fetch.uid(), uid_next_, fetch.ahead() ? kMaxFetched : 1, kMaxPieceOctets);
+  if (whole.ok() && fetch.has_body_lines()) {
+    TopCutter cutter(fetch.body_lines());
+    std::string& octets = whole->messages.front().octets;
+    octets.resize(cutter.Pass(octets));
+  }
+  return whole;
+}
+
 void OpenStream::FillPage(const std::vector<MessageEntry>& entries) {
   v1::OpenResponse::Page& page = *response_.mutable_page();
-  page.Clear();
   page.mutable_uids()->Reserve(static_cast<int>(entries.size()));
   page.mutable_sizes()->Reserve(static_cast<int>(entries.size()));
   for (const MessageEntry& entry : entries) {
@@ -136,14 +205,22 @@ void OpenStream::WriteResponse() {
 }
 
 void OpenStream::OnWriteDone(bool ok) {
+  // An idle session keeps no messages.
+  response_ = v1::OpenResponse();
   if (ok && !listed_) {
     SubmitRead(&OpenStream::ReadNextPage);
     return;
   }
-  // Listed; or the stream broke, and the pending read is about to say so.
-  absl::MutexLock lock(&mutex_);
-  under_way_ = false;
-  if (stopped_.has_value()) Finish(rpc::ToGrpc(*stopped_));
+  {
+    // A stream that broke is about to say so in the pending read.
+    absl::MutexLock lock(&mutex_);
+    under_way_ = ok && !stopped_.has_value() && fetch_.has_value();
+    if (!under_way_) {
+      if (stopped_.has_value()) Finish(rpc::ToGrpc(*stopped_));
+      return;
+    }
+  }
+  SubmitFetch();
 }
 
 bool OpenStream::IdleAndStopped() {

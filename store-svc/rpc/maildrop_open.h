@@ -1,4 +1,4 @@
-// One Open call: its life is the lease.
+// One Open call: its life is the lease, and it carries small messages.
 #ifndef POSTERN_STORE_SVC_RPC_MAILDROP_OPEN_H_
 #define POSTERN_STORE_SVC_RPC_MAILDROP_OPEN_H_
 
@@ -38,10 +38,14 @@ class OpenStream final : public grpc::ServerBidiReactor<v1::OpenRequest, v1::Ope
   void EndAsBroken();
 
  private:
+  void TakeFirst();
+  void TakeFetch();
   absl::StatusOr<LeaseTable::Hold> TakeLease();
   // On the pool.
   void StartListing();
   void ReadNextPage();
+  void ReadFetched();
+  absl::StatusOr<WholeMessages> Read(const v1::OpenRequest::Fetch& fetch);
   // The page that follows what was sent; it is the last when nothing follows it.
   void FillPage(const std::vector<MessageEntry>& entries);
   void WriteResponse();
@@ -50,13 +54,16 @@ class OpenStream final : public grpc::ServerBidiReactor<v1::OpenRequest, v1::Ope
   // What was under way is over. True: the call ends, and is not to be touched any more.
   bool IdleAndStopped();
   void SubmitRead(void (OpenStream::*read)());
+  void SubmitFetch();
+  // What one message lacks does not end the session.
+  void AnswerFetch(absl::StatusOr<WholeMessages> whole);
   void FailRead(const absl::Status& status);
 
   const MaildropParts& parts_;
   OpenStreams* const streams_;
   grpc::CallbackServerContext* const context_;
 
-  // Of the reactions' thread: the first read, then the watch for the end.
+  // Of the reactions' thread: who it is, then what to fetch, until the end.
   v1::OpenRequest request_;
   std::optional<LeaseTable::Hold> hold_;
 
@@ -68,6 +75,8 @@ class OpenStream final : public grpc::ServerBidiReactor<v1::OpenRequest, v1::Ope
 
   absl::Mutex mutex_;
   bool under_way_ ABSL_GUARDED_BY(mutex_) = false;
+  // Waits until what is under way is over.
+  std::optional<v1::OpenRequest::Fetch> fetch_ ABSL_GUARDED_BY(mutex_);
   std::optional<absl::Status> stopped_ ABSL_GUARDED_BY(mutex_);
   std::optional<LeaseTable::Ended> ended_ ABSL_GUARDED_BY(mutex_);
 };

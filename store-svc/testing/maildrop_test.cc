@@ -80,6 +80,59 @@ TEST_F(MaildropTest, OneSessionReadsAndDeletes) {
   EXPECT_EQ(again.lease().uid_validity(), session.lease().uid_validity());
 }
 
+TEST_F(MaildropTest, TheOpenStreamCarriesSmallMessages) {
+  Fill(4);
+  const std::string large(300 << 10, 'x');
+  ASSERT_TRUE(
+      DeliverStream(*mx_, MakeHeader("large", {kAlice}), large, /*chunk_octets=*/100 << 10).ok());
+  OpenMaildrop session = Session();
+  ASSERT_TRUE(session.Open().ok());
+  ASSERT_EQ(session.entries().size(), 5u);
+  Fill(1);
+  const auto fetch = [&](uint64_t uid, bool ahead, std::optional<uint32_t> body_lines = {}) {
+    v1::OpenRequest::Fetch request;
+    request.set_uid(uid);
+    request.set_ahead(ahead);
+    if (body_lines.has_value()) request.set_body_lines(*body_lines);
+    session.StartFetch(request);
+    return *session.AwaitFetched();
+  };
+  v1::OpenResponse::Fetched fetched = fetch(1, /*ahead=*/false);
+  ASSERT_EQ(fetched.messages_size(), 1);
+  EXPECT_EQ(fetched.messages(0).uid(), 1u);
+  EXPECT_EQ(fetched.messages(0).octets(), *session.Retrieve(1));
+  EXPECT_EQ(fetched.next_uid(), 2u);
+  fetched = fetch(2, /*ahead=*/true);
+  ASSERT_EQ(fetched.messages_size(), 3);
+  EXPECT_EQ(fetched.messages(2).octets(), *session.Retrieve(4));
+  EXPECT_EQ(fetched.next_uid(), 5u);
+  EXPECT_EQ(fetch(5, /*ahead=*/true).code(), static_cast<int>(absl::StatusCode::kOutOfRange));
+  EXPECT_EQ(session.Retrieve(5)->size(), PrefixOf(kAlice).size() + large.size());
+  EXPECT_EQ(fetch(3, false, 1).messages(0).octets(), *session.Retrieve(3, 1));
+  EXPECT_EQ(fetch(6, false).code(), static_cast<int>(absl::StatusCode::kNotFound))
+      << "came after the listing";
+  // The next may be on its way while the last is answered.
+  v1::OpenRequest::Fetch request;
+  request.set_uid(1);
+  session.StartFetch(request);
+  EXPECT_TRUE(session.AwaitFetched().ok());
+  ASSERT_TRUE(session.Commit({1}).ok());
+  EXPECT_EQ(fetch(1, true).code(), static_cast<int>(absl::StatusCode::kNotFound));
+  EXPECT_TRUE(session.Close().ok());
+}
+
+TEST_F(MaildropTest, FetchesThatWaitAreBounded) {
+  Fill(1);
+  OpenMaildrop session = Session();
+  ASSERT_TRUE(session.Open().ok());
+  v1::OpenRequest::Fetch request;
+  request.set_uid(1);
+  for (int i = 0; i < 1000; ++i) session.StartFetch(request);
+  absl::Status status;
+  for (int i = 0; status.ok() && i < 1000; ++i) status = session.AwaitFetched().status();
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+}
+
 // Predecessor: deletions committed on a dropped connection; no maildrop lock.
 TEST_F(MaildropTest, WithoutCommitNothingIsDeletedAndTheLockIsExclusive) {
   Fill(2);
@@ -206,6 +259,24 @@ TEST_F(MaildropTest, AfterTheGraceAStaleFenceCommitsNothing) {
   EXPECT_TRUE(other.Retrieve(1).ok());
 }
 
+// A connection that is old is told to go; what runs on it ends when it ends.
+TEST(MaildropAge, CutsNoSession) {
+  StoreProcess process("rpc:\n  max_connection_age_seconds: 1\n");
+  process.Start();
+  const auto pop3 = process.Connect(identity::kGatewayPop3);
+  OpenMaildrop session(pop3, process.Sign(process.MakeClaims(kAlice, kNonce)));
+  ASSERT_TRUE(session.Open().ok());
+  v1::OpenRequest::Fetch request;
+  request.set_uid(1);
+  // Three times its age, with a tenth of jitter.
+  const absl::Time end = absl::Now() + absl::Milliseconds(3300);
+  while (absl::Now() < end) {
+    session.StartFetch(request);
+    ASSERT_TRUE(session.AwaitFetched().ok());
+  }
+  EXPECT_TRUE(session.Close().ok());
+}
+
 TEST_F(MaildropTest, ARestartedStoreLetsTheSessionResume) {
   Fill(2);
   OpenMaildrop session = Session();
@@ -262,7 +333,7 @@ TEST_F(MaildropTest, ListsAHundredThousand) {
   }
 }
 
-TEST_F(MaildropTest, OpenHasOneRequest) {
+TEST_F(MaildropTest, OpenSaysOnceWhoItIs) {
   const auto stub = v1::MaildropService::NewStub(pop3_);
   grpc::ClientContext context;
   const auto stream = stub->Open(&context);

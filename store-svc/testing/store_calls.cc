@@ -141,6 +141,18 @@ absl::StatusOr<std::string> OpenMaildrop::Retrieve(uint64_t uid,
   return message;
 }
 
+void OpenMaildrop::StartFetch(const v1::OpenRequest::Fetch& fetch) {
+  v1::OpenRequest request;
+  *request.mutable_fetch() = fetch;
+  stream_->Write(request);
+}
+
+absl::StatusOr<v1::OpenResponse::Fetched> OpenMaildrop::AwaitFetched() {
+  v1::OpenResponse response;
+  if (!stream_->Read(&response)) return rpc::FromGrpc(stream_->Finish());
+  return response.fetched();
+}
+
 absl::Status OpenMaildrop::Commit(const std::vector<uint64_t>& uids) {
   grpc::ClientContext context;
   Limit(context);

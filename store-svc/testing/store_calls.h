@@ -51,6 +51,9 @@ class OpenMaildrop {
   absl::Status AwaitEnd();
 
   absl::StatusOr<std::string> Retrieve(uint64_t uid, std::optional<uint32_t> body_lines = {});
+  // Over the open stream.
+  void StartFetch(const v1::OpenRequest::Fetch& fetch);
+  absl::StatusOr<v1::OpenResponse::Fetched> AwaitFetched();
   absl::Status Commit(const std::vector<uint64_t>& uids);
 
   void set_token(std::string token) { token_ = std::move(token); }

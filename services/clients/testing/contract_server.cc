@@ -252,8 +252,7 @@ class Maildrops : public store::v1::MaildropService::Service {
     }
     Send(stream, fence, listing);
     // To the half-close, or the end of the connection.
-    while (stream->Read(&request)) {
-    }
+    while (stream->Read(&request)) AnswerFetch(stream, token, request.fetch());
     absl::MutexLock lock(&mutex_);
     open_.erase(context);
     // Another stream may have resumed it, or it was forgotten.
@@ -304,6 +303,10 @@ class Maildrops : public store::v1::MaildropService::Service {
     absl::MutexLock lock(&mutex_);
     return resumed_;
   }
+  int fetches() const {
+    absl::MutexLock lock(&mutex_);
+    return fetches_;
+  }
 
  private:
   // As in the store, a resume keeps the fence; the holder says which stream has it now.
@@ -332,6 +335,40 @@ class Maildrops : public store::v1::MaildropService::Service {
     }
   }
 
+  // What has several pieces is left to Retrieve.
+  void AnswerFetch(Stream* stream, const std::string& token,
+                   const store::v1::OpenRequest::Fetch& fetch) {
+    {
+      absl::MutexLock lock(&mutex_);
+      ++fetches_;
+    }
+    store::v1::OpenResponse response;
+    store::v1::OpenResponse::Fetched& fetched = *response.mutable_fetched();
+    std::vector<uint64_t> uids = fake_->Uids(token);
+    uids.erase(uids.begin(), std::lower_bound(uids.begin(), uids.end(), fetch.uid() + 1));
+    uids.insert(uids.begin(), fetch.uid());
+    for (const uint64_t uid : uids) {
+      const bool first = uid == fetch.uid();
+      if (!first) fetched.set_next_uid(uid);
+      if (!first && !fetch.ahead()) break;
+      const auto pieces = fake_->Pieces(
+          token, uid, fetch.has_body_lines() ? std::optional(fetch.body_lines()) : std::nullopt);
+      if (first && !pieces.ok()) {
+        fetched.set_code(static_cast<int>(pieces.status().code()));
+        fetched.set_error(std::string(pieces.status().message()));
+      } else if (first && pieces->size() > 1) {
+        fetched.set_code(static_cast<int>(absl::StatusCode::kOutOfRange));
+      }
+      if (fetched.code() != 0 || !pieces.ok() || pieces->size() > 1) break;
+      fetched.set_next_uid(0);
+      store::v1::OpenResponse::Message& message = *fetched.add_messages();
+      message.set_uid(uid);
+      if (!pieces->empty()) message.set_octets(pieces->front());
+      fake_->CountPiece();
+    }
+    stream->Write(response);
+  }
+
   template <typename Request>
   bool Holds(const Request& request) const {
     absl::MutexLock lock(&mutex_);
@@ -345,6 +382,7 @@ class Maildrops : public store::v1::MaildropService::Service {
   std::set<ServerContext*> open_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_fence_ ABSL_GUARDED_BY(mutex_) = 100;
   int resumed_ ABSL_GUARDED_BY(mutex_) = 0;
+  int fetches_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t last_holder_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
@@ -457,6 +495,8 @@ void ContractServer::Restart() {
 }
 
 int ContractServer::resumed() const { return services_->maildrops.resumed(); }
+
+int ContractServer::fetches() const { return services_->maildrops.fetches(); }
 
 void ContractServer::HoldDeliverMany(bool hold) { services_->gate.Hold(hold); }
 

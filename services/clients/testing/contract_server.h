@@ -48,8 +48,10 @@ class ContractServer {
   void Stop();
   // Stops and comes back on the same port.
   void Restart();
-  // How many times a lease was resumed; uploads that ended without being committed.
+  // How many times a lease was resumed; how many fetches its stream brought; uploads that ended
+  // without being committed.
   int resumed() const;
+  int fetches() const;
   // Waits for that, 20 s at most.
   bool WaitForAbandonedUpload() const;
 

@@ -2,6 +2,7 @@
 // the gRPC clients in front of a server that answers with the fakes.
 #include <cstring>
 #include <future>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -625,6 +626,26 @@ TEST_F(GrpcClientTest, ABrokenStreamIsResumed) {
   EXPECT_TRUE(Commit(*opened->maildrop, {3}).ok());
   EXPECT_GE(server()->resumed(), 1);
   EXPECT_EQ(fakes.maildrops.Uids("token"), std::vector<uint64_t>{5});
+}
+
+TEST_F(GrpcClientTest, WhoAsksInOrderIsReadAheadFor) {
+  std::map<uint64_t, std::string> messages;
+  for (uint64_t uid = 1; uid <= 10; ++uid) messages[uid] = absl::StrCat("message ", uid);
+  fakes.maildrops.AddMaildrop("many", 7, messages);
+  auto opened = Open(maildrops(), "many");
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  for (const auto& [uid, message] : messages) {
+    EXPECT_EQ(*Fetch(*opened->maildrop, uid), message);
+    // TOP between them disturbs nothing.
+    if (uid == 5) {
+      EXPECT_EQ(*Fetch(*opened->maildrop, 1, 0), "message 1");
+    }
+  }
+  EXPECT_EQ(server()->fetches(), 3) << "the first, all that follow it, TOP";
+  // Nothing is kept that was handed out.
+  EXPECT_EQ(*Fetch(*opened->maildrop, 4), "message 4");
+  EXPECT_EQ(*Fetch(*opened->maildrop, 6), "message 6");
+  EXPECT_EQ(server()->fetches(), 5);
 }
 
 TEST_F(GrpcClientTest, ALeaseOutlivesARestart) {
