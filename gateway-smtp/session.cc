@@ -53,6 +53,8 @@ struct Transaction {
   std::vector<std::string> mailboxes;
   steady_clock::time_point known_since;
   size_t envelope_octets = 0;
+  // What all recipients lead to; one that is not local counts as one.
+  int destinations = 0;
   std::string delivery_id;
   std::unique_ptr<Message> message;
 };
@@ -102,8 +104,9 @@ class Session {
   asio::awaitable<smtp::Event> CheckSender();
   asio::awaitable<smtp::Event> CheckRecipient(const std::string& address);
   asio::awaitable<absl::StatusOr<relay::v1::CheckRecipientResponse>> AskForRecipient(
-      const std::string& address);
-  // mx, before the commit: ABORTED when RCPT's answers don't hold any more.
+      const rpc::CallContext& call, const std::string& address);
+  // mx, before the commit: ABORTED when RCPT's answers don't hold any more. All questions together
+  // take as long as a commit may.
   asio::awaitable<absl::Status> CheckRecipientsAgain();
   smtp::Event AcceptRecipient(const std::string& address,
                               const relay::v1::CheckRecipientResponse& response);
@@ -313,7 +316,7 @@ asio::awaitable<smtp::Event> Session::CheckSender() {
 }
 
 asio::awaitable<absl::StatusOr<relay::v1::CheckRecipientResponse>> Session::AskForRecipient(
-    const std::string& address) {
+    const rpc::CallContext& call, const std::string& address) {
   relay::v1::CheckRecipientRequest request;
   request.set_client_address(connection_.peer_address());
   request.set_sender(engine_.envelope().sender);
@@ -322,7 +325,6 @@ asio::awaitable<absl::StatusOr<relay::v1::CheckRecipientResponse>> Session::AskF
     request.set_token(login_->token);
     request.set_session_nonce(sasl_.session_nonce());
   }
-  const rpc::CallContext call = Call(transaction_->trace);
   const auto ask = [&](async::Done<relay::v1::CheckRecipientResponse> done) {
     setup_.policy->CheckRecipient(call, std::move(request), std::move(done));
   };
@@ -338,7 +340,8 @@ asio::awaitable<absl::StatusOr<relay::v1::CheckRecipientResponse>> Session::AskF
 
 asio::awaitable<smtp::Event> Session::CheckRecipient(const std::string& address) {
   if (transaction_->mailboxes.empty()) transaction_->known_since = steady_clock::now();
-  const auto response = co_await AskForRecipient(address);
+  const rpc::CallContext call = Call(transaction_->trace);
+  const auto response = co_await AskForRecipient(call, address);
   if (!response.ok()) {
     co_return event::Refused{ReplyTo(response.status(), Question::kRecipient)};
   }
@@ -373,13 +376,13 @@ smtp::Event Session::AcceptRecipient(const std::string& address,
   }
   // Said now, of the one too many: the rest of the envelope stands, and a client that sends to the
   // others in another transaction (RFC 5321 4.5.3.1.10) reaches them.
-  const size_t mailboxes =
-      submission() ? 0 : transaction_->mailboxes.size() + response.mailboxes_size();
+  const int destinations = transaction_->destinations + std::max(1, response.mailboxes_size());
   if (transaction_->envelope_octets + octets > kMaxEnvelopeOctets ||
-      mailboxes > size_t{rpc::kMaxMailboxes}) {
+      destinations > rpc::kMaxMailboxes) {
     return event::Refused{smtp::TooManyRecipients()};
   }
   transaction_->envelope_octets += octets;
+  transaction_->destinations = destinations;
   if (submission()) return event::Accepted{};
   // The store gives a mailbox that stands twice one copy.
   for (const auth::v1::Mailbox& mailbox : response.mailboxes()) {
@@ -396,9 +399,11 @@ asio::awaitable<absl::Status> Session::CheckRecipientsAgain() {
   if (steady_clock::now() - transaction_->known_since < setup_.recipients_hold) {
     co_return absl::OkStatus();
   }
+  const rpc::CallContext call{transaction_->trace,
+                              absl::Now() + absl::FromChrono(setup_.commit_timeout)};
   std::vector<std::string> mailboxes;
   for (const smtp::Recipient& recipient : engine_.envelope().recipients) {
-    const auto response = co_await AskForRecipient(recipient.address);
+    const auto response = co_await AskForRecipient(call, recipient.address);
     if (!response.ok()) co_return response.status();
     for (const auth::v1::Mailbox& mailbox : response->mailboxes()) {
       mailboxes.push_back(mailbox.mailbox_id());

@@ -646,6 +646,18 @@ TEST_F(SessionTest, OneMailboxTooManyIsRefusedForItself) {
   EXPECT_TRUE(Says(*client, "RCPT TO:<everyone@example.test>\r\n", "452 4.5.3"));
 }
 
+TEST_F(SessionTest, OneMailboxTooManyIsRefusedOnSubmissionToo) {
+  std::vector<std::string> many;
+  for (int i = 0; i < 999; ++i) many.push_back(absl::StrCat("m", i));
+  AddRecipient("everyone@example.test", many);
+  StartSubmission();
+  const auto client = LoggedIn();
+  ASSERT_TRUE(Says(*client, "MAIL FROM:<alice@example.test>\r\n", "250"));
+  EXPECT_TRUE(Says(*client, "RCPT TO:<everyone@example.test>\r\n", "250"));
+  EXPECT_TRUE(Says(*client, "RCPT TO:<stranger@elsewhere.test>\r\n", "250"));
+  EXPECT_TRUE(Says(*client, "RCPT TO:<alice@example.test>\r\n", "452 4.5.3"));
+}
+
 // What a message took is given back, not kept for the next.
 TEST_F(SessionTest, AnIdleSessionHoldsNoBuffer) {
   OpenDeliveryClient open;

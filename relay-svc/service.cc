@@ -51,9 +51,15 @@ RemoteDeliveryOptions RemoteOptions(const config::v1::Delivery& delivery) {
   options.limits.greeting_timeout = std::chrono::seconds(delivery.greeting_timeout_seconds());
   options.max_sessions = delivery.max_sessions();
   options.hosts.sessions_per_host = delivery.max_sessions_per_destination();
+  // CheckConfig has read them.
   for (const std::string& network : delivery.allowed_private_networks()) {
-    // CheckConfig has read it.
-    options.allowed_private_networks.push_back(*Network::Parse(network));
+    options.networks.allowed.push_back(*Network::Parse(network));
+  }
+  for (const std::string& network : delivery.own_addresses()) {
+    options.networks.own.push_back(*Network::Parse(network));
+  }
+  for (const std::string& network : delivery.nat64_prefixes()) {
+    options.networks.nat64.push_back(*Network::ParseNat64(network));
   }
   options.limits.reply_timeout = std::chrono::seconds(delivery.reply_timeout_seconds());
   return options;
@@ -134,10 +140,21 @@ absl::Status CheckConfig(const config::v1::RelaySvc& config) {
                        "\": expected A-labels in lower case, or \"*\""));
     }
   }
-  for (const std::string& network : config.delivery().allowed_private_networks()) {
-    if (absl::Status status = Network::Parse(network).status(); !status.ok()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("delivery.allowed_private_networks: ", status.message()));
+  const config::v1::Delivery& delivery = config.delivery();
+  struct Networks {
+    const char* key;
+    const google::protobuf::RepeatedPtrField<std::string>& texts;
+    absl::StatusOr<Network> (*parse)(absl::string_view);
+  };
+  for (const Networks& networks :
+       {Networks{"allowed_private_networks", delivery.allowed_private_networks(), &Network::Parse},
+        Networks{"own_addresses", delivery.own_addresses(), &Network::Parse},
+        Networks{"nat64_prefixes", delivery.nat64_prefixes(), &Network::ParseNat64}}) {
+    for (const std::string& text : networks.texts) {
+      if (absl::Status status = networks.parse(text).status(); !status.ok()) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("delivery.", networks.key, ": ", status.message()));
+      }
     }
   }
   return absl::OkStatus();

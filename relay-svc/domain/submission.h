@@ -19,12 +19,14 @@
 #include "services/clients/auth_client.h"
 #include "services/identity/token.h"
 #include "services/process/clock.h"
+#include "services/rpc/limits.h"
 
 namespace postern::relay {
 
 struct SubmissionOptions {
   uint64_t max_message_octets = 52 << 20;
-  int max_recipients = 1000;
+  // A gateway takes no more mailboxes for one message.
+  int max_recipients = rpc::kMaxMailboxes;
   process::Clock clock = process::SystemClock();
 };
 

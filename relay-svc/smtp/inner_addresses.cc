@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <iterator>
 #include <optional>
 
 #include "absl/status/status.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 
 namespace postern::relay {
 namespace {
@@ -37,6 +39,7 @@ constexpr Kind kInner[] = {
     {"169.254.0.0/16", "link-local"},
     {"172.16.0.0/12", "private"},
     {"192.0.0.0/24", "protocol assignments"},
+    {"192.88.99.0/24", "6to4 relay"},
     {"192.168.0.0/16", "private"},
     {"198.18.0.0/15", "benchmarking"},
     {"224.0.0.0/4", "multicast"},
@@ -44,6 +47,8 @@ constexpr Kind kInner[] = {
     {"::/128", "unspecified"},
     {"::1/128", "loopback"},
     {"64:ff9b:1::/48", "local NAT64"},
+    {"100::/64", "discard"},
+    {"2001::/32", "Teredo"},
     {"fc00::/7", "unique local"},
     {"fe80::/10", "link-local"},
     {"fec0::/10", "site-local"},
@@ -64,28 +69,59 @@ const std::vector<InnerNetwork>& InnerNetworks() {
   return all;
 }
 
+// The four octets from `at` on, less octet 8, which RFC 6052 2.2 keeps free.
 ip::address_v4 V4At(const ip::address_v6::bytes_type& octets, size_t at) {
   ip::address_v4::bytes_type four;
-  std::copy_n(octets.begin() + static_cast<std::ptrdiff_t>(at), four.size(), four.begin());
+  for (unsigned char& octet : four) {
+    if (at == 8) ++at;
+    octet = octets[at++];
+  }
   return ip::address_v4(four);
 }
 
+struct Form {
+  Network network;
+  // Where the IPv4 address begins.
+  size_t at;
+};
+
+const std::vector<Form>& Forms() {
+  // IPv4-mapped and -compatible (RFC 4291 2.5.5), SIIT (RFC 2765 2.1), NAT64 (RFC 6052 2.1),
+  // 6to4 (RFC 3056).
+  static const auto& all = *new std::vector<Form>{{*Network::Parse("::ffff:0:0/96"), 12},
+                                                  {*Network::Parse("::/96"), 12},
+                                                  {*Network::Parse("::ffff:0:0:0/96"), 12},
+                                                  {*Network::Parse("64:ff9b::/96"), 12},
+                                                  {*Network::Parse("2002::/16"), 2}};
+  return all;
+}
+
 // The IPv4 address that an IPv6 one stands for.
-std::optional<ip::address_v4> EmbeddedV4(const ip::address& address) {
-  // IPv4-mapped and -compatible (RFC 4291 2.5.5), NAT64 (RFC 6052), 6to4 (RFC 3056).
-  struct Form {
-    const char* network;
-    size_t at;
-  };
-  constexpr Form kForms[] = {
-      {"::ffff:0:0/96", 12}, {"::/96", 12}, {"64:ff9b::/96", 12}, {"2002::/16", 2}};
+std::optional<ip::address_v4> EmbeddedV4(const ip::address& address,
+                                         absl::Span<const Network> nat64) {
   if (!address.is_v6()) return std::nullopt;
-  for (const Form& form : kForms) {
-    if (Network::Parse(form.network)->Contains(address)) {
-      return V4At(address.to_v6().to_bytes(), form.at);
-    }
+  const ip::address_v6::bytes_type octets = address.to_v6().to_bytes();
+  for (const Form& form : Forms()) {
+    if (form.network.Contains(address)) return V4At(octets, form.at);
+  }
+  for (const Network& network : nat64) {
+    if (network.Contains(address)) return V4At(octets, network.prefix() / 8);
   }
   return std::nullopt;
+}
+
+bool Contain(absl::Span<const Network> networks, const ip::address& address,
+             const std::optional<ip::address_v4>& embedded) {
+  return std::any_of(networks.begin(), networks.end(), [&](const Network& network) {
+    return network.Contains(address) || (embedded.has_value() && network.Contains(*embedded));
+  });
+}
+
+const char* KindOf(const ip::address& address) {
+  for (const InnerNetwork& inner : InnerNetworks()) {
+    if (inner.network.Contains(address)) return inner.name;
+  }
+  return nullptr;
 }
 
 }  // namespace
@@ -126,20 +162,29 @@ bool Network::Contains(const ip::address& address) const {
              : SamePrefix(address.to_v6().to_bytes(), base_.to_v6().to_bytes(), prefix_);
 }
 
-const char* InnerKind(const ip::address& address) {
-  for (const InnerNetwork& inner : InnerNetworks()) {
-    if (inner.network.Contains(address)) return inner.name;
+absl::StatusOr<Network> Network::ParseNat64(absl::string_view text) {
+  absl::StatusOr<Network> network = Parse(text);
+  if (!network.ok()) return network;
+  constexpr int kPrefixes[] = {32, 40, 48, 56, 64, 96};
+  if (network->base_.is_v4() ||
+      std::count(std::begin(kPrefixes), std::end(kPrefixes), network->prefix_) == 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "\"", text, "\": expected an IPv6 prefix of 32, 40, 48, 56, 64 or 96 bits (RFC 6052 2.2)"));
   }
-  const std::optional<ip::address_v4> embedded = EmbeddedV4(address);
-  return embedded.has_value() ? InnerKind(*embedded) : nullptr;
+  return network;
 }
 
-bool MayDeliverTo(const ip::address& address, absl::Span<const Network> allowed) {
-  if (InnerKind(address) == nullptr) return true;
-  const std::optional<ip::address_v4> embedded = EmbeddedV4(address);
-  return std::any_of(allowed.begin(), allowed.end(), [&](const Network& network) {
-    return network.Contains(address) || (embedded.has_value() && network.Contains(*embedded));
-  });
+const char* InnerKind(const ip::address& address, const OwnNetworks& networks) {
+  const std::optional<ip::address_v4> embedded = EmbeddedV4(address, networks.nat64);
+  if (Contain(networks.own, address, embedded)) return "our own";
+  const char* const kind = KindOf(address);
+  return kind == nullptr && embedded.has_value() ? KindOf(*embedded) : kind;
+}
+
+bool MayDeliverTo(const ip::address& address, const OwnNetworks& networks) {
+  const std::optional<ip::address_v4> embedded = EmbeddedV4(address, networks.nat64);
+  if (Contain(networks.own, address, embedded)) return false;
+  return InnerKind(address, networks) == nullptr || Contain(networks.allowed, address, embedded);
 }
 
 }  // namespace postern::relay

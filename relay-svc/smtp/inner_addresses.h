@@ -9,7 +9,6 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "absl/types/span.h"
 #include "boost/asio/ip/address.hpp"
 
 namespace postern::relay {
@@ -19,19 +18,33 @@ class Network {
  public:
   // INVALID_ARGUMENT: not of this form, or with bits set behind the prefix.
   static absl::StatusOr<Network> Parse(absl::string_view text);
+  // As Parse, of the prefix of a NAT64: IPv6, of a length that RFC 6052 2.2 has.
+  static absl::StatusOr<Network> ParseNat64(absl::string_view text);
   bool Contains(const boost::asio::ip::address& address) const;
+  // Bits.
+  int prefix() const { return prefix_; }
 
  private:
   boost::asio::ip::address base_;
   int prefix_ = 0;
 };
 
+// What an operator knows of his networks.
+struct OwnNetworks {
+  // Inner ones where mail may go all the same.
+  std::vector<Network> allowed;
+  // Where this platform is reached from outside: an MX that leads there makes a loop.
+  std::vector<Network> own;
+  // Of a NAT64 here, beside the well-known one.
+  std::vector<Network> nat64;
+};
+
 // What kind of inner address it is ("loopback"), in a word for people; nullptr: one of the
-// internet. IPv4-mapped, NAT64 and 6to4 forms count as the IPv4 address that they stand for.
-const char* InnerKind(const boost::asio::ip::address& address);
+// internet. Forms that stand for an IPv4 address (IPv4-mapped, SIIT, NAT64, 6to4) count as it.
+const char* InnerKind(const boost::asio::ip::address& address, const OwnNetworks& networks);
 
 // Whether mail may go to an address that the DNS gave, or that stands in a recipient's domain.
-bool MayDeliverTo(const boost::asio::ip::address& address, absl::Span<const Network> allowed);
+bool MayDeliverTo(const boost::asio::ip::address& address, const OwnNetworks& networks);
 
 }  // namespace postern::relay
 

@@ -237,9 +237,10 @@ awaitable<std::vector<DeliveryResult>> RemoteDelivery::Deliver(
     }
     for (const boost::asio::ip::address& address : addresses) {
       unknown_hosts_only = false;
-      if (!route.configured && !MayDeliverTo(address, options_.allowed_private_networks)) {
-        refused = absl::StrCat(host, " has the address ", address.to_string(), " (",
-                               InnerKind(address), "), where no mail goes from here");
+      if (!route.configured && !MayDeliverTo(address, options_.networks)) {
+        refused =
+            absl::StrCat(host, " has the address ", address.to_string(), " (",
+                         InnerKind(address, options_.networks), "), where no mail goes from here");
         continue;
       }
       if (++tried > kMaxAddresses) break;

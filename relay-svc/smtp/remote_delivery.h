@@ -25,8 +25,7 @@ struct RemoteDeliveryOptions {
   // Sessions that greeted, at a time; and those of one host that an MX led to.
   int max_sessions = 50;
   Hosts::Limits hosts;
-  // Inner networks (inner_addresses.h) where mail may go all the same.
-  std::vector<Network> allowed_private_networks;
+  OwnNetworks networks;
 };
 
 // On the queue runner's loop.

@@ -94,7 +94,7 @@ class RemoteDeliveryTest : public testing::Test {
 
   RemoteDeliveryOptions options_{
       .routing = {.hostname = "relay.example.test"},
-      .allowed_private_networks = {*Network::Parse("127.0.0.0/8"), *Network::Parse("::1")}};
+      .networks = {.allowed = {*Network::Parse("127.0.0.0/8"), *Network::Parse("::1")}}};
   FakeResolver resolver_;
   std::unique_ptr<Spool> spool_;
   SpooledMessage message_;
@@ -357,7 +357,7 @@ TEST_F(RemoteDeliveryTest, NamesThatLeadNowhere) {
 TEST_F(RemoteDeliveryTest, AnMxThatPointsInwardsIsRefused) {
   ScriptedServer server({});
   Use(server);
-  options_.allowed_private_networks.clear();
+  options_.networks.allowed.clear();
   Enqueue(kBody);
   for (const char* address : {"127.0.0.1", "::1", "::ffff:127.0.0.1", "10.0.0.1", "169.254.1.1"}) {
     resolver_.addresses.erase("mx.remote.test");

@@ -114,6 +114,9 @@ service pop3-login {{
 service pop3 {{
   service_count = 0
 }}
+service auth {{
+  client_limit = 2000
+}}
 """
 
 
