@@ -82,9 +82,9 @@ absl::Status CheckDatabase(const std::string& file) {
     return wrong(file, std::strerror(errno));
   }
   // SQLite puts files beside it.
-  std::string folder = std::filesystem::path(file).parent_path().string();
-  if (folder.empty()) folder = ".";
-  if (access(folder.c_str(), W_OK | X_OK) != 0) return wrong(folder, std::strerror(errno));
+  const std::string parent = std::filesystem::path(file).parent_path().string();
+  const char* const folder = parent.empty() ? "." : parent.c_str();
+  if (access(folder, W_OK | X_OK) != 0) return wrong(folder, std::strerror(errno));
   return absl::OkStatus();
 }
 
