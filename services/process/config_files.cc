@@ -15,6 +15,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/message.h"
 #include "openssl/bio.h"
@@ -152,9 +153,13 @@ class Checker {
     const absl::Status status =
         net::TlsProfile::Load(domain.name(), domain.certificate_file(), domain.private_key_file())
             .status();
-    const bool of_key = absl::StartsWith(status.message(), domain.private_key_file());
-    Note(Below(path, of_key ? "private_key_file" : "certificate_file"), status);
-    if (status.ok()) {
+    absl::string_view why = status.message();
+    absl::ConsumePrefix(&why, absl::StrCat("security domain \"", domain.name(), "\": "));
+    const bool of_key = absl::StartsWith(why, domain.private_key_file());
+    if (!status.ok()) {
+      faults_.push_back(
+          {Below(path, of_key ? "private_key_file" : "certificate_file"), std::string(why)});
+    } else {
       Note(Below(path, "certificate_file"), CheckDates(domain.certificate_file(), now_));
     }
   }

@@ -95,11 +95,11 @@ TEST_F(ConfigFilesTest, WhatIsWrongWithAMutualTls) {
     std::string ca;
     std::string begins;
   } cases[] = {
-      {"absent", File("nothing"), "", "", "certificate_file: nothing: No such file"},
+      {"absent", File("nothing"), "", "", "certificate_file: nothing: cannot be read: No such"},
       {"a folder", "/", "", "", "certificate_file: /: "},
       {"rubbish", File("rubbish"), "", "", "certificate_file: rubbish: holds no PEM certificate"},
       {"another's key", "", other, "", "private_key_file: store-svc.key: "},
-      {"no CA", "", "", File("nothing"), "ca_file: nothing: No such file"},
+      {"no CA", "", "", File("nothing"), "ca_file: nothing: cannot be read: No such"},
       {"expired", old, old_key, "", "certificate_file: old.pem: expired on 20"},
       {"too early", early, early_key, "", "certificate_file: early.pem: is not valid before 20"},
   };

@@ -204,7 +204,7 @@ TEST(ServiceMainTest, CheckConfigOpensTheFiles) {
   EXPECT_EQ(bad.Wait(), 2);
   EXPECT_EQ(bad.err(),
             absl::StrCat("fixture: ", file, ":5: process.mtls.certificate_file: /nowhere/a.pem: ",
-                         "No such file or directory\n"));
+                         "cannot be read: No such file or directory\n"));
   EXPECT_EQ(bad.out(), "");
 }
 
