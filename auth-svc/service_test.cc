@@ -20,6 +20,7 @@
 #include "proto/postern/auth/v1/directory_admin.grpc.pb.h"
 #include "services/identity/access.h"
 #include "services/identity/token.h"
+#include "services/telemetry/metrics.h"
 
 namespace postern::auth {
 namespace {
@@ -241,6 +242,29 @@ TEST_F(ServiceTest, WrongExchangesAreRefused) {
   // Left in the middle, by half and for good.
   EXPECT_EQ(Run(kGatewayPop3, {}).status.error_code(), grpc::StatusCode::CANCELLED);
   EXPECT_EQ(Run(kGatewayPop3, {start}).status.error_code(), grpc::StatusCode::CANCELLED);
+}
+
+TEST_F(ServiceTest, FailedLoginsAreCountedByNetworkAndByAccountThatExists) {
+  // Other tests of this process count too.
+  const auto count = [](absl::string_view series) {
+    const std::string text = telemetry::RenderMetrics();
+    const std::string start = absl::StrCat("\npostern_auth_login_failures_by_", series, "\"} ");
+    const size_t at = text.find(start);
+    return at == std::string::npos ? 0 : std::stod(text.substr(at + start.size()));
+  };
+  constexpr char kNetwork[] = "network_total{network=\"192.0.2.0/24";
+  constexpr char kAlice[] = "account_total{account=\"alice@example.test";
+  constexpr char kUnknown[] = "account_total{account=\"unknown";
+  const double network = count(kNetwork), alice = count(kAlice), unknown = count(kUnknown);
+  LogIn(kGatewayPop3, v1::PURPOSE_MAILDROP, kWrongPlain);
+  LogIn(kGatewayPop3, v1::PURPOSE_MAILDROP, std::string("\0mallory@example.test\0wrong", 27));
+  LogIn(kGatewayPop3, v1::PURPOSE_MAILDROP, kRightPlain);
+  // No credentials were judged.
+  LogIn(kGatewayPop3, v1::PURPOSE_MAILDROP, "malformed");
+  EXPECT_EQ(count(kNetwork), network + 2);
+  EXPECT_EQ(count(kAlice), alice + 1);
+  EXPECT_EQ(count(kUnknown), unknown + 1);
+  EXPECT_THAT(telemetry::RenderMetrics(), testing::Not(HasSubstr("mallory")));
 }
 
 TEST_F(ServiceTest, ExchangesThatAreDroppedDoNoHarm) {

@@ -243,6 +243,9 @@ class AuthenticationService::Exchange final
                                     ? account->address.ToString()
                                     : std::string();
     Logins(Name(reason)).Add();
+    if (reason == AuthenticateResponse::REASON_INVALID_CREDENTIALS) {
+      service_.login_failures_.Count(client_, address, service_.clock_());
+    }
     telemetry::Log(LogLevel::kInfo, "login refused",
                    {{"reason", Name(reason)},
                     {"detail", detail},

@@ -6,6 +6,7 @@
 
 #include "absl/time/time.h"
 #include "auth-svc/domain/authenticator.h"
+#include "auth-svc/rpc/login_failures.h"
 #include "proto/postern/auth/v1/authentication.grpc.pb.h"
 #include "services/identity/token.h"
 #include "services/process/clock.h"
@@ -29,6 +30,7 @@ class AuthenticationService final : public v1::AuthenticationService::CallbackSe
   const process::Clock clock_;
   const absl::Duration token_lifetime_;
   std::atomic<int> exchanges_{0};
+  LoginFailures login_failures_;
 };
 
 }  // namespace postern::auth

@@ -28,10 +28,15 @@ namespace {
 
 class PrometheusCounter final : public Counter {
  public:
-  explicit PrometheusCounter(prometheus::Counter& counter) : counter_(counter) {}
+  PrometheusCounter(prometheus::Family<prometheus::Counter>& family, const MetricLabels& labels)
+      : family_(family), counter_(family.Add(labels)) {}
+  ~PrometheusCounter() { family_.Remove(&counter_); }
+  PrometheusCounter(const PrometheusCounter&) = delete;
+  PrometheusCounter& operator=(const PrometheusCounter&) = delete;
   void Add(double n) override { counter_.Increment(n); }
 
  private:
+  prometheus::Family<prometheus::Counter>& family_;
   prometheus::Counter& counter_;
 };
 
@@ -122,9 +127,14 @@ class Metrics {
       return std::make_unique<PrometheusCounter>(prometheus::BuildCounter()
                                                      .Name(std::string(name))
                                                      .Help(std::string(help))
-                                                     .Register(registry_)
-                                                     .Add(labels));
+                                                     .Register(registry_),
+                                                 labels);
     });
+  }
+
+  void DropCounter(absl::string_view name, const MetricLabels& labels) {
+    absl::MutexLock lock(&mutex_);
+    counters_.erase(Key(std::string(name), labels));
   }
 
   Gauge& GetGauge(absl::string_view name, absl::string_view help, const MetricLabels& labels) {
@@ -186,6 +196,10 @@ class Metrics {
 
 Counter& GetCounter(absl::string_view name, absl::string_view help, const MetricLabels& labels) {
   return Metrics::Get().GetCounter(name, help, labels);
+}
+
+void DropCounter(absl::string_view name, const MetricLabels& labels) {
+  Metrics::Get().DropCounter(name, labels);
 }
 
 Gauge& GetGauge(absl::string_view name, absl::string_view help, const MetricLabels& labels) {

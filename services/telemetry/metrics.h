@@ -1,5 +1,6 @@
 // Counters, gauges and latency histograms for /metrics. Process-wide; registration is cheap and
-// idempotent, the returned objects live for ever and may be used from any thread.
+// idempotent, the returned objects live for ever (but for DropCounter) and may be used from any
+// thread.
 #ifndef POSTERN_SERVICES_TELEMETRY_METRICS_H_
 #define POSTERN_SERVICES_TELEMETRY_METRICS_H_
 
@@ -41,6 +42,9 @@ class Histogram {
 // few values only.
 Counter& GetCounter(absl::string_view name, absl::string_view help,
                     const MetricLabels& labels = {});
+// Takes a counter out of /metrics, and ends its life: the one who calls it sees to it that nobody
+// else uses it. Nothing when there is none.
+void DropCounter(absl::string_view name, const MetricLabels& labels);
 Gauge& GetGauge(absl::string_view name, absl::string_view help, const MetricLabels& labels = {});
 // Buckets from 100 us to 100 s.
 Histogram& GetLatencyHistogram(absl::string_view name, absl::string_view help,

@@ -31,6 +31,17 @@ TEST(MetricsTest, TheSameNameIsTheSameObject) {
   EXPECT_NE(&GetCounter("test_same_total", "x"), &GetCounter("test_same_total", "x", {{"a", "b"}}));
 }
 
+TEST(MetricsTest, ADroppedCounterIsGoneAndBeginsAnew) {
+  GetCounter("test_dropped_total", "x", {{"a", "b"}}).Add();
+  GetCounter("test_dropped_total", "x", {{"a", "c"}}).Add();
+  DropCounter("test_dropped_total", {{"a", "b"}});
+  DropCounter("test_dropped_total", {{"a", "d"}});
+  EXPECT_EQ(RenderMetrics().find("test_dropped_total{a=\"b\"}"), std::string::npos);
+  EXPECT_TRUE(Rendered("test_dropped_total{a=\"c\"} 1"));
+  GetCounter("test_dropped_total", "x", {{"a", "b"}}).Add(2);
+  EXPECT_TRUE(Rendered("test_dropped_total{a=\"b\"} 2"));
+}
+
 TEST(MetricsTest, HistogramsCountIntoTheirBuckets) {
   Histogram& latency = GetLatencyHistogram("test_latency_seconds", "Takes.");
   latency.Observe(0.00005);
