@@ -17,6 +17,7 @@
 #include "auth-svc/domain/password.h"
 #include "auth-svc/domain/resolver.h"
 #include "auth-svc/domain/upkeep.h"
+#include "auth-svc/postgresql/postgresql_directory.h"
 #include "auth-svc/rpc/authentication_service.h"
 #include "auth-svc/rpc/directory_admin_service.h"
 #include "auth-svc/rpc/directory_service.h"
@@ -26,12 +27,16 @@
 #include "services/process/clock.h"
 #include "services/process/worker_pool.h"
 #include "services/rpc/server.h"
+#include "services/storage/postgresql/database.h"
 
 namespace postern::auth {
 namespace {
 
-// Reads that run at the same time; each takes microseconds.
+constexpr char kService[] = "auth-svc";
+// Reads of a SQLite file that run at the same time; each takes microseconds.
 constexpr size_t kReaders = 4;
+// Reads that wait for a thread; one more is UNAVAILABLE.
+constexpr size_t kMaxWaitingReads = 2000;
 // About 250 octets each.
 constexpr size_t kMaxRememberedLogins = 100000;
 // Operators' calls that wait for the one thread that serves them.
@@ -52,12 +57,38 @@ Argon2Hasher::Cost Cost(const config::v1::PasswordHashing& config) {
   return cost;
 }
 
+struct OpenedDirectory {
+  // What the directory is in; null when that is a file.
+  std::unique_ptr<storage::postgresql::Database> database;
+  std::unique_ptr<Directory> directory;
+  // That may run at the same time.
+  size_t reads = 0;
+};
+
+absl::StatusOr<OpenedDirectory> OpenDirectory(const config::v1::AuthSvc& config) {
+  OpenedDirectory opened;
+  if (config.has_postgresql()) {
+    absl::StatusOr<std::unique_ptr<storage::postgresql::Database>> database =
+        storage::postgresql::Database::Open(config.postgresql(), kService, DirectoryMigrations());
+    if (!database.ok()) return database.status();
+    opened.database = *std::move(database);
+    opened.directory = std::make_unique<PostgresqlDirectory>(&opened.database->pool());
+    opened.reads = static_cast<size_t>(config.postgresql().max_connections());
+    return opened;
+  }
+  absl::StatusOr<std::unique_ptr<SqliteDirectory>> file =
+      SqliteDirectory::Open(config.database_file(), kReaders);
+  if (!file.ok()) return file.status();
+  opened.directory = *std::move(file);
+  opened.reads = kReaders;
+  return opened;
+}
+
 // The domain's parts; each may hold references to those before it.
 class AuthService final : public process::RunningService {
  public:
   static absl::StatusOr<std::unique_ptr<AuthService>> Start(const config::v1::AuthSvc& config) {
-    absl::StatusOr<std::unique_ptr<SqliteDirectory>> directory =
-        SqliteDirectory::Open(config.database_file(), kReaders);
+    absl::StatusOr<OpenedDirectory> directory = OpenDirectory(config);
     if (!directory.ok()) return directory.status();
     absl::StatusOr<std::unique_ptr<identity::TokenSigner>> signer =
         identity::TokenSigner::Open(config.token_signing_key_file());
@@ -70,6 +101,7 @@ class AuthService final : public process::RunningService {
   }
 
   absl::Status Ready() override {
+    if (database_ != nullptr) return database_->Ready();
     return directory_->Read(
         [](DirectoryReader& reader) { return reader.FindOldestDomain().status(); });
   }
@@ -79,23 +111,25 @@ class AuthService final : public process::RunningService {
   void Drain(absl::Duration grace) override { server_->Drain(grace); }
 
  private:
-  AuthService(const config::v1::AuthSvc& config, std::unique_ptr<Directory> directory,
+  AuthService(const config::v1::AuthSvc& config, OpenedDirectory opened,
               std::unique_ptr<identity::TokenSigner> signer)
-      : directory_(std::move(directory)),
+      : database_(std::move(opened.database)),
+        directory_(std::move(opened.directory)),
         signer_(std::move(signer)),
         resolver_(config.subaddress_separator(), Limits(config)),
         hasher_(Cost(config.password_hashing())),
         login_memory_(process::SystemClock(), absl::Seconds(config.remember_login_seconds()),
                       kMaxRememberedLogins),
         hashing_pool_(config.password_hashing().threads(), config.password_hashing().max_waiting()),
+        reading_pool_(opened.reads, kMaxWaitingReads),
         admin_pool_(/*threads=*/1, kMaxWaitingAdminCalls),
-        directory_service_(*directory_, resolver_),
+        directory_service_(*directory_, resolver_, reading_pool_),
         admin_service_(*directory_, Upkeep(resolver_, Limits(config)), hasher_, admin_pool_,
                        hashing_pool_, process::SystemClock()) {}
 
   absl::Status Listen(const config::v1::AuthSvc& config) {
     absl::StatusOr<std::unique_ptr<Authenticator>> authenticator =
-        Authenticator::Create(*directory_, hasher_, login_memory_, hashing_pool_);
+        Authenticator::Create(*directory_, hasher_, login_memory_, reading_pool_, hashing_pool_);
     if (!authenticator.ok()) return authenticator.status();
     authenticator_ = *std::move(authenticator);
     authentication_service_ =
@@ -109,12 +143,15 @@ class AuthService final : public process::RunningService {
     return absl::OkStatus();
   }
 
+  const std::unique_ptr<storage::postgresql::Database> database_;
   const std::unique_ptr<Directory> directory_;
   const std::unique_ptr<identity::TokenSigner> signer_;
   const Resolver resolver_;
   Argon2Hasher hasher_;
   LoginMemory login_memory_;
+  // Its jobs go on to the other's, so it ends first.
   process::WorkerPool hashing_pool_;
+  process::WorkerPool reading_pool_;
   process::WorkerPool admin_pool_;
   DirectoryService directory_service_;
   DirectoryAdminService admin_service_;
@@ -127,6 +164,12 @@ class AuthService final : public process::RunningService {
 }  // namespace
 
 absl::Status CheckConfig(const config::v1::AuthSvc& config) {
+  if (config.has_postgresql() == config.has_database_file()) {
+    return absl::InvalidArgumentError(config.has_postgresql()
+                                          ? "database_file: stands beside postgresql, and one of "
+                                            "them is the database"
+                                          : "database_file: absent, and so is postgresql");
+  }
   const std::string& separator = config.subaddress_separator();
   // RFC 5321 atext, but no letter or digit: those are names.
   constexpr absl::string_view kAllowed = "!#$%&'*+-/=?^_`{|}~.";
@@ -138,6 +181,13 @@ absl::Status CheckConfig(const config::v1::AuthSvc& config) {
                                                    kAllowed, " (or \"\" for no sub-addressing)"));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> Migrate(const config::v1::AuthSvc& config) {
+  if (!config.has_postgresql()) {
+    return absl::InvalidArgumentError("database_file: is migrated whenever it is opened");
+  }
+  return storage::postgresql::MigrateDatabase(config.postgresql(), kService, DirectoryMigrations());
 }
 
 absl::StatusOr<std::unique_ptr<process::RunningService>> MakeService(

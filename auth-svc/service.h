@@ -3,6 +3,7 @@
 #define POSTERN_AUTH_SVC_SERVICE_H_
 
 #include <memory>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -16,6 +17,9 @@ namespace postern::auth {
 
 // What the rules of the fields can't say. INVALID_ARGUMENT names the setting.
 absl::Status CheckConfig(const config::v1::AuthSvc& config);
+
+// Brings the PostgreSQL schema up to date; says what it did.
+absl::StatusOr<std::string> Migrate(const config::v1::AuthSvc& config);
 
 // Opens the database and listens.
 absl::StatusOr<std::unique_ptr<process::RunningService>> MakeService(

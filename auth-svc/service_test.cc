@@ -20,6 +20,7 @@
 #include "proto/postern/auth/v1/directory_admin.grpc.pb.h"
 #include "services/identity/access.h"
 #include "services/identity/token.h"
+#include "services/storage/postgresql/testing/test_server.h"
 #include "services/telemetry/metrics.h"
 
 namespace postern::auth {
@@ -41,7 +42,26 @@ const std::string kWrongPlain("\0alice@example.test\0wrong horse!!", 33);
 
 using Admin = v1::DirectoryAdminService::Stub;
 
-class ServiceTest : public testing::Test {
+// What the service under test has its directory in.
+enum class Backend { kSqlite, kPostgresql };
+
+std::unique_ptr<config::v1::PostgreSql> MakeDatabase(Backend backend) {
+  if (backend == Backend::kSqlite) return nullptr;
+  const storage::postgresql::Server server =
+      storage::postgresql::TestServer::Shared().NewDatabase();
+  auto config = std::make_unique<config::v1::PostgreSql>();
+  for (const std::string& host : server.hosts) config->add_hosts(host);
+  config->set_database(server.database);
+  config->set_user(server.user);
+  config->set_password_file(server.password_file);
+  config::v1::AuthSvc service;
+  *service.mutable_postgresql() = *config;
+  const absl::StatusOr<std::string> migrated = Migrate(service);
+  EXPECT_TRUE(migrated.ok()) << migrated.status();
+  return config;
+}
+
+class ServiceTest : public testing::TestWithParam<Backend> {
  protected:
   void SetUp() override {
     ASSERT_TRUE(AddDomain("example.test").ok());
@@ -127,13 +147,23 @@ class ServiceTest : public testing::Test {
                                     : exchange.last().failure().reason();
   }
 
-  TestService service_;
-  const std::unique_ptr<Admin> admin_ =
-      v1::DirectoryAdminService::NewStub(service_.Connect(kPosternctl));
+  const std::unique_ptr<config::v1::PostgreSql> database_ = MakeDatabase(GetParam());
+  TestService service_{database_.get()};
+  // Where the database can be shared, changes come by another replica.
+  const std::unique_ptr<TestService> replica_ =
+      database_ == nullptr ? nullptr : std::make_unique<TestService>(database_.get());
+  const std::unique_ptr<Admin> admin_ = v1::DirectoryAdminService::NewStub(
+      (replica_ != nullptr ? *replica_ : service_).Connect(kPosternctl));
   v1::AddAccountResponse account_;
 };
 
-TEST_F(ServiceTest, PlainGivesATokenThatIsBound) {
+INSTANTIATE_TEST_SUITE_P(Backends, ServiceTest,
+                         testing::Values(Backend::kSqlite, Backend::kPostgresql),
+                         [](const testing::TestParamInfo<Backend>& info) {
+                           return info.param == Backend::kSqlite ? "Sqlite" : "Postgresql";
+                         });
+
+TEST_P(ServiceTest, PlainGivesATokenThatIsBound) {
   Exchange exchange = LogIn(kGatewayPop3, v1::PURPOSE_MAILDROP, kRightPlain);
   ASSERT_TRUE(exchange.status.ok()) << exchange.status.error_message();
   const AuthenticateResponse::Success& success = exchange.last().success();
@@ -166,7 +196,7 @@ TEST_F(ServiceTest, PlainGivesATokenThatIsBound) {
   EXPECT_FALSE(verifier->Verify(success.token(), other).ok());
 }
 
-TEST_F(ServiceTest, EveryWayToSendCredentials) {
+TEST_P(ServiceTest, EveryWayToSendCredentials) {
   struct {
     const char* name;
     std::vector<AuthenticateRequest> requests;
@@ -192,7 +222,7 @@ TEST_F(ServiceTest, EveryWayToSendCredentials) {
   }
 }
 
-TEST_F(ServiceTest, FailuresSayLittle) {
+TEST_P(ServiceTest, FailuresSayLittle) {
   const auto purpose = v1::PURPOSE_MAILDROP;
   auto plain = [&](const std::string& response) {
     return ReasonOf({Start("PLAIN", purpose, response)});
@@ -219,7 +249,7 @@ TEST_F(ServiceTest, FailuresSayLittle) {
   EXPECT_EQ(plain(kRightPlain), AuthenticateResponse::REASON_INVALID_CREDENTIALS);
 }
 
-TEST_F(ServiceTest, AGatewayGetsTokensForItsOwnPurposeOnly) {
+TEST_P(ServiceTest, AGatewayGetsTokensForItsOwnPurposeOnly) {
   for (const auto& [identity, purpose] : {std::pair{kGatewayPop3, v1::PURPOSE_SUBMISSION},
                                           std::pair{kGatewaySmtpSubmission, v1::PURPOSE_MAILDROP},
                                           std::pair{kGatewayPop3, v1::PURPOSE_UNSPECIFIED}}) {
@@ -229,7 +259,7 @@ TEST_F(ServiceTest, AGatewayGetsTokensForItsOwnPurposeOnly) {
   }
 }
 
-TEST_F(ServiceTest, WrongExchangesAreRefused) {
+TEST_P(ServiceTest, WrongExchangesAreRefused) {
   AuthenticateRequest short_nonce = Start("PLAIN", v1::PURPOSE_MAILDROP, kRightPlain);
   short_nonce.mutable_start()->set_session_nonce("short");
   const AuthenticateRequest start = Start("LOGIN", v1::PURPOSE_MAILDROP, std::nullopt);
@@ -244,7 +274,7 @@ TEST_F(ServiceTest, WrongExchangesAreRefused) {
   EXPECT_EQ(Run(kGatewayPop3, {start}).status.error_code(), grpc::StatusCode::CANCELLED);
 }
 
-TEST_F(ServiceTest, FailedLoginsAreCountedByNetworkAndByAccountThatExists) {
+TEST_P(ServiceTest, FailedLoginsAreCountedByNetworkAndByAccountThatExists) {
   // Other tests of this process count too.
   const auto count = [](absl::string_view series) {
     const std::string text = telemetry::RenderMetrics();
@@ -267,7 +297,7 @@ TEST_F(ServiceTest, FailedLoginsAreCountedByNetworkAndByAccountThatExists) {
   EXPECT_THAT(telemetry::RenderMetrics(), testing::Not(HasSubstr("mallory")));
 }
 
-TEST_F(ServiceTest, ExchangesThatAreDroppedDoNoHarm) {
+TEST_P(ServiceTest, ExchangesThatAreDroppedDoNoHarm) {
   auto stub = v1::AuthenticationService::NewStub(service_.Connect(kGatewayPop3));
   for (int i = 0; i < 50; ++i) {
     grpc::ClientContext context;
@@ -280,7 +310,7 @@ TEST_F(ServiceTest, ExchangesThatAreDroppedDoNoHarm) {
   EXPECT_TRUE(LogIn(kGatewayPop3, v1::PURPOSE_MAILDROP, kRightPlain).last().has_success());
 }
 
-TEST_F(ServiceTest, ManyLogInAtOnce) {
+TEST_P(ServiceTest, ManyLogInAtOnce) {
   std::vector<std::thread> threads;
   for (int i = 0; i < 8; ++i) {
     threads.emplace_back([this, i] {
@@ -295,7 +325,7 @@ TEST_F(ServiceTest, ManyLogInAtOnce) {
   for (std::thread& thread : threads) thread.join();
 }
 
-TEST_F(ServiceTest, NewPasswordEndsTheOldOneAtOnce) {
+TEST_P(ServiceTest, NewPasswordEndsTheOldOneAtOnce) {
   ASSERT_TRUE(LogIn(kGatewayPop3, v1::PURPOSE_MAILDROP, kRightPlain).last().has_success());
   v1::SetPasswordRequest request;
   request.set_address("alice@example.test");
@@ -305,7 +335,7 @@ TEST_F(ServiceTest, NewPasswordEndsTheOldOneAtOnce) {
   EXPECT_TRUE(LogIn(kGatewayPop3, v1::PURPOSE_MAILDROP, kRightPlain).last().has_failure());
 }
 
-TEST_F(ServiceTest, DirectoryAnswersRelay) {
+TEST_P(ServiceTest, DirectoryAnswersRelay) {
   auto directory = v1::DirectoryService::NewStub(service_.Connect(kRelaySvc));
   auto resolve = [&](const std::string& address) {
     v1::ResolveRecipientRequest request;
@@ -351,7 +381,7 @@ TEST_F(ServiceTest, DirectoryAnswersRelay) {
   EXPECT_EQ(page.next_page_token(), "");
 }
 
-TEST_F(ServiceTest, ListsPageThroughEverything) {
+TEST_P(ServiceTest, ListsPageThroughEverything) {
   for (int i = 0; i < 7; ++i) {
     ASSERT_TRUE(AddAccount(absl::StrCat("\"user ", i, "\"@example.test"), "correct horse").ok());
   }
@@ -388,7 +418,7 @@ TEST_F(ServiceTest, ListsPageThroughEverything) {
   EXPECT_EQ(page.accounts_size(), 1);
 }
 
-TEST_F(ServiceTest, ARequestIdTakesEffectOnce) {
+TEST_P(ServiceTest, ARequestIdTakesEffectOnce) {
   ASSERT_TRUE(AddAccount("bob@example.test", "correct horse", "one").ok());
   const std::string id = account_.account().account_id();
   ASSERT_TRUE(AddAccount("bob@example.test", "correct horse", "one").ok());
@@ -406,7 +436,7 @@ TEST_F(ServiceTest, ARequestIdTakesEffectOnce) {
   EXPECT_TRUE(AddAccount("bob@other.test", "correct horse", "three").ok());
 }
 
-TEST_F(ServiceTest, BadPasswordsAreRefusedAndNotRepeated) {
+TEST_P(ServiceTest, BadPasswordsAreRefusedAndNotRepeated) {
   for (const std::string& password :
        {std::string("secret!"), std::string(1025, 's'), std::string("secret\0password", 15)}) {
     grpc::Status status = AddAccount("bob@example.test", password);
@@ -415,7 +445,7 @@ TEST_F(ServiceTest, BadPasswordsAreRefusedAndNotRepeated) {
   }
 }
 
-TEST_F(ServiceTest, AliasesByRpc) {
+TEST_P(ServiceTest, AliasesByRpc) {
   v1::AddAliasRequest add;
   add.mutable_alias()->set_address("Sales@example.test");
   add.mutable_alias()->add_targets("alice@example.test");
@@ -440,7 +470,7 @@ TEST_F(ServiceTest, AliasesByRpc) {
   EXPECT_EQ(list.aliases(0).targets(0), "alice@example.test");
 }
 
-TEST_F(ServiceTest, OnlyThoseWhoMayCall) {
+TEST_P(ServiceTest, OnlyThoseWhoMayCall) {
   for (absl::string_view identity :
        {kGatewaySmtpMx, kGatewaySmtpSubmission, kGatewayPop3, kRelaySvc, kStoreSvc}) {
     auto admin = v1::DirectoryAdminService::NewStub(service_.Connect(identity));
@@ -466,6 +496,15 @@ TEST_F(ServiceTest, OnlyThoseWhoMayCall) {
   }
 }
 
+TEST(CheckConfig, OneDatabase) {
+  config::v1::AuthSvc config;
+  EXPECT_THAT(std::string(CheckConfig(config).message()), HasSubstr("database_file: absent"));
+  config.mutable_postgresql()->set_user("postern_auth");
+  EXPECT_TRUE(CheckConfig(config).ok());
+  config.set_database_file("directory.db");
+  EXPECT_THAT(std::string(CheckConfig(config).message()), HasSubstr("stands beside postgresql"));
+}
+
 TEST(CheckConfig, Separator) {
   struct {
     const char* separator;
@@ -474,6 +513,7 @@ TEST(CheckConfig, Separator) {
                       {"@", false}, {" ", false}, {"+++++", false}, {"\xc3\xa9", false}};
   for (const auto& c : kCases) {
     config::v1::AuthSvc config;
+    config.set_database_file("directory.db");
     config.set_subaddress_separator(c.separator);
     absl::Status status = CheckConfig(config);
     EXPECT_EQ(status.ok(), c.good) << c.separator;

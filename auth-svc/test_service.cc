@@ -24,11 +24,16 @@ std::string NewFolder() {
 
 }  // namespace
 
-TestService::TestService() : folder_(NewFolder()), pki_(folder_ + "/pki") {
+TestService::TestService(const config::v1::PostgreSql* postgresql)
+    : folder_(NewFolder()), pki_(folder_ + "/pki") {
   WriteTokenKey();
   *config_.mutable_process()->mutable_mtls() = pki_.IssueIdentity(identity::kAuthSvc);
   config_.mutable_rpc()->set_port(0);
-  config_.set_database_file(folder_ + "/directory.db");
+  if (postgresql != nullptr) {
+    *config_.mutable_postgresql() = *postgresql;
+  } else {
+    config_.set_database_file(folder_ + "/directory.db");
+  }
   config_.set_token_signing_key_file(folder_ + "/token.key");
   config_.mutable_password_hashing()->set_memory_octets(8 << 20);
   config_.mutable_password_hashing()->set_passes(1);

@@ -24,7 +24,8 @@ namespace postern::auth {
 // fails.
 class TestService {
  public:
-  TestService();
+  // In a SQLite file of its own, or in this database, whose schema is there.
+  explicit TestService(const config::v1::PostgreSql* postgresql = nullptr);
   ~TestService();
 
   // With this identity's certificate; one connection for each identity. Any thread.

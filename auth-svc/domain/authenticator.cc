@@ -2,6 +2,7 @@
 
 #include <sodium.h>
 
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -31,6 +32,8 @@ LoginResult Temporary(const absl::Status& status) {
 
 struct Authenticator::Attempt {
   std::string password;
+  // Whom the credentials name; nullopt: nobody.
+  std::optional<Address> identity;
   // What was found at the start; nullopt: the stand-in is hashed against.
   std::optional<Account> account;
   Abandoned abandoned;
@@ -42,22 +45,25 @@ struct Authenticator::Attempt {
 absl::StatusOr<std::unique_ptr<Authenticator>> Authenticator::Create(Directory& directory,
                                                                      PasswordHasher& hasher,
                                                                      LoginMemory& memory,
-                                                                     process::WorkerPool& pool) {
+                                                                     process::WorkerPool& reading,
+                                                                     process::WorkerPool& hashing) {
   // A password that nobody knows.
   std::string random(32, '\0');
   randombytes_buf(random.data(), random.size());
   absl::StatusOr<std::string> hash = hasher.Hash(absl::BytesToHexString(random));
   if (!hash.ok()) return hash.status();
   return std::unique_ptr<Authenticator>(
-      new Authenticator(directory, hasher, memory, pool, *std::move(hash)));
+      new Authenticator(directory, hasher, memory, reading, hashing, *std::move(hash)));
 }
 
 Authenticator::Authenticator(Directory& directory, PasswordHasher& hasher, LoginMemory& memory,
-                             process::WorkerPool& pool, std::string stand_in_hash)
+                             process::WorkerPool& reading, process::WorkerPool& hashing,
+                             std::string stand_in_hash)
     : directory_(directory),
       hasher_(hasher),
       memory_(memory),
-      pool_(pool),
+      reading_(reading),
+      hashing_(hashing),
       stand_in_hash_(std::move(stand_in_hash)) {}
 
 absl::StatusOr<std::optional<Account>> Authenticator::Find(const Address& address) {
@@ -78,8 +84,16 @@ void Authenticator::LogIn(sasl::Credentials credentials, Abandoned abandoned, Do
   Wipe(&credentials.password);
   attempt->abandoned = std::move(abandoned);
   attempt->done = std::move(done);
-  if (std::optional<Address> identity = Identity(credentials); identity.has_value()) {
-    absl::StatusOr<std::optional<Account>> account = Find(*identity);
+  attempt->identity = Identity(credentials);
+  if (!reading_.Submit([this, attempt] { LookUp(attempt); })) {
+    attempt->done(
+        Temporary(absl::ResourceExhaustedError("too many logins wait for the directory")));
+  }
+}
+
+void Authenticator::LookUp(const std::shared_ptr<Attempt>& attempt) {
+  if (attempt->identity.has_value()) {
+    absl::StatusOr<std::optional<Account>> account = Find(*attempt->identity);
     if (!account.ok()) {
       attempt->done(Temporary(account.status()));
       return;
@@ -98,7 +112,7 @@ void Authenticator::LogIn(sasl::Credentials credentials, Abandoned abandoned, Do
       return;
     }
   }
-  const bool accepted = pool_.Submit([this, attempt] {
+  const bool accepted = hashing_.Submit([this, attempt] {
     LoginResult result = Verify(*attempt);
     Wipe(&attempt->password);
     attempt->done(std::move(result));

@@ -34,8 +34,7 @@ struct LoginResult {
   bool remembered = false;
 };
 
-// Thread-safe. `directory`, `hasher`, `memory` and `pool` must outlive it, and the pool must be
-// empty when it dies.
+// Thread-safe. What it is given must outlive it, and the pools must be empty when it dies.
 class Authenticator {
  public:
   using Done = absl::AnyInvocable<void(LoginResult)>;
@@ -45,9 +44,10 @@ class Authenticator {
   static absl::StatusOr<std::unique_ptr<Authenticator>> Create(Directory& directory,
                                                                PasswordHasher& hasher,
                                                                LoginMemory& memory,
-                                                               process::WorkerPool& pool);
+                                                               process::WorkerPool& reading,
+                                                               process::WorkerPool& hashing);
 
-  // Calls `done` once, on this thread or on one of the pool's. The authentication identity is an
+  // Calls `done` once, on this thread or on one of the pools'. The authentication identity is an
   // account's full address: no alias, no sub-address. Whatever is wrong with credentials costs one
   // hash, unless `abandoned` says, when its turn comes, that nobody waits for the answer any more.
   void LogIn(sasl::Credentials credentials, Abandoned abandoned, Done done);
@@ -56,14 +56,18 @@ class Authenticator {
   struct Attempt;
 
   Authenticator(Directory& directory, PasswordHasher& hasher, LoginMemory& memory,
-                process::WorkerPool& pool, std::string stand_in_hash);
+                process::WorkerPool& reading, process::WorkerPool& hashing,
+                std::string stand_in_hash);
+  // On the reading pool; what it does not answer goes on to the hashing one.
+  void LookUp(const std::shared_ptr<Attempt>& attempt);
   LoginResult Verify(Attempt& attempt);
   absl::StatusOr<std::optional<Account>> Find(const Address& address);
 
   Directory& directory_;
   PasswordHasher& hasher_;
   LoginMemory& memory_;
-  process::WorkerPool& pool_;
+  process::WorkerPool& reading_;
+  process::WorkerPool& hashing_;
   const std::string stand_in_hash_;
 };
 

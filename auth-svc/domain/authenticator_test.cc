@@ -52,7 +52,7 @@ class AuthenticatorTest : public testing::Test {
           .AddAlias(w, "sales@example.test", std::vector<std::string>{"alice@example.test"})
           .status();
     });
-    authenticator_ = *Authenticator::Create(*directory_, hasher_, memory_, pool_);
+    authenticator_ = *Authenticator::Create(*directory_, hasher_, memory_, reading_, pool_);
   }
 
   void Change(std::function<absl::Status(DirectoryWriter&)> body) {
@@ -85,6 +85,7 @@ class AuthenticatorTest : public testing::Test {
   LoginMemory memory_{[this] { return now_; }, absl::Minutes(5), 100};
   std::unique_ptr<Authenticator> authenticator_;
   process::WorkerPool pool_{/*threads=*/1, /*max_waiting=*/1};
+  process::WorkerPool reading_{/*threads=*/1, /*max_waiting=*/100};
 };
 
 TEST_F(AuthenticatorTest, AcceptsAnAccountByItsFullAddress) {

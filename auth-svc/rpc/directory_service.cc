@@ -28,8 +28,8 @@ v1::ResolveRecipientResponse::Outcome ToProto(Resolution::Outcome outcome) {
   return v1::ResolveRecipientResponse::OUTCOME_UNSPECIFIED;
 }
 
-grpc::ServerUnaryReactor* Finish(grpc::CallbackServerContext* context, absl::string_view method,
-                                 const absl::Status& status) {
+void Finish(grpc::CallbackServerContext* context, absl::string_view method,
+            const absl::Status& status) {
   if (!status.ok()) {
     telemetry::Log(telemetry::LogLevel::kWarning, "directory call failed",
                    {{"method", method},
@@ -37,19 +37,30 @@ grpc::ServerUnaryReactor* Finish(grpc::CallbackServerContext* context, absl::str
                     {"caller", rpc::CallerIdentity(*context)},
                     {"trace", rpc::ReadCallContext(*context).trace.trace_id}});
   }
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(rpc::ToGrpc(status));
-  return reactor;
+  context->DefaultReactor()->Finish(rpc::ToGrpc(status));
 }
 
 }  // namespace
 
+grpc::ServerUnaryReactor* DirectoryService::Answer(
+    grpc::CallbackServerContext* context, absl::string_view method,
+    absl::AnyInvocable<absl::Status(DirectoryReader&)> read) {
+  // Before the job may finish it.
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  const bool accepted = pool_.Submit([this, context, method, read = std::move(read)]() mutable {
+    Finish(context, method, directory_.Read(read));
+  });
+  if (!accepted) Finish(context, method, absl::UnavailableError("too many reads wait"));
+  return reactor;
+}
+
 grpc::ServerUnaryReactor* DirectoryService::ResolveRecipient(
     grpc::CallbackServerContext* context, const v1::ResolveRecipientRequest* request,
     v1::ResolveRecipientResponse* response) {
-  absl::Status status = directory_.Read([&](DirectoryReader& reader) {
+  return Answer(context, "ResolveRecipient", [this, request, response](DirectoryReader& reader) {
     absl::StatusOr<Resolution> resolution = resolver_.Resolve(reader, request->address());
     if (!resolution.ok()) return resolution.status();
+    response->Clear();
     response->set_outcome(ToProto(resolution->outcome));
     for (const Account& account : resolution->accounts) {
       v1::Mailbox& mailbox = *response->add_mailboxes();
@@ -58,19 +69,19 @@ grpc::ServerUnaryReactor* DirectoryService::ResolveRecipient(
     }
     return absl::OkStatus();
   });
-  return Finish(context, "ResolveRecipient", status);
 }
 
 grpc::ServerUnaryReactor* DirectoryService::ListLocalDomains(
     grpc::CallbackServerContext* context, const v1::ListLocalDomainsRequest* request,
     v1::ListLocalDomainsResponse* response) {
-  absl::Status status = directory_.Read([&](DirectoryReader& reader) {
+  return Answer(context, "ListLocalDomains", [request, response](DirectoryReader& reader) {
     absl::StatusOr<size_t> size = PageSize(request->page_size());
     if (!size.ok()) return size.status();
     absl::StatusOr<std::string> after = DomainFromToken(request->page_token());
     if (!after.ok()) return after.status();
     absl::StatusOr<std::vector<Domain>> domains = reader.ListDomains(*after, *size + 1);
     if (!domains.ok()) return domains.status();
+    response->Clear();
     if (domains->size() > *size) {
       domains->pop_back();
       response->set_next_page_token(domains->back().name);
@@ -78,26 +89,24 @@ grpc::ServerUnaryReactor* DirectoryService::ListLocalDomains(
     for (Domain& domain : *domains) response->add_domains(std::move(domain.name));
     return absl::OkStatus();
   });
-  return Finish(context, "ListLocalDomains", status);
 }
 
 grpc::ServerUnaryReactor* DirectoryService::CheckSenderIdentity(
     grpc::CallbackServerContext* context, const v1::CheckSenderIdentityRequest* request,
     v1::CheckSenderIdentityResponse* response) {
-  if (request->addresses_size() > kMaxSenderAddresses) {
-    return Finish(context, "CheckSenderIdentity",
-                  absl::InvalidArgumentError(
-                      absl::StrCat("more than ", kMaxSenderAddresses, " addresses at once")));
-  }
-  const std::vector<std::string> addresses(request->addresses().begin(),
-                                           request->addresses().end());
-  absl::Status status = directory_.Read([&](DirectoryReader& reader) {
-    absl::StatusOr<bool> allowed = resolver_.MaySendAs(reader, request->account_id(), addresses);
-    if (!allowed.ok()) return allowed.status();
-    response->set_allowed(*allowed);
-    return absl::OkStatus();
-  });
-  return Finish(context, "CheckSenderIdentity", status);
+  return Answer(context, "CheckSenderIdentity",
+                [this, request, response](DirectoryReader& reader) -> absl::Status {
+                  if (request->addresses_size() > kMaxSenderAddresses) {
+                    return absl::InvalidArgumentError(
+                        absl::StrCat("more than ", kMaxSenderAddresses, " addresses at once"));
+                  }
+                  absl::StatusOr<bool> allowed = resolver_.MaySendAs(
+                      reader, request->account_id(),
+                      {request->addresses().begin(), request->addresses().end()});
+                  if (!allowed.ok()) return allowed.status();
+                  response->set_allowed(*allowed);
+                  return absl::OkStatus();
+                });
 }
 
 }  // namespace postern::auth

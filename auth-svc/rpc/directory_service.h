@@ -4,18 +4,22 @@
 
 #include <utility>
 
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "auth-svc/domain/directory.h"
 #include "auth-svc/domain/resolver.h"
 #include "proto/postern/auth/v1/directory.grpc.pb.h"
+#include "services/process/worker_pool.h"
 
 namespace postern::auth {
 
-// Thread-safe. The directory must outlive it. Answers on gRPC's own threads: a read takes tens of
-// microseconds, less than a change of thread.
+// Thread-safe.
 class DirectoryService final : public v1::DirectoryService::CallbackService {
  public:
-  DirectoryService(Directory& directory, Resolver resolver)
-      : directory_(directory), resolver_(std::move(resolver)) {}
+  // What `directory` and `pool`, on which it is read, hold must outlive every call.
+  DirectoryService(Directory& directory, Resolver resolver, process::WorkerPool& pool)
+      : directory_(directory), resolver_(std::move(resolver)), pool_(pool) {}
 
   grpc::ServerUnaryReactor* ResolveRecipient(grpc::CallbackServerContext* context,
                                              const v1::ResolveRecipientRequest* request,
@@ -28,8 +32,13 @@ class DirectoryService final : public v1::DirectoryService::CallbackService {
                                                 v1::CheckSenderIdentityResponse* response) override;
 
  private:
+  // Answers with what `read` returns, which runs on the pool.
+  grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, absl::string_view method,
+                                   absl::AnyInvocable<absl::Status(DirectoryReader&)> read);
+
   Directory& directory_;
   const Resolver resolver_;
+  process::WorkerPool& pool_;
 };
 
 }  // namespace postern::auth

@@ -2,8 +2,9 @@
 
 #include <utility>
 
-#include "auth-svc/sqlite/queries.h"
+#include "auth-svc/sql/queries.h"
 #include "auth-svc/sqlite/schema.h"
+#include "services/storage/sqlite/sqlite_sql.h"
 
 namespace postern::auth {
 namespace {
@@ -47,7 +48,8 @@ absl::Status SqliteDirectory::Read(absl::FunctionRef<absl::Status(DirectoryReade
   }
   absl::Status status = Run(*reader, "BEGIN");
   if (status.ok()) {
-    Queries queries(*reader);
+    storage::SqliteSql sql(*reader);
+    Queries queries(sql);
     status = body(queries);
     // Ends the snapshot; there is nothing to keep.
     absl::Status ended = Run(*reader, "ROLLBACK");
@@ -63,7 +65,8 @@ absl::Status SqliteDirectory::Write(absl::FunctionRef<absl::Status(DirectoryWrit
   // Takes the write lock at once: another process's writer is waited for here and nowhere else.
   absl::Status status = Run(*writer_, "BEGIN IMMEDIATE");
   if (!status.ok()) return status;
-  Queries queries(*writer_);
+  storage::SqliteSql sql(*writer_);
+  Queries queries(sql);
   status = body(queries);
   if (status.ok()) {
     status = Run(*writer_, "COMMIT");

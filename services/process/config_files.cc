@@ -98,6 +98,8 @@ class Checker {
       LookAt(*tls, path);
     } else if (const auto* domain = dynamic_cast<const config::v1::SecurityDomain*>(&message)) {
       LookAt(*domain, path);
+    } else if (const auto* database = dynamic_cast<const config::v1::PostgreSql*>(&message)) {
+      LookAt(*database, path);
     } else {
       LookInto(message, path);
     }
@@ -161,6 +163,21 @@ class Checker {
           {Below(path, of_key ? "private_key_file" : "certificate_file"), std::string(why)});
     } else {
       Note(Below(path, "certificate_file"), CheckDates(domain.certificate_file(), now_));
+    }
+  }
+
+  void LookAt(const config::v1::PostgreSql& database, const std::string& path) {
+    for (const auto& [name, file] :
+         {std::pair<const char*, const std::string&>{"password_file", database.password_file()},
+          {"private_key_file", database.private_key_file()}}) {
+      if (!file.empty()) {
+        Note(Below(path, name), config::ReadSmallFile(file, kMaxPemOctets).status());
+      }
+    }
+    for (const auto& [name, file] :
+         {std::pair<const char*, const std::string&>{"ca_file", database.ca_file()},
+          {"certificate_file", database.certificate_file()}}) {
+      if (!file.empty()) Note(Below(path, name), CheckDates(file, now_));
     }
   }
 

@@ -128,6 +128,21 @@ TEST_F(ConfigFilesTest, AllFaultsAreTold) {
       << faults[2];
 }
 
+TEST_F(ConfigFilesTest, OfADatabase) {
+  config::v1::AuthSvc config = Good();
+  config.clear_database_file();
+  config::v1::PostgreSql& database = *config.mutable_postgresql();
+  database.set_password_file(File("token.key"));
+  database.set_ca_file(pki_.ca_file());
+  EXPECT_EQ(Faults(config), Lines());
+  database.set_password_file(File("nothing"));
+  database.set_ca_file(Issue("old", -7200, -3600));
+  const Lines faults = Faults(config);
+  ASSERT_EQ(faults.size(), 2u);
+  EXPECT_TRUE(absl::StartsWith(faults[0], "postgresql.password_file: nothing: ")) << faults[0];
+  EXPECT_TRUE(absl::StartsWith(faults[1], "postgresql.ca_file: old.pem: expired on")) << faults[1];
+}
+
 TEST_F(ConfigFilesTest, PublicCertificates) {
   config::v1::GatewaySmtp config;
   *config.mutable_process()->mutable_mtls() = mtls_;

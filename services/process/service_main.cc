@@ -50,14 +50,15 @@ constexpr int kMmapThreshold = 128 << 10;
 constexpr int kMallocArenas = 2;
 
 struct Flags {
-  enum class Do { kServe, kCheck, kPrint };
+  enum class Do { kServe, kCheck, kPrint, kMigrate };
   Do what = Do::kServe;
   std::string file;
   telemetry::LogFormat log_format = telemetry::LogFormat::kJson;
 };
 
 // The flags, or the exit code when there is nothing left to do.
-absl::StatusOr<Flags> ParseFlags(int argc, char** argv, absl::string_view service, int* exit_code) {
+absl::StatusOr<Flags> ParseFlags(int argc, char** argv, absl::string_view service, bool has_migrate,
+                                 int* exit_code) {
   CLI::App app(absl::StrCat(service, ", a part of Postern"), std::string(service));
   std::string config;
   std::string check;
@@ -76,6 +77,11 @@ absl::StatusOr<Flags> ParseFlags(int argc, char** argv, absl::string_view servic
   print_flag->expected(0, 1)->excludes(check_flag);
   app.add_option("--log-format", log_format, "json, or text for people.")
       ->check(CLI::IsMember({"json", "text"}));
+  CLI::App* migrate = nullptr;
+  if (has_migrate) {
+    migrate = app.add_subcommand("migrate", "Bring the PostgreSQL schema up to date, and end.");
+    migrate->fallthrough();
+  }
   app.set_version_flag("--version", absl::StrCat(service, " ", kVersion));
   Flags flags;
   try {
@@ -90,6 +96,7 @@ absl::StatusOr<Flags> ParseFlags(int argc, char** argv, absl::string_view servic
     if (flags.file.empty()) {
       flags.file = config;
     }
+    if (migrate != nullptr && *migrate) flags.what = Flags::Do::kMigrate;
     if (flags.file.empty()) {
       throw CLI::RequiredError("--config FILE");
     }
@@ -245,14 +252,16 @@ int Serve(const config::v1::Process& process,
 int ServiceMain(int argc, char** argv, absl::string_view service, google::protobuf::Message* config,
                 const std::function<const config::v1::Process&()>& process,
                 const std::function<absl::Status()>& check,
-                const std::function<absl::StatusOr<std::unique_ptr<RunningService>>()>& make) {
+                const std::function<absl::StatusOr<std::unique_ptr<RunningService>>()>& make,
+                const std::function<absl::StatusOr<std::string>()>& migrate) {
   // Before any thread: every thread inherits it, and only the main thread waits for the signals.
   const sigset_t signals = StopSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
 
   int exit_code = kOk;
-  const absl::StatusOr<Flags> flags = ParseFlags(argc, argv, service, &exit_code);
+  const absl::StatusOr<Flags> flags =
+      ParseFlags(argc, argv, service, migrate != nullptr, &exit_code);
   if (!flags.ok()) {
     return exit_code;
   }
@@ -275,6 +284,12 @@ int ServiceMain(int argc, char** argv, absl::string_view service, google::protob
     case Flags::Do::kPrint:
       std::fputs(config::PrintConfig(*config).c_str(), stdout);
       return kOk;
+    case Flags::Do::kMigrate: {
+      const absl::StatusOr<std::string> done = migrate();
+      if (!done.ok()) return Complain(service, done.status(), kCouldNotStart);
+      std::printf("%s\n", done->c_str());
+      return kOk;
+    }
     case Flags::Do::kServe:
       break;
   }

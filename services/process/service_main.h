@@ -49,22 +49,27 @@ class RunningService {
 // --version, --help. Exit codes: 0 drained or checked, 1 could not start, 2 bad command line or
 // configuration. `config` is filled from the file; `process` reads its Process part; `check` (may
 // be null) judges what the rules of a field can't, INVALID_ARGUMENT naming the setting; `make`
-// starts the service.
+// starts the service. `SERVICE migrate --config FILE` runs `migrate` (null: there is no such
+// command) and prints what it says.
 int ServiceMain(int argc, char** argv, absl::string_view service, google::protobuf::Message* config,
                 const std::function<const config::v1::Process&()>& process,
                 const std::function<absl::Status()>& check,
-                const std::function<absl::StatusOr<std::unique_ptr<RunningService>>()>& make);
+                const std::function<absl::StatusOr<std::unique_ptr<RunningService>>()>& make,
+                const std::function<absl::StatusOr<std::string>()>& migrate);
 
 template <typename Config>
 int ServiceMain(int argc, char** argv, absl::string_view service,
                 absl::Status (*check)(const Config&),
-                absl::StatusOr<std::unique_ptr<RunningService>> (*make)(const Config&)) {
+                absl::StatusOr<std::unique_ptr<RunningService>> (*make)(const Config&),
+                absl::StatusOr<std::string> (*migrate)(const Config&) = nullptr) {
   Config config;
+  std::function<absl::StatusOr<std::string>()> migrate_it;
+  if (migrate != nullptr) migrate_it = [&config, migrate] { return migrate(config); };
   return ServiceMain(
       argc, argv, service, &config,
       [&config]() -> const config::v1::Process& { return config.process(); },
       [&config, check] { return check != nullptr ? check(config) : absl::OkStatus(); },
-      [&config, make] { return make(config); });
+      [&config, make] { return make(config); }, migrate_it);
 }
 
 }  // namespace postern::process

@@ -113,6 +113,8 @@ void Statement::Reset() {
   bind_error_ = SQLITE_OK;
 }
 
+int Statement::columns() const { return sqlite3_column_count(statement_); }
+
 int64_t Statement::Int(int column) const { return sqlite3_column_int64(statement_, column); }
 
 absl::string_view Statement::Text(int column) const {

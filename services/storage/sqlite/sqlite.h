@@ -42,6 +42,8 @@ class Statement {
   absl::string_view Text(int column) const;
   absl::string_view Blob(int column) const;
   bool IsNull(int column) const;
+  // Of each row.
+  int columns() const;
 
  private:
   sqlite3_stmt* statement_;

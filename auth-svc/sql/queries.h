@@ -1,6 +1,6 @@
-// The directory's SQL, on one connection inside one transaction.
-#ifndef POSTERN_AUTH_SVC_SQLITE_QUERIES_H_
-#define POSTERN_AUTH_SVC_SQLITE_QUERIES_H_
+// The directory's SQL, whichever database it is, on one connection inside one transaction.
+#ifndef POSTERN_AUTH_SVC_SQL_QUERIES_H_
+#define POSTERN_AUTH_SVC_SQL_QUERIES_H_
 
 #include <cstddef>
 #include <optional>
@@ -11,15 +11,15 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "auth-svc/domain/directory.h"
-#include "services/storage/sqlite/sqlite.h"
+#include "services/storage/sql/sql.h"
 
 namespace postern::auth {
 
-// Reads and writes; SqliteDirectory hands it out as a reader alone inside Read. One thread.
+// Reads and writes; a Directory hands it out as a reader alone inside Read. One thread.
 class Queries final : public DirectoryWriter {
  public:
-  // `database` must outlive it.
-  explicit Queries(storage::Sqlite& database) : database_(database) {}
+  // `sql` must outlive it.
+  explicit Queries(storage::Sql& sql) : sql_(sql) {}
 
   absl::StatusOr<std::optional<Domain>> FindDomain(absl::string_view name) override;
   absl::StatusOr<std::optional<Domain>> FindOldestDomain() override;
@@ -54,9 +54,9 @@ class Queries final : public DirectoryWriter {
   absl::Status InsertTargets(const Alias& alias);
   absl::Status DeleteTargets(const Address& alias);
 
-  storage::Sqlite& database_;
+  storage::Sql& sql_;
 };
 
 }  // namespace postern::auth
 
-#endif  // POSTERN_AUTH_SVC_SQLITE_QUERIES_H_
+#endif  // POSTERN_AUTH_SVC_SQL_QUERIES_H_

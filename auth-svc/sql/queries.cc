@@ -1,144 +1,147 @@
-#include "auth-svc/sqlite/queries.h"
+#include "auth-svc/sql/queries.h"
 
+#include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
-#include "absl/types/span.h"
 
 namespace postern::auth {
 namespace {
 
-using storage::Sqlite;
-using storage::Statement;
+using storage::Sql;
+using storage::SqlRows;
+using storage::SqlValue;
 
-// A prepared statement with its parameters, reset at the end so that it holds no snapshot.
+// A statement with its parameters.
 class Query {
  public:
-  Query(Sqlite& database, absl::string_view sql) : statement_(database.Prepare(sql)) {}
-  ~Query() {
-    if (statement_.ok()) (*statement_)->Reset();
-  }
-  Query(const Query&) = delete;
-  Query& operator=(const Query&) = delete;
+  Query(Sql& sql, absl::string_view text) : sql_(sql), text_(text) {}
 
   // In the order of the parameters.
   Query& Text(absl::string_view value) {
-    if (statement_.ok()) (*statement_)->BindText(++bound_, value);
+    values_.push_back(SqlValue::Text(value));
     return *this;
   }
   Query& Blob(absl::string_view value) {
-    if (statement_.ok()) (*statement_)->BindBlob(++bound_, value);
+    values_.push_back(SqlValue::Blob(value));
     return *this;
   }
   Query& Int(int64_t value) {
-    if (statement_.ok()) (*statement_)->Bind(++bound_, value);
+    values_.push_back(SqlValue::Int(value));
     return *this;
   }
 
-  absl::Status Run() { return statement_.ok() ? (*statement_)->Run() : statement_.status(); }
+  absl::Status Run() { return Rows().status(); }
+  // Of an UPDATE or DELETE that names one row: NOT_FOUND when it changed none.
+  absl::Status ChangeOne(absl::string_view what) {
+    const absl::StatusOr<std::unique_ptr<SqlRows>> rows = Rows();
+    if (!rows.ok()) return rows.status();
+    if ((*rows)->changes() == 1) return absl::OkStatus();
+    return absl::NotFoundError(absl::StrCat("there is no ", what));
+  }
 
-  // `read` turns the row into a value.
+  // `read` turns a row into a value.
   template <typename T>
-  absl::StatusOr<std::vector<T>> All(T (*read)(const Statement&)) {
-    if (!statement_.ok()) return statement_.status();
-    std::vector<T> rows;
-    while (true) {
-      absl::StatusOr<bool> row = (*statement_)->Step();
-      if (!row.ok()) return row.status();
-      if (!*row) return rows;
-      rows.push_back(read(**statement_));
-    }
+  absl::StatusOr<std::vector<T>> All(T (*read)(const SqlRows&, size_t)) {
+    const absl::StatusOr<std::unique_ptr<SqlRows>> rows = Rows();
+    if (!rows.ok()) return rows.status();
+    std::vector<T> all;
+    for (size_t i = 0; i < (*rows)->size(); ++i) all.push_back(read(**rows, i));
+    return all;
   }
   template <typename T>
-  absl::StatusOr<std::optional<T>> First(T (*read)(const Statement&)) {
-    if (!statement_.ok()) return statement_.status();
-    absl::StatusOr<bool> row = (*statement_)->Step();
-    if (!row.ok()) return row.status();
-    if (!*row) return std::optional<T>();
-    return std::optional<T>(read(**statement_));
+  absl::StatusOr<std::optional<T>> First(T (*read)(const SqlRows&, size_t)) {
+    const absl::StatusOr<std::unique_ptr<SqlRows>> rows = Rows();
+    if (!rows.ok()) return rows.status();
+    if ((*rows)->size() == 0) return std::optional<T>();
+    return std::optional<T>(read(**rows, 0));
   }
 
  private:
-  absl::StatusOr<Statement*> statement_;
-  int bound_ = 0;
+  absl::StatusOr<std::unique_ptr<SqlRows>> Rows() { return sql_.Run(text_, values_); }
+
+  Sql& sql_;
+  const absl::string_view text_;
+  absl::InlinedVector<SqlValue, 8> values_;
 };
 
-std::string TextAt(const Statement& row, int column) { return std::string(row.Text(column)); }
+std::string TextAt(const SqlRows& rows, size_t row, int column) {
+  return std::string(rows.Octets(row, column));
+}
 
-Domain ReadDomain(const Statement& row) { return Domain{TextAt(row, 0), row.Int(1) != 0}; }
+Domain ReadDomain(const SqlRows& rows, size_t row) {
+  return Domain{TextAt(rows, row, 0), rows.Int(row, 1) != 0};
+}
 
-Address ReadAddress(const Statement& row) { return Address{TextAt(row, 1), TextAt(row, 0)}; }
+Address ReadAddress(const SqlRows& rows, size_t row) {
+  return Address{TextAt(rows, row, 1), TextAt(rows, row, 0)};
+}
 
 #define POSTERN_ACCOUNT_COLUMNS                                                           \
   "SELECT account.account_id, account.mailbox_id, account.domain, account.local_part, "   \
   "account.password_hash, account.enabled, domain.enabled, account.version FROM account " \
   "JOIN domain ON domain.name = account.domain "
 
-Account ReadAccount(const Statement& row) {
+Account ReadAccount(const SqlRows& rows, size_t row) {
   Account account;
-  account.account_id = TextAt(row, 0);
-  account.mailbox_id = TextAt(row, 1);
-  account.address = Address{TextAt(row, 3), TextAt(row, 2)};
-  account.password_hash = TextAt(row, 4);
-  account.enabled = row.Int(5) != 0;
-  account.domain_enabled = row.Int(6) != 0;
-  account.version = row.Int(7);
+  account.account_id = TextAt(rows, row, 0);
+  account.mailbox_id = TextAt(rows, row, 1);
+  account.address = Address{TextAt(rows, row, 3), TextAt(rows, row, 2)};
+  account.password_hash = TextAt(rows, row, 4);
+  account.enabled = rows.Int(row, 5) != 0;
+  account.domain_enabled = rows.Int(row, 6) != 0;
+  account.version = rows.Int(row, 7);
   return account;
 }
 
-AnsweredRequest ReadRequest(const Statement& row) {
+AnsweredRequest ReadRequest(const SqlRows& rows, size_t row) {
   AnsweredRequest request;
-  request.request_id = TextAt(row, 0);
-  request.fingerprint = TextAt(row, 1);
-  request.answer = std::string(row.Blob(2));
-  request.answered_at = absl::FromUnixMicros(row.Int(3));
+  request.request_id = TextAt(rows, row, 0);
+  request.fingerprint = TextAt(rows, row, 1);
+  request.answer = TextAt(rows, row, 2);
+  request.answered_at = absl::FromUnixMicros(rows.Int(row, 3));
   return request;
-}
-
-// Of an UPDATE or DELETE that names one row.
-absl::Status NeedOneRow(Sqlite& database, absl::string_view what) {
-  if (database.Changes() == 1) return absl::OkStatus();
-  return absl::NotFoundError(absl::StrCat("there is no ", what));
 }
 
 }  // namespace
 
 absl::StatusOr<std::optional<Domain>> Queries::FindDomain(absl::string_view name) {
-  return Query(database_, "SELECT name, enabled FROM domain WHERE name = ?")
+  return Query(sql_, "SELECT name, enabled FROM domain WHERE name = $1")
       .Text(name)
       .First(&ReadDomain);
 }
 
 absl::StatusOr<std::optional<Domain>> Queries::FindOldestDomain() {
-  return Query(database_,
-               "SELECT name, enabled FROM domain WHERE enabled = 1 ORDER BY position LIMIT 1")
+  return Query(sql_, "SELECT name, enabled FROM domain WHERE enabled = 1 ORDER BY position LIMIT 1")
       .First(&ReadDomain);
 }
 
 absl::StatusOr<std::optional<Account>> Queries::FindAccount(const Address& address) {
-  return Query(database_,
-               POSTERN_ACCOUNT_COLUMNS "WHERE account.domain = ? AND account.local_part = ?")
+  return Query(sql_,
+               POSTERN_ACCOUNT_COLUMNS "WHERE account.domain = $1 AND account.local_part = $2")
       .Text(address.domain)
       .Text(address.local_part)
       .First(&ReadAccount);
 }
 
 absl::StatusOr<std::optional<Account>> Queries::FindAccountById(absl::string_view account_id) {
-  return Query(database_, POSTERN_ACCOUNT_COLUMNS "WHERE account.account_id = ?")
+  return Query(sql_, POSTERN_ACCOUNT_COLUMNS "WHERE account.account_id = $1")
       .Text(account_id)
       .First(&ReadAccount);
 }
 
 absl::StatusOr<std::optional<Account>> Queries::FindOldestAccount(absl::string_view domain) {
   if (domain.empty()) {
-    return Query(database_, POSTERN_ACCOUNT_COLUMNS
+    return Query(sql_, POSTERN_ACCOUNT_COLUMNS
                  "WHERE account.enabled = 1 AND domain.enabled = 1 "
                  "ORDER BY account.position LIMIT 1")
         .First(&ReadAccount);
   }
-  return Query(database_, POSTERN_ACCOUNT_COLUMNS
-               "WHERE account.domain = ? AND account.enabled = 1 AND domain.enabled = 1 "
+  return Query(sql_, POSTERN_ACCOUNT_COLUMNS
+               "WHERE account.domain = $1 AND account.enabled = 1 AND domain.enabled = 1 "
                "ORDER BY account.position LIMIT 1")
       .Text(domain)
       .First(&ReadAccount);
@@ -147,9 +150,9 @@ absl::StatusOr<std::optional<Account>> Queries::FindOldestAccount(absl::string_v
 absl::StatusOr<std::optional<Alias>> Queries::FindAlias(const Address& address) {
   // An alias has at least one target, so its targets tell that it is there.
   absl::StatusOr<std::vector<Address>> targets =
-      Query(database_,
+      Query(sql_,
             "SELECT target_domain, target_local_part FROM alias_target "
-            "WHERE domain = ? AND local_part = ? ORDER BY position")
+            "WHERE domain = $1 AND local_part = $2 ORDER BY position")
           .Text(address.domain)
           .Text(address.local_part)
           .All(&ReadAddress);
@@ -159,10 +162,10 @@ absl::StatusOr<std::optional<Alias>> Queries::FindAlias(const Address& address) 
 }
 
 absl::StatusOr<std::vector<Address>> Queries::FindAliasesTo(const Address& target, size_t limit) {
-  return Query(database_,
+  return Query(sql_,
                "SELECT domain, local_part FROM alias_target "
-               "WHERE target_domain = ? AND target_local_part = ? "
-               "ORDER BY domain, local_part LIMIT ?")
+               "WHERE target_domain = $1 AND target_local_part = $2 "
+               "ORDER BY domain, local_part LIMIT $3")
       .Text(target.domain)
       .Text(target.local_part)
       .Int(static_cast<int64_t>(limit))
@@ -170,15 +173,15 @@ absl::StatusOr<std::vector<Address>> Queries::FindAliasesTo(const Address& targe
 }
 
 absl::StatusOr<std::optional<Address>> Queries::FindAnyAddress(absl::string_view domain) {
-  return Query(database_,
-               "SELECT domain, local_part FROM address WHERE domain = ? "
+  return Query(sql_,
+               "SELECT domain, local_part FROM address WHERE domain = $1 "
                "ORDER BY local_part LIMIT 1")
       .Text(domain)
       .First(&ReadAddress);
 }
 
 absl::StatusOr<std::vector<Domain>> Queries::ListDomains(absl::string_view after, size_t limit) {
-  return Query(database_, "SELECT name, enabled FROM domain WHERE name > ? ORDER BY name LIMIT ?")
+  return Query(sql_, "SELECT name, enabled FROM domain WHERE name > $1 ORDER BY name LIMIT $2")
       .Text(after)
       .Int(static_cast<int64_t>(limit))
       .All(&ReadDomain);
@@ -187,17 +190,17 @@ absl::StatusOr<std::vector<Domain>> Queries::ListDomains(absl::string_view after
 absl::StatusOr<std::vector<Account>> Queries::ListAccounts(absl::string_view domain,
                                                            const Address& after, size_t limit) {
   if (domain.empty()) {
-    return Query(database_, POSTERN_ACCOUNT_COLUMNS
-                 "WHERE (account.domain, account.local_part) > (?, ?) "
-                 "ORDER BY account.domain, account.local_part LIMIT ?")
+    return Query(sql_, POSTERN_ACCOUNT_COLUMNS
+                 "WHERE (account.domain, account.local_part) > ($1, $2) "
+                 "ORDER BY account.domain, account.local_part LIMIT $3")
         .Text(after.domain)
         .Text(after.local_part)
         .Int(static_cast<int64_t>(limit))
         .All(&ReadAccount);
   }
-  return Query(database_, POSTERN_ACCOUNT_COLUMNS
-               "WHERE account.domain = ? AND (account.domain, account.local_part) > (?, ?) "
-               "ORDER BY account.domain, account.local_part LIMIT ?")
+  return Query(sql_, POSTERN_ACCOUNT_COLUMNS
+               "WHERE account.domain = $1 AND (account.domain, account.local_part) > ($2, $3) "
+               "ORDER BY account.domain, account.local_part LIMIT $4")
       .Text(domain)
       .Text(after.domain)
       .Text(after.local_part)
@@ -209,17 +212,17 @@ absl::StatusOr<std::vector<Alias>> Queries::ListAliases(absl::string_view domain
                                                         const Address& after, size_t limit) {
   absl::StatusOr<std::vector<Address>> addresses =
       domain.empty()
-          ? Query(database_,
-                  "SELECT domain, local_part FROM alias WHERE (domain, local_part) > (?, ?) "
-                  "ORDER BY domain, local_part LIMIT ?")
+          ? Query(sql_,
+                  "SELECT domain, local_part FROM alias WHERE (domain, local_part) > ($1, $2) "
+                  "ORDER BY domain, local_part LIMIT $3")
                 .Text(after.domain)
                 .Text(after.local_part)
                 .Int(static_cast<int64_t>(limit))
                 .All(&ReadAddress)
-          : Query(database_,
+          : Query(sql_,
                   "SELECT domain, local_part FROM alias "
-                  "WHERE domain = ? AND (domain, local_part) > (?, ?) "
-                  "ORDER BY domain, local_part LIMIT ?")
+                  "WHERE domain = $1 AND (domain, local_part) > ($2, $3) "
+                  "ORDER BY domain, local_part LIMIT $4")
                 .Text(domain)
                 .Text(after.domain)
                 .Text(after.local_part)
@@ -236,26 +239,25 @@ absl::StatusOr<std::vector<Alias>> Queries::ListAliases(absl::string_view domain
 }
 
 absl::StatusOr<std::optional<AnsweredRequest>> Queries::FindRequest(absl::string_view request_id) {
-  return Query(database_,
+  return Query(sql_,
                "SELECT request_id, fingerprint, answer, answered_at FROM answered_request "
-               "WHERE request_id = ?")
+               "WHERE request_id = $1")
       .Text(request_id)
       .First(&ReadRequest);
 }
 
 absl::Status Queries::InsertDomain(const Domain& domain) {
-  return Query(database_, "INSERT INTO domain (name, enabled) VALUES (?, ?)")
+  return Query(sql_, "INSERT INTO domain (name, enabled) VALUES ($1, $2)")
       .Text(domain.name)
       .Int(domain.enabled)
       .Run();
 }
 
 absl::Status Queries::UpdateDomain(const Domain& domain) {
-  absl::Status updated = Query(database_, "UPDATE domain SET enabled = ? WHERE name = ?")
-                             .Int(domain.enabled)
-                             .Text(domain.name)
-                             .Run();
-  return updated.ok() ? NeedOneRow(database_, absl::StrCat("domain ", domain.name)) : updated;
+  return Query(sql_, "UPDATE domain SET enabled = $1 WHERE name = $2")
+      .Int(domain.enabled)
+      .Text(domain.name)
+      .ChangeOne(absl::StrCat("domain ", domain.name));
 }
 
 absl::Status Queries::DeleteDomain(absl::string_view name) {
@@ -264,8 +266,9 @@ absl::Status Queries::DeleteDomain(absl::string_view name) {
   if (used->has_value()) {
     return absl::FailedPreconditionError(absl::StrCat("domain ", name, " has addresses"));
   }
-  absl::Status deleted = Query(database_, "DELETE FROM domain WHERE name = ?").Text(name).Run();
-  return deleted.ok() ? NeedOneRow(database_, absl::StrCat("domain ", name)) : deleted;
+  return Query(sql_, "DELETE FROM domain WHERE name = $1")
+      .Text(name)
+      .ChangeOne(absl::StrCat("domain ", name));
 }
 
 absl::Status Queries::InsertAddress(const Address& address) {
@@ -274,7 +277,7 @@ absl::Status Queries::InsertAddress(const Address& address) {
   if (!domain->has_value()) {
     return absl::FailedPreconditionError(absl::StrCat("there is no domain ", address.domain));
   }
-  return Query(database_, "INSERT INTO address (domain, local_part) VALUES (?, ?)")
+  return Query(sql_, "INSERT INTO address (domain, local_part) VALUES ($1, $2)")
       .Text(address.domain)
       .Text(address.local_part)
       .Run();
@@ -287,7 +290,7 @@ absl::Status Queries::DeleteAddress(const Address& address) {
     return absl::FailedPreconditionError(
         absl::StrCat(address.ToString(), " is a target of ", aliases->front().ToString()));
   }
-  return Query(database_, "DELETE FROM address WHERE domain = ? AND local_part = ?")
+  return Query(sql_, "DELETE FROM address WHERE domain = $1 AND local_part = $2")
       .Text(address.domain)
       .Text(address.local_part)
       .Run();
@@ -296,9 +299,9 @@ absl::Status Queries::DeleteAddress(const Address& address) {
 absl::Status Queries::InsertAccount(const Account& account) {
   absl::Status taken = InsertAddress(account.address);
   if (!taken.ok()) return taken;
-  return Query(database_,
+  return Query(sql_,
                "INSERT INTO account (account_id, mailbox_id, domain, local_part, password_hash, "
-               "enabled, version) VALUES (?, ?, ?, ?, ?, ?, 1)")
+               "enabled, version) VALUES ($1, $2, $3, $4, $5, $6, 1)")
       .Text(account.account_id)
       .Text(account.mailbox_id)
       .Text(account.address.domain)
@@ -309,25 +312,21 @@ absl::Status Queries::InsertAccount(const Account& account) {
 }
 
 absl::Status Queries::UpdateAccount(const Account& account) {
-  absl::Status updated = Query(database_,
-                               "UPDATE account SET password_hash = ?, enabled = ?, "
-                               "version = version + 1 WHERE account_id = ?")
-                             .Text(account.password_hash)
-                             .Int(account.enabled)
-                             .Text(account.account_id)
-                             .Run();
-  return updated.ok() ? NeedOneRow(database_, absl::StrCat("account ", account.address.ToString()))
-                      : updated;
+  return Query(sql_,
+               "UPDATE account SET password_hash = $1, enabled = $2, "
+               "version = version + 1 WHERE account_id = $3")
+      .Text(account.password_hash)
+      .Int(account.enabled)
+      .Text(account.account_id)
+      .ChangeOne(absl::StrCat("account ", account.address.ToString()));
 }
 
 absl::Status Queries::DeleteAccount(const Address& address) {
-  absl::Status deleted = Query(database_, "DELETE FROM account WHERE domain = ? AND local_part = ?")
+  absl::Status deleted = Query(sql_, "DELETE FROM account WHERE domain = $1 AND local_part = $2")
                              .Text(address.domain)
                              .Text(address.local_part)
-                             .Run();
-  if (!deleted.ok()) return deleted;
-  absl::Status one = NeedOneRow(database_, absl::StrCat("account ", address.ToString()));
-  return one.ok() ? DeleteAddress(address) : one;
+                             .ChangeOne(absl::StrCat("account ", address.ToString()));
+  return deleted.ok() ? DeleteAddress(address) : deleted;
 }
 
 absl::Status Queries::InsertTargets(const Alias& alias) {
@@ -335,8 +334,7 @@ absl::Status Queries::InsertTargets(const Alias& alias) {
   int64_t position = 0;
   for (const Address& target : alias.targets) {
     absl::StatusOr<std::optional<Address>> taken =
-        Query(database_,
-              "SELECT domain, local_part FROM address WHERE domain = ? AND local_part = ?")
+        Query(sql_, "SELECT domain, local_part FROM address WHERE domain = $1 AND local_part = $2")
             .Text(target.domain)
             .Text(target.local_part)
             .First(&ReadAddress);
@@ -344,9 +342,9 @@ absl::Status Queries::InsertTargets(const Alias& alias) {
     if (!taken->has_value()) {
       return absl::FailedPreconditionError(absl::StrCat("there is no ", target.ToString()));
     }
-    absl::Status inserted = Query(database_,
+    absl::Status inserted = Query(sql_,
                                   "INSERT INTO alias_target (domain, local_part, position, "
-                                  "target_domain, target_local_part) VALUES (?, ?, ?, ?, ?)")
+                                  "target_domain, target_local_part) VALUES ($1, $2, $3, $4, $5)")
                                 .Text(alias.address.domain)
                                 .Text(alias.address.local_part)
                                 .Int(position++)
@@ -359,7 +357,7 @@ absl::Status Queries::InsertTargets(const Alias& alias) {
 }
 
 absl::Status Queries::DeleteTargets(const Address& alias) {
-  return Query(database_, "DELETE FROM alias_target WHERE domain = ? AND local_part = ?")
+  return Query(sql_, "DELETE FROM alias_target WHERE domain = $1 AND local_part = $2")
       .Text(alias.domain)
       .Text(alias.local_part)
       .Run();
@@ -368,7 +366,7 @@ absl::Status Queries::DeleteTargets(const Address& alias) {
 absl::Status Queries::InsertAlias(const Alias& alias) {
   absl::Status taken = InsertAddress(alias.address);
   if (!taken.ok()) return taken;
-  absl::Status inserted = Query(database_, "INSERT INTO alias (domain, local_part) VALUES (?, ?)")
+  absl::Status inserted = Query(sql_, "INSERT INTO alias (domain, local_part) VALUES ($1, $2)")
                               .Text(alias.address.domain)
                               .Text(alias.address.local_part)
                               .Run();
@@ -388,33 +386,31 @@ absl::Status Queries::UpdateAlias(const Alias& alias) {
 absl::Status Queries::DeleteAlias(const Address& address) {
   absl::Status untargeted = DeleteTargets(address);
   if (!untargeted.ok()) return untargeted;
-  absl::Status deleted = Query(database_, "DELETE FROM alias WHERE domain = ? AND local_part = ?")
+  absl::Status deleted = Query(sql_, "DELETE FROM alias WHERE domain = $1 AND local_part = $2")
                              .Text(address.domain)
                              .Text(address.local_part)
-                             .Run();
-  if (!deleted.ok()) return deleted;
-  absl::Status one = NeedOneRow(database_, absl::StrCat("alias ", address.ToString()));
-  return one.ok() ? DeleteAddress(address) : one;
+                             .ChangeOne(absl::StrCat("alias ", address.ToString()));
+  return deleted.ok() ? DeleteAddress(address) : deleted;
 }
 
 absl::Status Queries::InsertRequest(const AnsweredRequest& request, absl::Time oldest,
                                     size_t max_kept) {
-  absl::Status expired = Query(database_, "DELETE FROM answered_request WHERE answered_at < ?")
+  absl::Status expired = Query(sql_, "DELETE FROM answered_request WHERE answered_at < $1")
                              .Int(absl::ToUnixMicros(oldest))
                              .Run();
   if (!expired.ok()) return expired;
-  absl::Status inserted = Query(database_,
+  absl::Status inserted = Query(sql_,
                                 "INSERT INTO answered_request (request_id, fingerprint, answer, "
-                                "answered_at) VALUES (?, ?, ?, ?)")
+                                "answered_at) VALUES ($1, $2, $3, $4)")
                               .Text(request.request_id)
                               .Text(request.fingerprint)
                               .Blob(request.answer)
                               .Int(absl::ToUnixMicros(request.answered_at))
                               .Run();
   if (!inserted.ok()) return inserted;
-  return Query(database_,
-               "DELETE FROM answered_request WHERE request_id IN (SELECT request_id FROM "
-               "answered_request ORDER BY answered_at DESC LIMIT -1 OFFSET ?)")
+  return Query(sql_,
+               "DELETE FROM answered_request WHERE request_id NOT IN (SELECT request_id FROM "
+               "answered_request ORDER BY answered_at DESC LIMIT $1)")
       .Int(static_cast<int64_t>(max_kept))
       .Run();
 }

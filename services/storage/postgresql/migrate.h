@@ -1,0 +1,33 @@
+// The schema: versioned SQL, brought up to date by `<svc> migrate`, compared by every start.
+#ifndef POSTERN_SERVICES_STORAGE_POSTGRESQL_MIGRATE_H_
+#define POSTERN_SERVICES_STORAGE_POSTGRESQL_MIGRATE_H_
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "services/storage/postgresql/connection.h"
+
+namespace postern::storage::postgresql {
+
+struct Migration {
+  int version;  // 1, 2, 3 ...
+  absl::string_view sql;
+};
+
+// Applies what is missing, each in a transaction of its own, under a lock: several may start at
+// once. `service` names whose schema it is ("auth-svc"); FAILED_PRECONDITION when the database has
+// another service's, or a newer one than the last of `migrations`. How many were applied. The
+// connection's statement_timeout is one that the longest migration fits in.
+absl::StatusOr<int> Migrate(Connection& connection, absl::string_view service,
+                            absl::Span<const Migration> migrations);
+
+// FAILED_PRECONDITION unless the schema is the service's and as new as the last of `migrations`,
+// saying which versions meet. One newer is fine, since each works with the program before it: so a
+// rolling update migrates first.
+absl::Status CheckSchema(Connection& connection, absl::string_view service,
+                         absl::Span<const Migration> migrations);
+
+}  // namespace postern::storage::postgresql
+
+#endif  // POSTERN_SERVICES_STORAGE_POSTGRESQL_MIGRATE_H_

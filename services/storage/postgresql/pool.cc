@@ -1,0 +1,97 @@
+#include "services/storage/postgresql/pool.h"
+
+#include <utility>
+
+#include "absl/random/random.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+
+namespace postern::storage::postgresql {
+namespace {
+
+// Of a transaction that lost against another one.
+constexpr int kMaxAttempts = 5;
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Connection>> Pool::Take() {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!mutex_.AwaitWithTimeout(absl::Condition(this, &Pool::HasRoom), options_.patience)) {
+      return absl::UnavailableError(
+          absl::StrCat("postgresql: all ", options_.max_connections, " connections are in use"));
+    }
+    if (!idle_.empty()) {
+      std::unique_ptr<Connection> connection = std::move(idle_.back());
+      idle_.pop_back();
+      return connection;
+    }
+    ++made_;
+  }
+  absl::StatusOr<std::unique_ptr<Connection>> connection = Connection::Open(server_);
+  if (!connection.ok()) {
+    absl::MutexLock lock(&mutex_);
+    --made_;
+  }
+  return connection;
+}
+
+void Pool::Return(std::unique_ptr<Connection> connection) {
+  const bool usable = !connection->broken() && !connection->in_transaction();
+  absl::MutexLock lock(&mutex_);
+  if (usable) {
+    idle_.push_back(std::move(connection));
+  } else {
+    --made_;
+  }
+}
+
+absl::Status Pool::Attempt(Connection& connection, Access access,
+                           absl::FunctionRef<absl::Status(Sql&)> body) {
+  absl::Status status = connection.Execute(
+      access == Access::kRead ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" : "BEGIN");
+  if (!status.ok()) return status;
+  status = body(connection);
+  if (status.ok()) status = connection.Execute("COMMIT");
+  if (!status.ok() && !connection.broken() && connection.in_transaction()) {
+    connection.Execute("ROLLBACK").IgnoreError();
+  }
+  return status;
+}
+
+void Pool::SetState(const absl::Status& state) {
+  absl::MutexLock lock(&mutex_);
+  state_ = state;
+}
+
+absl::Status Pool::Transact(Access access, absl::FunctionRef<absl::Status(Sql&)> body) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!state_.ok()) return state_;
+  }
+  return Run(access, body);
+}
+
+absl::Status Pool::Run(Access access, absl::FunctionRef<absl::Status(Sql&)> body) {
+  thread_local absl::InsecureBitGen random;
+  for (int attempt = 1;; ++attempt) {
+    absl::StatusOr<std::unique_ptr<Connection>> connection = Take();
+    if (!connection.ok()) return connection.status();
+    const absl::Status status = Attempt(**connection, access, body);
+    const bool broken = (*connection)->broken();
+    Return(*std::move(connection));
+    if (attempt == kMaxAttempts) return status;
+    // A connection may have died while it was idle: what only reads is read again.
+    const bool again = absl::IsAborted(status) || (access == Access::kRead && broken &&
+                                                   absl::IsUnavailable(status) && attempt == 1);
+    if (!again) return status;
+    // Those who met don't meet again.
+    absl::SleepFor(absl::Milliseconds(absl::Uniform(random, 1, 10 * attempt)));
+  }
+}
+
+absl::Status Pool::Check() {
+  return Run(Access::kRead, [](Sql& sql) { return sql.Run("SELECT 1", {}).status(); });
+}
+
+}  // namespace postern::storage::postgresql

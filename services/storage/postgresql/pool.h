@@ -1,0 +1,65 @@
+// A bounded number of connections to one database, made when they are wanted.
+#ifndef POSTERN_SERVICES_STORAGE_POSTGRESQL_POOL_H_
+#define POSTERN_SERVICES_STORAGE_POSTGRESQL_POOL_H_
+
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "services/storage/postgresql/connection.h"
+
+namespace postern::storage::postgresql {
+
+enum class Access { kRead, kWrite };
+
+// Thread-safe. A connection that broke is not lent again.
+class Pool {
+ public:
+  struct Options {
+    size_t max_connections = 4;
+    // For one to become free; then UNAVAILABLE.
+    absl::Duration patience = absl::Seconds(3);
+  };
+  Pool(Server server, Options options) : server_(std::move(server)), options_(options) {}
+
+  // Runs `body` in a transaction: committed and durable when it returns OK; an error of `body`
+  // undoes all of it. A reader's sees one snapshot. UNAVAILABLE also
+  // when all connections are in use. ABORTED: lost against another transaction, even after several
+  // attempts: `body` runs once more for each, so it must not keep what it read. After UNAVAILABLE a
+  // write may have been committed.
+  absl::Status Transact(Access access, absl::FunctionRef<absl::Status(Sql&)> body);
+
+  // Whether the database answers, whatever SetState said.
+  absl::Status Check();
+  // What every Transact returns at once, while the database is known to be away, so that nobody
+  // waits for it.
+  void SetState(const absl::Status& state);
+
+ private:
+  absl::Status Run(Access access, absl::FunctionRef<absl::Status(Sql&)> body);
+  absl::StatusOr<std::unique_ptr<Connection>> Take();
+  void Return(std::unique_ptr<Connection> connection);
+  absl::Status Attempt(Connection& connection, Access access,
+                       absl::FunctionRef<absl::Status(Sql&)> body);
+  bool HasRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return !idle_.empty() || made_ < options_.max_connections;
+  }
+
+  const Server server_;
+  const Options options_;
+  absl::Mutex mutex_;
+  std::vector<std::unique_ptr<Connection>> idle_ ABSL_GUARDED_BY(mutex_);
+  absl::Status state_ ABSL_GUARDED_BY(mutex_);
+  // Lent and idle.
+  size_t made_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace postern::storage::postgresql
+
+#endif  // POSTERN_SERVICES_STORAGE_POSTGRESQL_POOL_H_

@@ -1,0 +1,210 @@
+#include "services/storage/postgresql/testing/test_server.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <pwd.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <sstream>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "services/identity/test_pki.h"
+
+extern char** environ;
+
+namespace postern::storage::postgresql {
+namespace {
+
+constexpr absl::Duration kStartTime = absl::Seconds(60);
+// initdb and postgres refuse to run as root.
+constexpr char kUser[] = "postgres";
+
+void Check(bool good, absl::string_view what) {
+  if (good) return;
+  std::fprintf(stderr, "test_server: %s\n", std::string(what).c_str());
+  std::abort();
+}
+
+// The newest of Debian's, which install side by side.
+std::string Program(absl::string_view name) {
+  int newest = 0;
+  std::string found;
+  std::error_code absent;
+  for (const auto& entry : std::filesystem::directory_iterator("/usr/lib/postgresql", absent)) {
+    int version = 0;
+    if (!absl::SimpleAtoi(entry.path().filename().string(), &version) || version < newest) continue;
+    newest = version;
+    found = absl::StrCat(entry.path().string(), "/bin/", name);
+  }
+  Check(!found.empty(), "PostgreSQL is not installed: ./dev test installs it");
+  return found;
+}
+
+pid_t Spawn(std::vector<std::string> arguments, const std::string& log) {
+  if (geteuid() == 0) {
+    std::vector<std::string> as_user = {"setpriv",        "--reuid",     kUser,  "--regid", kUser,
+                                        "--clear-groups", "--pdeathsig", "QUIT", "--"};
+    arguments.insert(arguments.begin(), as_user.begin(), as_user.end());
+  }
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  const int flags = O_CREAT | O_APPEND | O_WRONLY;
+  posix_spawn_file_actions_addopen(&actions, 1, log.c_str(), flags, 0644);
+  posix_spawn_file_actions_adddup2(&actions, 1, 2);
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  pid_t pid = -1;
+  Check(posix_spawnp(&pid, argv[0], &actions, nullptr, argv.data(), environ) == 0, argv[0]);
+  posix_spawn_file_actions_destroy(&actions);
+  return pid;
+}
+
+std::string Contents(const std::string& file) {
+  std::ifstream in(file);
+  return std::string(std::istreambuf_iterator<char>(in), {});
+}
+
+// The postmaster and its children: a signal to the first alone leaves the others at work.
+void SignalAll(pid_t pid, int signal) {
+  Check(pid > 0, "not running");
+  std::istringstream children(Contents(absl::StrCat("/proc/", pid, "/task/", pid, "/children")));
+  kill(pid, signal);
+  for (pid_t child; children >> child;) kill(child, signal);
+}
+
+int FreePort() {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  Check(bind(fd, reinterpret_cast<sockaddr*>(&address), size) == 0 &&
+            getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0,
+        "no free port");
+  close(fd);
+  return ntohs(address.sin_port);
+}
+
+}  // namespace
+
+TestServer& TestServer::Shared() {
+  // Destroyed at exit, which ends the server.
+  static TestServer server;
+  return server;
+}
+
+TestServer::TestServer(absl::string_view settings) {
+  folder_ = "/tmp/postern-postgresql.XXXXXX";
+  Check(mkdtemp(folder_.data()) != nullptr, folder_);
+  const identity::TestPki pki(absl::StrCat(folder_, "/pki"));
+  const config::v1::MutualTls tls =
+      pki.Issue("server", {.dns = {"localhost"}, .addresses = {"127.0.0.1"}});
+  if (geteuid() == 0) {
+    const passwd* const user = getpwnam(kUser);
+    Check(user != nullptr, "there is no user postgres");
+    for (const std::string& path :
+         {folder_, pki.directory(), tls.private_key_file(), tls.certificate_file()}) {
+      Check(chown(path.c_str(), user->pw_uid, user->pw_gid) == 0, path);
+    }
+  }
+  chmod(folder_.c_str(), 0755);
+  chmod(pki.directory().c_str(), 0755);
+  chmod(tls.private_key_file().c_str(), 0600);
+  const std::string log = absl::StrCat(folder_, "/log");
+  const std::string data = absl::StrCat(folder_, "/data");
+  const pid_t made = Spawn(
+      {Program("initdb"), "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", "--auth-local=trust",
+       "--auth-host=scram-sha-256", absl::StrCat("--username=", kUser), data},
+      log);
+  int status = 0;
+  waitpid(made, &status, 0);
+  Check(status == 0, Contents(log));
+  port_ = FreePort();
+  std::ofstream(absl::StrCat(data, "/postgresql.conf"), std::ios::app)
+      << "listen_addresses = '127.0.0.1,127.0.0.2'\nport = " << port_
+      << "\nunix_socket_directories = '" << folder_ << "'\nssl = on\nssl_cert_file = '"
+      << tls.certificate_file() << "'\nssl_key_file = '" << tls.private_key_file()
+      << "'\nmax_connections = 50\n"
+      << settings << "\n";
+  Start();
+}
+
+TestServer::~TestServer() {
+  if (pid_ > 0) Kill();
+  std::error_code ignored;
+  std::filesystem::remove_all(folder_, ignored);
+}
+
+void TestServer::Start() {
+  pid_ = Spawn({Program("postgres"), "-D", absl::StrCat(folder_, "/data")},
+               absl::StrCat(folder_, "/log"));
+  const Server server{
+      .hosts = {absl::StrCat(folder_, ":", port_)}, .database = "postgres", .user = kUser};
+  const absl::Time deadline = absl::Now() + kStartTime;
+  while (!Connection::Open(server).ok()) {
+    Check(absl::Now() < deadline && waitpid(pid_, nullptr, WNOHANG) == 0,
+          Contents(absl::StrCat(folder_, "/log")));
+    std::this_thread::yield();
+  }
+}
+
+void TestServer::Kill() {
+  Check(pid_ > 0, "not running");
+  kill(pid_, SIGQUIT);
+  kill(pid_, SIGCONT);
+  waitpid(pid_, nullptr, 0);
+  pid_ = -1;
+}
+
+void TestServer::Stop() { SignalAll(pid_, SIGSTOP); }
+
+void TestServer::Continue() { SignalAll(pid_, SIGCONT); }
+
+Server TestServer::NewDatabase() {
+  static int count = 0;
+  const std::string name = absl::StrCat("test_", getpid(), "_", ++count);
+  Administer(absl::StrCat("CREATE ROLE ", name, " LOGIN PASSWORD 'secret of ", name, "'"));
+  Administer(absl::StrCat("CREATE DATABASE ", name, " OWNER ", name));
+  Administer(absl::StrCat("REVOKE ALL ON DATABASE ", name, " FROM PUBLIC"));
+  const std::string password_file = absl::StrCat(folder_, "/password-", name);
+  std::ofstream(password_file) << "secret of " << name << "\n";
+  return {.hosts = {absl::StrCat(folder_, ":", port_)},
+          .database = name,
+          .user = name,
+          .password_file = password_file,
+          .application = "test"};
+}
+
+Server TestServer::OverTls(Server server) const {
+  server.hosts = {absl::StrCat("127.0.0.1:", port_)};
+  server.ca_file = absl::StrCat(folder_, "/pki/ca.pem");
+  return server;
+}
+
+void TestServer::Administer(absl::string_view sql, absl::string_view database) {
+  absl::StatusOr<std::unique_ptr<Connection>> connection =
+      Connection::Open({.hosts = {absl::StrCat(folder_, ":", port_)},
+                        .database = std::string(database),
+                        .user = kUser});
+  Check(connection.ok(), connection.status().ToString());
+  const absl::Status status = (*connection)->Execute(sql);
+  Check(status.ok(), absl::StrCat(sql, ": ", status.ToString()));
+}
+
+}  // namespace postern::storage::postgresql
