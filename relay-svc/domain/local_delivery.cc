@@ -8,9 +8,9 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
-#include "openssl/sha.h"
 #include "services/async/await.h"
 #include "services/async/gather.h"
+#include "services/crypto/sha256.h"
 
 namespace postern::relay {
 namespace {
@@ -133,12 +133,10 @@ awaitable<std::vector<DeliverResponseOr>> DeliverCopies(clients::DeliveryClient*
 }  // namespace
 
 std::string LocalDeliveryId(absl::string_view queue_id, absl::string_view mailbox_id) {
-  const std::string name =
-      absl::StrCat("postern.relay.local-delivery.v2", absl::string_view("\0", 1), queue_id,
-                   absl::string_view("\0", 1), mailbox_id);
-  unsigned char digest[SHA256_DIGEST_LENGTH];
-  SHA256(reinterpret_cast<const unsigned char*>(name.data()), name.size(), digest);
-  return std::string(reinterpret_cast<const char*>(digest), 16);
+  constexpr absl::string_view kNul("\0", 1);
+  return crypto::Sha256Of(
+             absl::StrCat("postern.relay.local-delivery.v2", kNul, queue_id, kNul, mailbox_id))
+      .substr(0, 16);
 }
 
 awaitable<std::vector<DeliveryResult>> LocalDelivery::Deliver(

@@ -7,6 +7,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "relay-svc/sqlite/spool_rows.h"
+#include "services/crypto/sha256.h"
 #include "services/process/worker_pool.h"
 #include "services/storage/body/body_store.h"
 #include "services/storage/sqlite/group_commit.h"
@@ -61,7 +62,7 @@ struct WriterState {
   QueueSize* size;
   const SqliteSpoolOptions* options;
 
-  storage::BodyHash hash;
+  crypto::Sha256 hash;
   // A body of one piece waits here for Commit, so that it costs one transaction.
   std::optional<storage::CompressedPiece> only_piece;
   // 0: no piece has been written to the database.
@@ -221,9 +222,7 @@ class SqliteSpool : public Spool {
     recording->outcome = std::move(outcome);
     if (recording->outcome.notice.has_value()) {
       JobOutcome::Notice& notice = *recording->outcome.notice;
-      storage::BodyHash hash;
-      hash.Update(notice.body);
-      recording->notice_sha256 = hash.Finish();
+      recording->notice_sha256 = crypto::Sha256Of(notice.body);
       recording->notice_body = storage::CompressPiece(notice.body);
       notice.message.message.octets = notice.body.size();
       notice.message.message.eight_bit = HasHighOctet(notice.body);

@@ -1,6 +1,5 @@
 #include "services/identity/token_keys.h"
 
-#include <array>
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -18,14 +17,15 @@
 #include "openssl/err.h"
 #include "openssl/evp.h"
 #include "openssl/pem.h"
-#include "openssl/sha.h"
 #include "services/config/small_file.h"
+#include "services/crypto/sha256.h"
 
 namespace postern::identity {
 namespace {
 
 constexpr size_t kMaxFileOctets = 64 << 10;
 constexpr size_t kMaxKeys = 16;
+constexpr size_t kPublicKeyOctets = 32;
 constexpr size_t kKeyIdOctets = 8;
 constexpr absl::string_view kPublicBegin = "-----BEGIN PUBLIC KEY-----";
 constexpr absl::string_view kPublicEnd = "-----END PUBLIC KEY-----";
@@ -42,15 +42,13 @@ absl::StatusOr<TokenKey> MakeKey(absl::string_view file, EVP_PKEY* key, absl::st
   if (key == nullptr || EVP_PKEY_get_id(key) != EVP_PKEY_ED25519) {
     return Wrong(file, what);
   }
-  std::array<unsigned char, 32> raw{};
+  std::string raw(kPublicKeyOctets, '\0');
   size_t size = raw.size();
-  if (EVP_PKEY_get_raw_public_key(key, raw.data(), &size) != 1 || size != raw.size()) {
+  if (EVP_PKEY_get_raw_public_key(key, reinterpret_cast<unsigned char*>(raw.data()), &size) != 1 ||
+      size != raw.size()) {
     return Wrong(file, what);
   }
-  std::array<unsigned char, SHA256_DIGEST_LENGTH> digest{};
-  SHA256(raw.data(), raw.size(), digest.data());
-  return TokenKey{std::string(reinterpret_cast<const char*>(digest.data()), kKeyIdOctets),
-                  std::move(owned)};
+  return TokenKey{crypto::Sha256Of(raw).substr(0, kKeyIdOctets), std::move(owned)};
 }
 
 template <typename Read>

@@ -1,9 +1,7 @@
 #include "store-svc/rpc/maildrop_session.h"
 
-#include <openssl/sha.h>
-
-#include "absl/strings/str_cat.h"
 #include "grpcpp/server_context.h"
+#include "services/crypto/sha256.h"
 #include "services/rpc/context.h"
 #include "services/telemetry/log.h"
 
@@ -11,13 +9,11 @@ namespace postern::store {
 
 std::string Credential(const grpc::CallbackServerContext& context, absl::string_view token,
                        absl::string_view session_nonce) {
-  const std::string caller = rpc::CallerIdentity(context);
-  const std::string all =
-      absl::StrCat(caller.size(), ":", caller, session_nonce.size(), ":", session_nonce, token);
-  std::string digest(SHA256_DIGEST_LENGTH, '\0');
-  SHA256(reinterpret_cast<const unsigned char*>(all.data()), all.size(),
-         reinterpret_cast<unsigned char*>(digest.data()));
-  return digest;
+  crypto::Sha256 hash;
+  hash.Field(rpc::CallerIdentity(context));
+  hash.Field(session_nonce);
+  hash.Update(token);
+  return hash.Finish();
 }
 
 absl::StatusOr<MailboxId> VerifyToken(const MaildropParts& parts,

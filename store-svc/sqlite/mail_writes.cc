@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "services/crypto/sha256.h"
 #include "services/storage/body/body_store.h"
 #include "store-svc/sqlite/mail_reads.h"
 
@@ -14,12 +14,6 @@ namespace {
 using storage::Sqlite;
 using storage::Statement;
 using storage::Use;
-
-// Before a text whose end must be plain.
-void HashWithLength(storage::BodyHash& hash, absl::string_view text) {
-  hash.Update(absl::StrCat(text.size(), ":"));
-  hash.Update(text);
-}
 
 // True: committed before with this digest. ALREADY_EXISTS: with another.
 absl::StatusOr<bool> IsRepeated(Sqlite& database, absl::string_view delivery_id,
@@ -143,10 +137,10 @@ absl::Status CheckRoom(Sqlite& database, const Delivery& delivery, const Quota& 
 }  // namespace
 
 std::string DeliveryDigest(const Delivery& delivery, absl::string_view body_sha256) {
-  storage::BodyHash hash;
+  crypto::Sha256 hash;
   for (const Recipient& recipient : delivery.recipients) {
     hash.Update(recipient.mailbox.octets());
-    HashWithLength(hash, recipient.prefix);
+    hash.Field(recipient.prefix);
   }
   hash.Update(body_sha256);
   return hash.Finish();

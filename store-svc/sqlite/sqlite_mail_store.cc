@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
+#include "services/crypto/sha256.h"
 #include "services/storage/body/body_store.h"
 #include "services/storage/sqlite/group_commit.h"
 #include "services/storage/sqlite/sqlite.h"
@@ -72,7 +73,7 @@ class SqliteStagedBody : public StagedBody {
 
  private:
   SqliteMailStore* const store_;
-  storage::BodyHash hash_;
+  crypto::Sha256 hash_;
   uint64_t octets_ = 0;
   // 0 before the first piece and after the body is delivered.
   int64_t body_id_ = 0;
@@ -211,9 +212,7 @@ void SqliteMailStore::Deliver(Delivery delivery, absl::string_view body,
   // Hashing and compressing here keeps the one writer thread for what only it can do.
   auto pending = std::make_shared<PendingDelivery>();
   pending->delivery = std::move(delivery);
-  storage::BodyHash hash;
-  hash.Update(body);
-  pending->sha256 = hash.Finish();
+  pending->sha256 = crypto::Sha256Of(body);
   pending->digest = DeliveryDigest(pending->delivery, pending->sha256);
   pending->piece = storage::CompressPiece(body);
   pending->body_octets = body.size();

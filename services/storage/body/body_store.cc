@@ -1,12 +1,11 @@
 #include "services/storage/body/body_store.h"
 
-#include <openssl/evp.h>
 #include <zstd.h>
 
+#include <memory>
 #include <utility>
 
 #include "absl/base/optimization.h"
-#include "absl/strings/str_cat.h"
 #include "services/storage/body/body_schema.h"
 
 namespace postern::storage {
@@ -89,29 +88,6 @@ CompressedPiece CompressPiece(absl::string_view piece) {
     result.octets.resize(size);
   }
   return result;
-}
-
-struct BodyHash::Rep {
-  ~Rep() { EVP_MD_CTX_free(context); }
-  EVP_MD_CTX* context = EVP_MD_CTX_new();
-};
-
-BodyHash::BodyHash() : rep_(std::make_unique<Rep>()) {
-  // Fetched once: EVP_sha256() would look the algorithm up for every body.
-  static EVP_MD* const sha256 = EVP_MD_fetch(nullptr, "SHA256", nullptr);
-  EVP_DigestInit_ex2(rep_->context, sha256, nullptr);
-}
-
-BodyHash::~BodyHash() = default;
-
-void BodyHash::Update(absl::string_view octets) {
-  EVP_DigestUpdate(rep_->context, octets.data(), octets.size());
-}
-
-std::string BodyHash::Finish() {
-  std::string hash(32, '\0');
-  EVP_DigestFinal_ex(rep_->context, reinterpret_cast<unsigned char*>(hash.data()), nullptr);
-  return hash;
 }
 
 absl::StatusOr<int64_t> AddBody(Sqlite& database, absl::string_view sha256,

@@ -4,7 +4,6 @@
 #define POSTERN_SERVICES_STORAGE_BODY_BODY_STORE_H_
 
 #include <cstdint>
-#include <memory>
 #include <string>
 
 #include "absl/status/status.h"
@@ -25,21 +24,8 @@ struct CompressedPiece {
 };
 CompressedPiece CompressPiece(absl::string_view piece);
 
-// SHA-256 over a body as it streams.
-class BodyHash {
- public:
-  BodyHash();
-  ~BodyHash();
-  void Update(absl::string_view octets);
-  // 32 octets; once.
-  std::string Finish();
-
- private:
-  struct Rep;
-  std::unique_ptr<Rep> rep_;
-};
-
-// All on a connection inside its owner's transaction. A body's id is never another's.
+// All on a connection inside its owner's transaction. A body's id is never another's; `sha256` is
+// crypto::Sha256 over all of it.
 
 // A body of one piece: stored, or the equal one that is there already. Its reference count goes up
 // by `references`.

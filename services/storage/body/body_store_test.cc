@@ -4,24 +4,19 @@
 #include <random>
 #include <string>
 
-#include "absl/strings/escaping.h"
-#include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "services/crypto/sha256.h"
 
 namespace postern::storage {
 namespace {
+
+using crypto::Sha256Of;
 
 std::string Noise(size_t octets) {
   std::mt19937 random(7);
   std::string noise(octets, '\0');
   for (char& octet : noise) octet = static_cast<char>(random());
   return noise;
-}
-
-std::string Hash(absl::string_view body) {
-  BodyHash hash;
-  hash.Update(body);
-  return hash.Finish();
 }
 
 class BodyStoreTest : public testing::Test {
@@ -40,7 +35,8 @@ class BodyStoreTest : public testing::Test {
   int64_t Pieces() { return Count("SELECT count(*) FROM body_piece"); }
 
   int64_t Add(absl::string_view body, int references) {
-    absl::StatusOr<int64_t> id = AddBody(*database_, Hash(body), CompressPiece(body), references);
+    absl::StatusOr<int64_t> id =
+        AddBody(*database_, Sha256Of(body), CompressPiece(body), references);
     EXPECT_TRUE(id.ok()) << id.status();
     return *id;
   }
@@ -57,18 +53,6 @@ class BodyStoreTest : public testing::Test {
 
   std::unique_ptr<Sqlite> database_ = *Sqlite::Open(":memory:", Sqlite::Mode::kReadWrite);
 };
-
-TEST(BodyHash, IsSha256InAnyPieces) {
-  // FIPS 180-2, B.1.
-  const absl::string_view expected =
-      "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-  EXPECT_EQ(absl::BytesToHexString(Hash("abc")), expected);
-  BodyHash hash;
-  hash.Update("a");
-  hash.Update("");
-  hash.Update("bc");
-  EXPECT_EQ(absl::BytesToHexString(hash.Finish()), expected);
-}
 
 TEST(CompressPiece, ShrinksWhatItCanAndKeepsTheRestAsItIs) {
   const std::string text(100000, 'a');
@@ -106,7 +90,7 @@ TEST_F(BodyStoreTest, StagesALargeBody) {
   const int64_t id = *BeginBody(*database_);
   ASSERT_TRUE(AppendPiece(*database_, id, CompressPiece(first)).ok());
   ASSERT_TRUE(AppendPiece(*database_, id, CompressPiece(second)).ok());
-  const std::string hash = Hash(first + second);
+  const std::string hash = Sha256Of(first + second);
   absl::StatusOr<int64_t> finished = FinishBody(*database_, id, hash, 1);
   ASSERT_TRUE(finished.ok()) << finished.status();
   EXPECT_EQ(*finished, id);
@@ -166,13 +150,13 @@ TEST(BodyMigration, BodiesKeepTheirIds) {
   std::unique_ptr<Sqlite> database = *Sqlite::Open(":memory:", Sqlite::Mode::kReadWrite);
   const Migration migrations[] = {{1, BodySchema()}, {2, BodyIdsNeverRepeat()}};
   ASSERT_TRUE(Migrate(*database, absl::MakeSpan(migrations, 1)).ok());
-  const int64_t first = *AddBody(*database, Hash("one"), CompressPiece("one"), 1);
-  const int64_t second = *AddBody(*database, Hash("two"), CompressPiece("two"), 2);
+  const int64_t first = *AddBody(*database, Sha256Of("one"), CompressPiece("one"), 1);
+  const int64_t second = *AddBody(*database, Sha256Of("two"), CompressPiece("two"), 2);
   ASSERT_TRUE(Migrate(*database, migrations).ok());
   EXPECT_EQ(*ReadPiece(*database, first, 0), "one");
-  EXPECT_EQ(*AddBody(*database, Hash("two"), CompressPiece("two"), 1), second);
+  EXPECT_EQ(*AddBody(*database, Sha256Of("two"), CompressPiece("two"), 1), second);
   ASSERT_TRUE(ReleaseBody(*database, second, 3).ok());
-  EXPECT_GT(*AddBody(*database, Hash("three"), CompressPiece("three"), 1), second);
+  EXPECT_GT(*AddBody(*database, Sha256Of("three"), CompressPiece("three"), 1), second);
 }
 
 }  // namespace

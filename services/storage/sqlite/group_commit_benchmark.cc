@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "services/crypto/sha256.h"
 #include "services/storage/body/body_store.h"
 #include "services/storage/sqlite/group_commit.h"
 #include "services/storage/sqlite/sqlite.h"
@@ -69,8 +70,6 @@ void BM_DurableBodies(benchmark::State& state) {
   int failed = 0;
   for (auto _ : state) {
     const std::string body = MakeBody(random, state.range(1));
-    BodyHash hash;
-    hash.Update(body);
     {
       absl::MutexLock lock(&mutex);
       mutex.Await(absl::Condition(
@@ -78,7 +77,7 @@ void BM_DurableBodies(benchmark::State& state) {
       --free;
     }
     database.writer().Submit(
-        [sha256 = hash.Finish(), piece = CompressPiece(body)](Sqlite& connection) {
+        [sha256 = crypto::Sha256Of(body), piece = CompressPiece(body)](Sqlite& connection) {
           return AddBody(connection, sha256, piece, 1).status();
         },
         [&](absl::Status status) {
@@ -106,9 +105,7 @@ void BM_HashAndCompress(benchmark::State& state) {
   std::mt19937_64 random(1);
   const std::string body = MakeBody(random, state.range(0));
   for (auto _ : state) {
-    BodyHash hash;
-    hash.Update(body);
-    benchmark::DoNotOptimize(hash.Finish());
+    benchmark::DoNotOptimize(crypto::Sha256Of(body));
     benchmark::DoNotOptimize(CompressPiece(body));
   }
   state.SetBytesProcessed(state.iterations() * state.range(0));
