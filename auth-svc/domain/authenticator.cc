@@ -1,13 +1,11 @@
 #include "auth-svc/domain/authenticator.h"
 
-#include <sodium.h>
-
 #include <memory>
 #include <optional>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "services/crypto/random_id.h"
 
 namespace postern::auth {
 namespace {
@@ -48,9 +46,7 @@ absl::StatusOr<std::unique_ptr<Authenticator>> Authenticator::Create(Directory& 
                                                                      process::WorkerPool& reading,
                                                                      process::WorkerPool& hashing) {
   // A password that nobody knows.
-  std::string random(32, '\0');
-  randombytes_buf(random.data(), random.size());
-  absl::StatusOr<std::string> hash = hasher.Hash(absl::BytesToHexString(random));
+  absl::StatusOr<std::string> hash = hasher.Hash(crypto::RandomId());
   if (!hash.ok()) return hash.status();
   return std::unique_ptr<Authenticator>(
       new Authenticator(directory, hasher, memory, reading, hashing, *std::move(hash)));

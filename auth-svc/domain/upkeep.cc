@@ -1,15 +1,13 @@
 #include "auth-svc/domain/upkeep.h"
 
-#include <sodium.h>
-
 #include <algorithm>
 #include <deque>
 #include <optional>
 
 #include "absl/container/flat_hash_set.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "services/crypto/random_id.h"
 
 namespace postern::auth {
 namespace {
@@ -18,13 +16,6 @@ namespace {
 constexpr size_t kNamedInErrors = 5;
 // Aliases that lead, over others, to one: what a change of it must check.
 constexpr size_t kMaxDependentAliases = 1000;
-
-// 128 random bits: never the same again.
-std::string NewId() {
-  std::string bits(16, '\0');
-  randombytes_buf(bits.data(), bits.size());
-  return absl::BytesToHexString(bits);
-}
 
 absl::StatusOr<Domain> NeedDomain(DirectoryReader& directory, absl::string_view name) {
   absl::StatusOr<std::optional<Domain>> domain = directory.FindDomain(name);
@@ -142,8 +133,8 @@ absl::StatusOr<Account> Upkeep::AddAccount(DirectoryWriter& directory, absl::str
   absl::Status is_free = CheckFree(directory, *canonical);
   if (!is_free.ok()) return is_free;
   Account account;
-  account.account_id = NewId();
-  account.mailbox_id = NewId();
+  account.account_id = crypto::RandomId();
+  account.mailbox_id = crypto::RandomId();
   account.address = *std::move(canonical);
   account.password_hash = std::move(password_hash);
   absl::Status inserted = directory.InsertAccount(account);

@@ -12,6 +12,7 @@
 #include "relay-svc/domain/header_section.h"
 #include "relay-svc/domain/random_id.h"
 #include "services/async/gather.h"
+#include "services/crypto/random_id.h"
 #include "services/protocol/mail/address.h"
 #include "services/protocol/mail/header.h"
 
@@ -227,7 +228,7 @@ JobOutcome DecideOutcome(const Job& job, const std::vector<DeliveryResult>& resu
   notice.failed_at = context.now;
   notice.recipients = std::move(failed);
   notice.message = message_start;
-  notice.unique = RandomHex(16);
+  notice.unique = crypto::RandomId();
   JobOutcome::Notice& spooled = outcome.notice.emplace();
   spooled.body = BuildFailureNotice(notice);
   spooled.message.message.queue_id = NewQueueId();

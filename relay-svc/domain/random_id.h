@@ -1,16 +1,15 @@
-// Identifiers that nobody can guess.
+// How the queue names its messages.
 #ifndef POSTERN_RELAY_SVC_DOMAIN_RANDOM_ID_H_
 #define POSTERN_RELAY_SVC_DOMAIN_RANDOM_ID_H_
 
 #include <string>
 
+#include "services/crypto/random_id.h"
+
 namespace postern::relay {
 
-// `octets` random octets as lower-case hexadecimal digits.
-std::string RandomHex(int octets);
-
 // 16 digits.
-inline std::string NewQueueId() { return RandomHex(8); }
+inline std::string NewQueueId() { return crypto::ShortRandomId(); }
 
 }  // namespace postern::relay
 

@@ -1,4 +1,4 @@
-// Randomness that nobody can guess: nonces, delivery ids.
+// Randomness that nobody can guess: nonces, delivery ids. Ids in digits: random_id.h.
 #ifndef POSTERN_SERVICES_CRYPTO_RANDOM_OCTETS_H_
 #define POSTERN_SERVICES_CRYPTO_RANDOM_OCTETS_H_
 
