@@ -1,7 +1,6 @@
 #include "relay-svc/service.h"
 
 #include <chrono>
-#include <csignal>
 #include <map>
 #include <string>
 #include <utility>
@@ -162,8 +161,6 @@ absl::Status CheckConfig(const config::v1::RelaySvc& config) {
 
 absl::StatusOr<std::unique_ptr<process::RunningService>> MakeService(
     const config::v1::RelaySvc& config) {
-  // OpenSSL writes on the descriptor itself; a host that went away is an error there, not a signal.
-  std::signal(SIGPIPE, SIG_IGN);
   const config::v1::MutualTls& tls = config.process().mtls();
   auto service = std::make_unique<RelayService>();
 

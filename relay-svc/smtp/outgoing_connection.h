@@ -29,7 +29,8 @@ using SteadyDeadline = std::chrono::steady_clock::time_point;
 std::shared_ptr<SSL_CTX> MakeOpportunisticTlsContext();
 
 // One operation at a time, on one loop's thread. Errors: DEADLINE_EXCEEDED, UNAVAILABLE (broken or
-// closed by the peer).
+// closed by the peer). OpenSSL writes without MSG_NOSIGNAL: the process ignores SIGPIPE
+// (process::ServiceMain).
 class OutgoingConnection {
  public:
   explicit OutgoingConnection(const boost::asio::any_io_executor& executor);

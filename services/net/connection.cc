@@ -7,7 +7,6 @@
 #include <array>
 #include <cerrno>
 #include <climits>
-#include <csignal>
 #include <cstring>
 #include <utility>
 
@@ -339,9 +338,6 @@ asio::awaitable<absl::Status> Connection::StartTls(std::shared_ptr<const TlsProf
   if (ssl_ != nullptr || profile == nullptr) {
     co_return absl::FailedPreconditionError("TLS is on, or there is no profile");
   }
-  // OpenSSL writes without MSG_NOSIGNAL.
-  static const auto previous = std::signal(SIGPIPE, SIG_IGN);
-  (void)previous;
   ssl_ = SSL_new(profile->context().get());
   if (ssl_ == nullptr || SSL_set_fd(ssl_, socket_.native_handle()) != 1) {
     ERR_clear_error();

@@ -29,7 +29,8 @@ absl::Span<char> ThreadReadBuffer();
 // Lives on one io_context's thread. An idle one holds no buffer: ReadSome (or WaitReadable, then
 // Read) into a buffer borrowed from the thread, which is touched only after the last suspension.
 // Errors: DEADLINE_EXCEEDED; CANCELLED after Interrupt; UNAVAILABLE when the peer or the network
-// broke it; OUT_OF_RANGE at a clean end of the stream.
+// broke it; OUT_OF_RANGE at a clean end of the stream. OpenSSL writes without MSG_NOSIGNAL: the
+// process ignores SIGPIPE (process::ServiceMain).
 class Connection {
  public:
   explicit Connection(boost::asio::ip::tcp::socket socket);
