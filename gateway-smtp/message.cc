@@ -6,8 +6,8 @@
 #include "absl/strings/escaping.h"
 #include "absl/time/clock.h"
 #include "services/async/await.h"
+#include "services/body/piece.h"
 #include "services/clients/body_stream.h"
-#include "services/rpc/limits.h"
 
 namespace postern::gateway_smtp {
 namespace {
@@ -15,7 +15,6 @@ namespace {
 namespace asio = boost::asio;
 using std::chrono::steady_clock;
 
-constexpr size_t kPiece = rpc::kMaxChunkOctets;
 // What SIZE= alone may reserve: a client's word is free.
 constexpr uint64_t kMaxReserve = 16 << 10;
 
@@ -70,7 +69,7 @@ class RoleMessage : public Message {
   bool TryAppend(absl::string_view octets) override {
     if (failure_.ok()) {
       if (octets_ == options_.received.size()) BeginPiece(octets.size());
-      if (piece_.size() + octets.size() > kPiece) return false;
+      if (piece_.size() + octets.size() > kMaxPieceOctets) return false;
       Grow(octets.size());
       piece_.append(octets.data(), octets.size());
     }
@@ -79,14 +78,14 @@ class RoleMessage : public Message {
   }
 
   asio::awaitable<void> Append(absl::string_view octets) override {
-    while (failure_.ok() && piece_.size() + octets.size() > kPiece) {
-      const size_t part = kPiece - piece_.size();
+    while (failure_.ok() && piece_.size() + octets.size() > kMaxPieceOctets) {
+      const size_t part = kMaxPieceOctets - piece_.size();
       Grow(part);
       piece_.append(octets.data(), part);
       octets.remove_prefix(part);
       octets_ += part;
       co_await WritePiece();
-      piece_.reserve(kPiece);
+      piece_.reserve(kMaxPieceOctets);
     }
     if (failure_.ok()) piece_.append(octets.data(), octets.size());
     octets_ += octets.size();
@@ -113,16 +112,17 @@ class RoleMessage : public Message {
   // The first octets have come.
   void BeginPiece(size_t octets) {
     if (!piece_.empty()) return;
-    piece_.reserve(std::min(
-        kPiece, options_.received.size() +
-                    std::max<size_t>(octets, std::min(options_.declared_octets, kMaxReserve))));
+    piece_.reserve(
+        std::min(kMaxPieceOctets,
+                 options_.received.size() +
+                     std::max<size_t>(octets, std::min(options_.declared_octets, kMaxReserve))));
     piece_ = options_.received;
   }
 
   // Doubling, but never over a piece.
   void Grow(size_t octets) {
     const size_t wanted = piece_.size() + octets;
-    if (wanted > piece_.capacity()) piece_.reserve(std::min(kPiece, 2 * wanted));
+    if (wanted > piece_.capacity()) piece_.reserve(std::min(kMaxPieceOctets, 2 * wanted));
   }
 
   asio::awaitable<absl::StatusOr<std::string>> SendWhole() {

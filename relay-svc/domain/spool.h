@@ -11,15 +11,13 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "services/async/done.h"
+#include "services/body/piece.h"
 
 namespace postern::relay {
 
 // The destination of recipients that the directory called ours when they were spooled. Any other
 // destination is a domain in A-labels.
 inline constexpr absl::string_view kLocalDestination = "";
-
-// The largest piece of a body.
-inline constexpr size_t kMaxPieceOctets = 256 << 10;
 
 struct SpooledMessage {
   // 16 lower-case hexadecimal digits, random.

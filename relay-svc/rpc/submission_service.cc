@@ -6,8 +6,8 @@
 #include "absl/functional/any_invocable.h"
 #include "relay-svc/rpc/answer.h"
 #include "services/async/await.h"
+#include "services/body/piece.h"
 #include "services/rpc/context.h"
-#include "services/rpc/limits.h"
 
 namespace postern::relay {
 namespace {
@@ -39,7 +39,7 @@ awaitable<absl::StatusOr<v1::EnqueueResponse>> EnqueueWhole(const SubmissionPart
                                                             const v1::EnqueueRequest* request) {
   const UnderWay under_way(count);
   if (absl::Status status = under_way.Admit(); !status.ok()) co_return status;
-  if (request->body().size() > rpc::kMaxChunkOctets) {
+  if (request->body().size() > kMaxPieceOctets) {
     co_return absl::InvalidArgumentError("the body is too large for Enqueue");
   }
   Submission submission(parts);
@@ -98,10 +98,10 @@ awaitable<absl::StatusOr<v1::EnqueueResponse>> EnqueueParts(const SubmissionPart
     }
     if (part->part_case() == v1::EnqueueStreamRequest::kBodyOctets) {
       if (part->body_octets() == octets) co_return co_await submission.End();
-      co_return absl::InvalidArgumentError("body_octets is not what the chunks had");
+      co_return absl::InvalidArgumentError("body_octets is not what the pieces had");
     }
-    if (!part->has_chunk() || part->chunk().size() > rpc::kMaxChunkOctets) {
-      co_return absl::InvalidArgumentError("a part is no chunk, or too large");
+    if (!part->has_chunk() || part->chunk().size() > kMaxPieceOctets) {
+      co_return absl::InvalidArgumentError("a part is no piece, or too large");
     }
     octets += part->chunk().size();
     status = co_await submission.Add(part->chunk());

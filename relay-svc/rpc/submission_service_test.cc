@@ -15,6 +15,7 @@
 #include "grpcpp/client_context.h"
 #include "relay-svc/domain/wait_for.h"
 #include "relay-svc/sqlite/sqlite_spool.h"
+#include "services/body/piece.h"
 #include "services/clients/testing/fake_auth_client.h"
 #include "services/identity/access.h"
 #include "services/identity/test_pki.h"
@@ -89,7 +90,7 @@ class SubmissionServiceTest : public testing::Test {
     header.add_recipients("x@remote.test");
     return request;
   }
-  static v1::EnqueueStreamRequest Chunk(std::string octets) {
+  static v1::EnqueueStreamRequest Piece(std::string octets) {
     v1::EnqueueStreamRequest request;
     request.set_chunk(std::move(octets));
     return request;
@@ -135,15 +136,15 @@ TEST_F(SubmissionServiceTest, OnlyAWholeBodyIsSpooled) {
     std::vector<v1::EnqueueStreamRequest> parts;
   } refused[] = {
       {"nothing", {}},
-      {"no header", {Chunk(body), End(body.size())}},
+      {"no header", {Piece(body), End(body.size())}},
       {"end alone", {End(0)}},
       {"header alone", {header}},
-      {"no end", {header, Chunk(body)}},
+      {"no end", {header, Piece(body)}},
       {"two headers", {header, header}},
-      {"an end of fewer octets", {header, Chunk(body), End(body.size() - 1)}},
-      {"an end of more octets", {header, Chunk(body), End(body.size() + 1)}},
-      {"an empty part", {header, Chunk(body), v1::EnqueueStreamRequest()}},
-      {"a large chunk", {header, Chunk(kHeaderSection + std::string(256 << 10, 'b'))}},
+      {"an end of fewer octets", {header, Piece(body), End(body.size() - 1)}},
+      {"an end of more octets", {header, Piece(body), End(body.size() + 1)}},
+      {"an empty part", {header, Piece(body), v1::EnqueueStreamRequest()}},
+      {"a large piece", {header, Piece(kHeaderSection + std::string(kMaxPieceOctets, 'b'))}},
   };
   for (const auto& c : refused) {
     const absl::Status status = Send(c.parts);
@@ -151,7 +152,7 @@ TEST_F(SubmissionServiceTest, OnlyAWholeBodyIsSpooled) {
     EXPECT_EQ(Spooled(), 0u) << c.what;
   }
 
-  std::vector<v1::EnqueueStreamRequest> whole = {header, Chunk(body), Chunk(body),
+  std::vector<v1::EnqueueStreamRequest> whole = {header, Piece(body), Piece(body),
                                                  End(2 * body.size())};
   EXPECT_EQ(Send(whole), absl::OkStatus());
   EXPECT_EQ(Send(whole), absl::OkStatus()) << "the same again has no effect";
@@ -159,13 +160,13 @@ TEST_F(SubmissionServiceTest, OnlyAWholeBodyIsSpooled) {
 }
 
 TEST_F(SubmissionServiceTest, HalfAMessageIsNeverSpooled) {
-  const std::string chunk = absl::StrCat(kHeaderSection, std::string(200 << 10, 'b'), "\r\n");
-  for (int chunks = 0; chunks < 5; ++chunks) {
+  const std::string piece = absl::StrCat(kHeaderSection, std::string(200 << 10, 'b'), "\r\n");
+  for (int pieces = 0; pieces < 5; ++pieces) {
     grpc::ClientContext context;
     v1::EnqueueResponse response;
     const auto writer = stub_->EnqueueStream(&context, &response);
-    ASSERT_TRUE(writer->Write(Header(absl::StrCat("0123456789abcde", chunks))));
-    for (int i = 0; i < chunks; ++i) ASSERT_TRUE(writer->Write(Chunk(chunk)));
+    ASSERT_TRUE(writer->Write(Header(absl::StrCat("0123456789abcde", pieces))));
+    for (int i = 0; i < pieces; ++i) ASSERT_TRUE(writer->Write(Piece(piece)));
     context.TryCancel();
     EXPECT_FALSE(writer->Finish().ok());
   }

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "services/async/done.h"
+#include "services/body/piece.h"
 
 namespace postern::clients {
 
@@ -14,9 +15,9 @@ template <typename Response>
 class BodyStream {
  public:
   virtual ~BodyStream() = default;
-  // At most rpc::kMaxChunkOctets. `done` runs when the next piece may be written: a slow
-  // server slows the writer.
-  virtual void Write(std::string chunk, async::DoneStatus done) = 0;
+  // At most kMaxPieceOctets. `done` runs when the next piece may be written: a slow server slows
+  // the writer.
+  virtual void Write(std::string piece, async::DoneStatus done) = 0;
   // No more pieces: OK means committed.
   virtual void Finish(async::Done<Response> done) = 0;
 };

@@ -1,4 +1,4 @@
-// BodyStream over a client-streaming call of gRPC's: header, chunks, the body's size, one answer.
+// BodyStream over a client-streaming call of gRPC's: header, pieces, the body's size, one answer.
 #ifndef POSTERN_SERVICES_CLIENTS_BODY_UPLOAD_H_
 #define POSTERN_SERVICES_CLIENTS_BODY_UPLOAD_H_
 
@@ -44,16 +44,16 @@ class UploadCall : public grpc::ClientWriteReactor<Request> {
     this->StartCall();
   }
 
-  void Write(std::string chunk, async::DoneStatus done) {
+  void Write(std::string piece, async::DoneStatus done) {
     {
       absl::MutexLock lock(&mutex_);
       if (!ended_ && !broken_) {
         write_done_ = std::move(done);
         if (writing_) {  // The header is still on its way.
-          waiting_chunk_ = std::move(chunk);
-          has_waiting_chunk_ = true;
+          waiting_piece_ = std::move(piece);
+          has_waiting_piece_ = true;
         } else {
-          StartChunk(std::move(chunk));
+          StartPiece(std::move(piece));
         }
         return;
       }
@@ -97,9 +97,9 @@ class UploadCall : public grpc::ClientWriteReactor<Request> {
         ReleaseHold();
         return;
       }
-      if (has_waiting_chunk_) {
-        has_waiting_chunk_ = false;
-        StartChunk(std::move(waiting_chunk_));
+      if (has_waiting_piece_) {
+        has_waiting_piece_ = false;
+        StartPiece(std::move(waiting_piece_));
         return;
       }
       if (ending_) {
@@ -136,10 +136,10 @@ class UploadCall : public grpc::ClientWriteReactor<Request> {
   }
 
  private:
-  void StartChunk(std::string chunk) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  void StartPiece(std::string piece) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     writing_ = true;
-    octets_ += chunk.size();
-    message_.set_chunk(std::move(chunk));
+    octets_ += piece.size();
+    message_.set_chunk(std::move(piece));
     this->StartWrite(&message_);
   }
 
@@ -176,8 +176,8 @@ class UploadCall : public grpc::ClientWriteReactor<Request> {
   bool ending_ ABSL_GUARDED_BY(mutex_) = false;
   bool broken_ ABSL_GUARDED_BY(mutex_) = false;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
-  bool has_waiting_chunk_ ABSL_GUARDED_BY(mutex_) = false;
-  std::string waiting_chunk_ ABSL_GUARDED_BY(mutex_);
+  bool has_waiting_piece_ ABSL_GUARDED_BY(mutex_) = false;
+  std::string waiting_piece_ ABSL_GUARDED_BY(mutex_);
   async::DoneStatus write_done_ ABSL_GUARDED_BY(mutex_);
   async::Done<Response> finish_done_ ABSL_GUARDED_BY(mutex_);
   // Written once, before `ended_`.
@@ -194,8 +194,8 @@ class BodyUpload : public BodyStream<Response> {
   }
   ~BodyUpload() override { call_->Abandon(); }
 
-  void Write(std::string chunk, async::DoneStatus done) override {
-    call_->Write(std::move(chunk), std::move(done));
+  void Write(std::string piece, async::DoneStatus done) override {
+    call_->Write(std::move(piece), std::move(done));
   }
   void Finish(async::Done<Response> done) override { call_->Finish(std::move(done)); }
 

@@ -36,7 +36,7 @@ class PolicyClient {
 class SubmissionClient {
  public:
   virtual ~SubmissionClient() = default;
-  // Body at most rpc::kMaxChunkOctets. Repeats on UNAVAILABLE while the deadline allows: the
+  // Body at most kMaxPieceOctets. Repeats on UNAVAILABLE while the deadline allows: the
   // delivery_id makes it safe.
   virtual void Enqueue(const rpc::CallContext& call, relay::v1::EnqueueRequest request,
                        async::Done<relay::v1::EnqueueResponse> done) = 0;

@@ -23,7 +23,7 @@ namespace postern::clients {
 class DeliveryClient {
  public:
   virtual ~DeliveryClient() = default;
-  // Body at most rpc::kMaxChunkOctets. Repeats on UNAVAILABLE while the deadline allows: the
+  // Body at most kMaxPieceOctets. Repeats on UNAVAILABLE while the deadline allows: the
   // delivery_id makes it safe.
   virtual void Deliver(const rpc::CallContext& call, store::v1::DeliverRequest request,
                        async::Done<store::v1::DeliverResponse> done) = 0;

@@ -7,8 +7,6 @@ namespace postern::rpc {
 // The largest message either end takes: a body of 256 KiB with its envelope (100 recipients and
 // more).
 inline constexpr int kMaxRpcMessageOctets = 1 << 20;
-// The largest piece of a body in one message.
-inline constexpr int kMaxChunkOctets = 256 << 10;
 
 // The most mailboxes that one delivery goes to: all of them are in one commit, which others wait
 // for. As many one alias may lead to.

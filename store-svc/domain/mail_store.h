@@ -15,12 +15,10 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "services/body/piece.h"
 #include "store-svc/domain/mailbox_id.h"
 
 namespace postern::store {
-
-// A body, and a piece of one that is staged, has at most this many octets in one call.
-inline constexpr size_t kMaxPieceOctets = 256 << 10;
 
 struct Recipient {
   MailboxId mailbox;

@@ -39,7 +39,7 @@ void DeliveryStream::OnReadDone(bool ok) {
     TakeEnd();
     return;
   }
-  absl::StatusOr<bool> storing = TakeChunk();
+  absl::StatusOr<bool> storing = TakePiece();
   if (!storing.ok()) {
     FinishWith(storing.status());
   } else if (!*storing) {
@@ -57,25 +57,25 @@ absl::Status DeliveryStream::TakeHeader() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<bool> DeliveryStream::TakeChunk() {
+absl::StatusOr<bool> DeliveryStream::TakePiece() {
   if (request_.part_case() != v1::DeliverStreamRequest::kChunk) {
-    return absl::InvalidArgumentError("after the header come chunks and the end");
+    return absl::InvalidArgumentError("after the header come pieces and the end");
   }
-  std::string& chunk = *request_.mutable_chunk();
-  if (chunk.size() > kMaxPieceOctets) {
-    return absl::InvalidArgumentError("a chunk has at most 256 KiB");
+  std::string& piece = *request_.mutable_chunk();
+  if (piece.size() > kMaxPieceOctets) {
+    return absl::InvalidArgumentError("a piece has at most 256 KiB");
   }
-  octets_ += chunk.size();
+  octets_ += piece.size();
   if (octets_ > max_message_octets_) return absl::InvalidArgumentError("the message is too large");
   if (gathered_.empty()) {
-    gathered_ = std::move(chunk);
+    gathered_ = std::move(piece);
     return false;
   }
-  if (gathered_.size() + chunk.size() <= kMaxPieceOctets) {
-    gathered_ += chunk;
+  if (gathered_.size() + piece.size() <= kMaxPieceOctets) {
+    gathered_ += piece;
     return false;
   }
-  std::string full = std::exchange(gathered_, std::move(chunk));
+  std::string full = std::exchange(gathered_, std::move(piece));
   Append(std::move(full), /*then_deliver=*/false);
   return true;
 }
@@ -94,7 +94,7 @@ void DeliveryStream::Append(std::string piece, bool then_deliver) {
 
 void DeliveryStream::TakeEnd() {
   if (request_.body_octets() != octets_) {
-    FinishWith(absl::InvalidArgumentError("body_octets is not what the chunks had"));
+    FinishWith(absl::InvalidArgumentError("body_octets is not what the pieces had"));
   } else if (!gathered_.empty()) {
     Append(std::exchange(gathered_, std::string()), /*then_deliver=*/true);
   } else {

@@ -17,7 +17,7 @@
 
 namespace postern::store {
 
-// Deletes itself when the call is done. Holds at most two chunks; the next is read when the last
+// Deletes itself when the call is done. Holds at most two pieces; the next is read when the last
 // is stored.
 class DeliveryStream final : public grpc::ServerReadReactor<v1::DeliverStreamRequest> {
  public:
@@ -33,7 +33,7 @@ class DeliveryStream final : public grpc::ServerReadReactor<v1::DeliverStreamReq
  private:
   absl::Status TakeHeader();
   // True: a piece is on its way to the store, which reads on.
-  absl::StatusOr<bool> TakeChunk();
+  absl::StatusOr<bool> TakePiece();
   void TakeEnd();
   void Append(std::string piece, bool then_deliver);
   void Deliver();
@@ -49,7 +49,7 @@ class DeliveryStream final : public grpc::ServerReadReactor<v1::DeliverStreamReq
   Delivery delivery_;
   bool has_header_ = false;
   uint64_t octets_ = 0;
-  // Received, not stored yet: small chunks become one piece.
+  // Received, not stored yet: small pieces become one of full size.
   std::string gathered_;
   std::unique_ptr<StagedBody> body_;
 };

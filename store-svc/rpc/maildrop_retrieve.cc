@@ -36,13 +36,13 @@ void RetrieveStream::ReadFirst() {
   }
   octets_left_ = message->octets;
   body_id_ = message->body_id;
-  std::string chunk = std::move(message->prefix);
-  if (chunk.size() + message->first_piece.size() <= kMaxPieceOctets) {
-    chunk += message->first_piece;
+  std::string piece = std::move(message->prefix);
+  if (piece.size() + message->first_piece.size() <= kMaxPieceOctets) {
+    piece += message->first_piece;
   } else {
     pending_ = std::move(message->first_piece);
   }
-  Send(std::move(chunk));
+  Send(std::move(piece));
 }
 
 void RetrieveStream::ReadNext() {
@@ -55,19 +55,19 @@ void RetrieveStream::ReadNext() {
   Send(*std::move(piece));
 }
 
-void RetrieveStream::Send(std::string chunk) {
-  if (chunk.size() > octets_left_) {
+void RetrieveStream::Send(std::string piece) {
+  if (piece.size() > octets_left_) {
     Finish(rpc::ToGrpc(absl::DataLossError("a message is longer than its entry says")));
     return;
   }
-  octets_left_ -= chunk.size();
+  octets_left_ -= piece.size();
   bool last = octets_left_ == 0;
   if (cutter_.has_value()) {
-    chunk.resize(cutter_->Pass(chunk));
+    piece.resize(cutter_->Pass(piece));
     last = last || cutter_->done();
   }
-  Metrics().retrieved_bytes.Add(static_cast<double>(chunk.size()));
-  *response_.mutable_chunk() = std::move(chunk);
+  Metrics().retrieved_bytes.Add(static_cast<double>(piece.size()));
+  *response_.mutable_chunk() = std::move(piece);
   if (last) {
     StartWriteAndFinish(&response_, grpc::WriteOptions(), grpc::Status::OK);
   } else {

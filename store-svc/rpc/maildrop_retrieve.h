@@ -31,7 +31,7 @@ class RetrieveStream final : public grpc::ServerWriteReactor<v1::RetrieveRespons
   void ReadNext();
   void SubmitRead(void (RetrieveStream::*read)());
   // Sends what of it belongs to the answer, and ends the call when that is all.
-  void Send(std::string chunk);
+  void Send(std::string piece);
 
   const MaildropParts& parts_;
   const uint64_t uid_;

@@ -12,6 +12,7 @@
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
 #include "proto/postern/store/v1/store_admin.grpc.pb.h"
+#include "services/body/piece.h"
 #include "services/identity/access.h"
 #include "services/rpc/context.h"
 #include "services/storage/sqlite/sqlite.h"
@@ -83,7 +84,7 @@ TEST_F(DeliveryTest, OnlyItsCallersCall) {
 TEST_F(DeliveryTest, WhatIsDeliveredIsRetrieved) {
   const std::string small = "Subject: x\r\n\r\n.dot\r\nno newline";
   ASSERT_TRUE(Deliver(*mx_, MakeHeader("1", {kAlice, kBob, kAlice}), small).ok());
-  const std::string largest = Text(256 << 10);
+  const std::string largest = Text(kMaxPieceOctets);
   ASSERT_TRUE(Deliver(*mx_, MakeHeader("2", {kAlice}), largest).ok());
   ASSERT_TRUE(Deliver(*mx_, MakeHeader("3", {kAlice}), "").ok());
   const auto maildrop = Open(kAlice);
@@ -131,7 +132,7 @@ TEST_F(DeliveryTest, BadRequestsAreRefusedAndHaveNoEffect) {
         << what;
   }
   EXPECT_TRUE(absl::IsInvalidArgument(
-      Deliver(*mx_, MakeHeader("1", {kAlice}), Text((256 << 10) + 1)).status()));
+      Deliver(*mx_, MakeHeader("1", {kAlice}), Text(kMaxPieceOctets + 1)).status()));
   ExpectEventuallyNoBodies();
 }
 
@@ -147,24 +148,25 @@ TEST_F(DeliveryTest, RepeatsAndContradictions) {
 }
 
 TEST_F(DeliveryTest, StreamsLargeBodies) {
-  for (const size_t chunk : {size_t{256} << 10, size_t{100} << 10, size_t{1000}}) {
-    const std::string body = absl::StrCat("chunks of ", chunk, "\r\n\r\n", Text(3 << 20));
-    ASSERT_TRUE(DeliverStream(*mx_, MakeHeader(absl::StrCat(chunk), {kAlice}), body, chunk).ok());
+  for (const size_t piece : {kMaxPieceOctets, size_t{100} << 10, size_t{1000}}) {
+    const std::string body = absl::StrCat("pieces of ", piece, "\r\n\r\n", Text(3 << 20));
+    ASSERT_TRUE(DeliverStream(*mx_, MakeHeader(absl::StrCat(piece), {kAlice}), body, piece).ok());
     const auto maildrop = Open(kAlice);
     const auto& [uid, size] = maildrop->entries().back();
     EXPECT_EQ(size, PrefixOf(kAlice).size() + body.size());
-    EXPECT_TRUE(*maildrop->Retrieve(uid) == PrefixOf(kAlice) + body) << chunk;
+    EXPECT_TRUE(*maildrop->Retrieve(uid) == PrefixOf(kAlice) + body) << piece;
     ASSERT_TRUE(maildrop->Close().ok());
   }
 }
 
 TEST_F(DeliveryTest, StreamsThatBreakTheRulesLeaveNothing) {
   EXPECT_TRUE(absl::IsInvalidArgument(
-      DeliverStream(*mx_, MakeHeader("1", {kAlice}), Text((4 << 20) + 1), 256 << 10).status()))
+      DeliverStream(*mx_, MakeHeader("1", {kAlice}), Text((4 << 20) + 1), kMaxPieceOctets)
+          .status()))
       << "over max_message_octets";
   EXPECT_TRUE(absl::IsInvalidArgument(
       DeliverStream(*mx_, MakeHeader("2", {kAlice}), Text(300 << 10), 300 << 10).status()))
-      << "a chunk over 256 KiB";
+      << "a piece over 256 KiB";
   const auto stub = v1::DeliveryService::NewStub(mx_);
   {
     grpc::ClientContext context;
@@ -184,7 +186,7 @@ TEST_F(DeliveryTest, StreamsThatBreakTheRulesLeaveNothing) {
     writer->WritesDone();
     EXPECT_EQ(writer->Finish().error_code(), grpc::StatusCode::INVALID_ARGUMENT) << "two headers";
   }
-  // Half-closed without the end, and with one that is not the chunks'.
+  // Half-closed without the end, and with one that is not the pieces'.
   for (const int end : {-1, 0, 99, 101}) {
     grpc::ClientContext context;
     v1::DeliverResponse response;
@@ -204,7 +206,7 @@ TEST_F(DeliveryTest, StreamsThatBreakTheRulesLeaveNothing) {
 }
 
 TEST_F(DeliveryTest, HalfAMessageIsNeverDelivered) {
-  // Sends some chunks, then ends the call as given, without a half-close.
+  // Sends some pieces, then ends the call as given, without a half-close.
   for (int round = 0; round < 20; ++round) {
     BreakableHop hop(process_.port());
     const auto channel = process_.Connect(identity::kGatewaySmtpMx, hop.port());
@@ -283,11 +285,11 @@ TEST_F(DeliveryTest, OfManyEachIsAnsweredForItself) {
   ManyCall call(mx_);
   call.Add(7, MakeHeader("1", {kAlice, kBob}), "one");
   call.Add(3, MakeHeader("", {}), "no recipients");
-  call.Add(9, MakeHeader("2", {kAlice}), Text((256 << 10) + 1));
+  call.Add(9, MakeHeader("2", {kAlice}), Text(kMaxPieceOctets + 1));
   ASSERT_TRUE(call.Send());
   call.Add(8, MakeHeader("1", {kAlice, kBob}), "one");
   call.Add(6, MakeHeader("1", {kAlice, kBob}), "other");
-  call.Add(1ull << 63, MakeHeader("3", {kAlice}), Text(256 << 10));
+  call.Add(1ull << 63, MakeHeader("3", {kAlice}), Text(kMaxPieceOctets));
   ASSERT_TRUE(call.Send());
   call.HalfClose();
   call.Read(6);

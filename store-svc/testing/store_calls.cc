@@ -4,8 +4,8 @@
 #include <chrono>
 
 #include "absl/strings/str_cat.h"
+#include "services/body/piece.h"
 #include "services/rpc/context.h"
-#include "services/rpc/limits.h"
 
 namespace postern::store {
 namespace {
@@ -54,7 +54,7 @@ absl::StatusOr<v1::DeliverResponse> Deliver(grpc::Channel& channel, v1::Delivery
 
 absl::StatusOr<v1::DeliverResponse> DeliverStream(grpc::Channel& channel,
                                                   const v1::DeliveryHeader& header,
-                                                  absl::string_view body, size_t chunk_octets) {
+                                                  absl::string_view body, size_t piece_octets) {
   const auto stub = v1::DeliveryService::NewStub(
       std::shared_ptr<grpc::ChannelInterface>(&channel, [](grpc::ChannelInterface*) {}));
   grpc::ClientContext context;
@@ -64,8 +64,8 @@ absl::StatusOr<v1::DeliverResponse> DeliverStream(grpc::Channel& channel,
   v1::DeliverStreamRequest request;
   *request.mutable_header() = header;
   bool open = writer->Write(request);
-  for (size_t at = 0; open && at < body.size(); at += chunk_octets) {
-    request.set_chunk(std::string(body.substr(at, chunk_octets)));
+  for (size_t at = 0; open && at < body.size(); at += piece_octets) {
+    request.set_chunk(std::string(body.substr(at, piece_octets)));
     open = writer->Write(request);
   }
   request.set_body_octets(body.size());
@@ -131,8 +131,8 @@ absl::StatusOr<std::string> OpenMaildrop::Retrieve(uint64_t uid,
   std::string message;
   v1::RetrieveResponse response;
   while (reader->Read(&response)) {
-    if (response.chunk().size() > rpc::kMaxChunkOctets) {
-      return absl::InternalError("a chunk over 256 KiB");
+    if (response.chunk().size() > kMaxPieceOctets) {
+      return absl::InternalError("a piece over 256 KiB");
     }
     message += response.chunk();
   }

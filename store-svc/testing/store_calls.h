@@ -32,10 +32,10 @@ v1::DeliveryHeader MakeHeader(absl::string_view delivery_id,
 
 absl::StatusOr<v1::DeliverResponse> Deliver(grpc::Channel& channel, v1::DeliveryHeader header,
                                             absl::string_view body);
-// In chunks of `chunk_octets`.
+// In pieces of `piece_octets`.
 absl::StatusOr<v1::DeliverResponse> DeliverStream(grpc::Channel& channel,
                                                   const v1::DeliveryHeader& header,
-                                                  absl::string_view body, size_t chunk_octets);
+                                                  absl::string_view body, size_t piece_octets);
 
 // An Open stream.
 class OpenMaildrop {

@@ -17,10 +17,10 @@
 #include "proto/postern/relay/v1/submission.grpc.pb.h"
 #include "proto/postern/store/v1/delivery.grpc.pb.h"
 #include "proto/postern/store/v1/maildrop.grpc.pb.h"
+#include "services/body/piece.h"
 #include "services/identity/access.h"
 #include "services/rpc/channel.h"
 #include "services/rpc/context.h"
-#include "services/rpc/limits.h"
 
 namespace postern::clients {
 
@@ -100,7 +100,7 @@ class AbandonedUploads {
   int count_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
-// Reads header, chunks and end into `request`; false when the client went away.
+// Reads header, pieces and end into `request`; false when the client went away.
 template <typename Part, typename Request>
 bool ReadUpload(grpc::ServerReader<Part>* reader, Request* request) {
   Part part;
@@ -110,7 +110,7 @@ bool ReadUpload(grpc::ServerReader<Part>* reader, Request* request) {
     if (part.has_header()) {
       *request->mutable_header() = part.header();
     } else if (part.has_chunk()) {
-      EXPECT_LE(part.chunk().size(), static_cast<size_t>(rpc::kMaxChunkOctets));
+      EXPECT_LE(part.chunk().size(), kMaxPieceOctets);
       request->mutable_body()->append(part.chunk());
     } else {
       EXPECT_EQ(part.body_octets(), request->body().size());

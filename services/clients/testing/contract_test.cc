@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
+#include "services/body/piece.h"
 #include "services/clients/auth_client.h"
 #include "services/clients/relay_client.h"
 #include "services/clients/store_client.h"
@@ -19,7 +20,6 @@
 #include "services/identity/access.h"
 #include "services/identity/test_pki.h"
 #include "services/rpc/channel.h"
-#include "services/rpc/limits.h"
 
 namespace postern::clients {
 namespace {
@@ -121,8 +121,8 @@ absl::StatusOr<relay::v1::EnqueueResponse> Enqueue(SubmissionClient& client,
 }
 
 template <typename Response>
-absl::Status Write(BodyStream<Response>& stream, std::string chunk) {
-  return Wait<absl::Status>([&](auto done) { stream.Write(std::move(chunk), std::move(done)); });
+absl::Status Write(BodyStream<Response>& stream, std::string piece) {
+  return Wait<absl::Status>([&](auto done) { stream.Write(std::move(piece), std::move(done)); });
 }
 
 template <typename Response>
@@ -333,7 +333,7 @@ TEST_P(ContractTest, DeliversOncePerDeliveryId) {
 }
 
 TEST_P(ContractTest, TheLargestBodyOfOneRequest) {
-  const std::string body(rpc::kMaxChunkOctets, 'b');
+  const std::string body(kMaxPieceOctets, 'b');
   const auto response = Deliver(delivery(), Delivery(std::string(16, '1'), "alice", body));
   ASSERT_TRUE(response.ok()) << response.status();
   EXPECT_EQ(fakes.delivery.delivered()[0].body(), body);
@@ -357,9 +357,9 @@ TEST_P(ContractTest, DeliversALargeBodyInPieces) {
   const auto stream = delivery().DeliverStream(Call(), request.header());
   std::string body;
   for (int i = 0; i < 5; ++i) {
-    std::string chunk(rpc::kMaxChunkOctets, static_cast<char>('a' + i));
-    body += chunk;
-    ASSERT_TRUE(Write(*stream, std::move(chunk)).ok());
+    std::string piece(kMaxPieceOctets, static_cast<char>('a' + i));
+    body += piece;
+    ASSERT_TRUE(Write(*stream, std::move(piece)).ok());
   }
   const auto response = Finish(*stream);
   ASSERT_TRUE(response.ok()) << response.status();
@@ -503,11 +503,11 @@ TEST_P(ContractTest, EnqueuesALargeBodyInPieces) {
   const auto stream =
       submission().EnqueueStream(Call(), Submission(std::string(16, '2'), "token").header());
   for (int i = 0; i < 3; ++i) {
-    ASSERT_TRUE(Write(*stream, std::string(rpc::kMaxChunkOctets, 'b')).ok());
+    ASSERT_TRUE(Write(*stream, std::string(kMaxPieceOctets, 'b')).ok());
   }
   ASSERT_TRUE(Finish(*stream).ok());
   ASSERT_EQ(fakes.submission.enqueued().size(), 1u);
-  EXPECT_EQ(fakes.submission.enqueued()[0].body().size(), 3u * rpc::kMaxChunkOctets);
+  EXPECT_EQ(fakes.submission.enqueued()[0].body().size(), 3 * kMaxPieceOctets);
 }
 
 // What only calls over a network can show.

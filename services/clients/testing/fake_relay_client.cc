@@ -18,8 +18,8 @@ class FakeEnqueueStream : public BodyStream<EnqueueResponse> {
     *request_.mutable_header() = std::move(header);
   }
 
-  void Write(std::string chunk, async::DoneStatus done) override {
-    request_.mutable_body()->append(chunk);
+  void Write(std::string piece, async::DoneStatus done) override {
+    request_.mutable_body()->append(piece);
     done(absl::OkStatus());
   }
   void Finish(async::Done<EnqueueResponse> done) override {

@@ -17,8 +17,8 @@ class FakeDeliverStream : public BodyStream<DeliverResponse> {
     *request_.mutable_header() = std::move(header);
   }
 
-  void Write(std::string chunk, async::DoneStatus done) override {
-    request_.mutable_body()->append(chunk);
+  void Write(std::string piece, async::DoneStatus done) override {
+    request_.mutable_body()->append(piece);
     done(absl::OkStatus());
   }
   void Finish(async::Done<DeliverResponse> done) override {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
+#include "services/body/piece.h"
 #include "services/clients/store_client.h"
 
 namespace postern::clients {
@@ -85,7 +86,7 @@ class FakeMaildropClient : public MaildropClient {
 
   mutable absl::Mutex mutex_;
   std::map<std::string, Drop> drops_ ABSL_GUARDED_BY(mutex_);
-  size_t piece_octets_ ABSL_GUARDED_BY(mutex_) = 256 << 10;
+  size_t piece_octets_ ABSL_GUARDED_BY(mutex_) = kMaxPieceOctets;
   size_t pieces_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Status next_open_ ABSL_GUARDED_BY(mutex_);
   absl::Status next_retrieve_ ABSL_GUARDED_BY(mutex_);

@@ -6,13 +6,13 @@
 #include <utility>
 
 #include "absl/base/optimization.h"
+#include "services/body/piece.h"
 #include "services/storage/body/body_schema.h"
 
 namespace postern::storage {
 namespace {
 
 constexpr int64_t kMaxPieces = 1 << 16;
-constexpr uint32_t kMaxPieceOctets = 256 << 10;
 // Higher levels gain little on mail (text and base64) and cost several times the CPU.
 constexpr int kZstdLevel = 1;
 
@@ -216,7 +216,7 @@ absl::StatusOr<std::string> ReadPiece(Sqlite& database, int64_t body_id, int64_t
   const absl::string_view stored = use->Blob(1);
   if (original_octets == static_cast<int64_t>(stored.size())) return std::string(stored);
   // What the file says is checked before memory is taken for it.
-  if (original_octets < 0 || original_octets > kMaxPieceOctets) {
+  if (original_octets < 0 || original_octets > int64_t{kMaxPieceOctets}) {
     return absl::DataLossError("a body's piece has an impossible length");
   }
   std::string piece(original_octets, '\0');

@@ -1,4 +1,4 @@
-// Message bodies in SQLite: pieces of at most 256 KiB, zstd, stored once by content,
+// Message bodies in SQLite: pieces of at most kMaxPieceOctets, zstd, stored once by content,
 // reference-counted. Shared by store-svc's mail and relay-svc's spool, each in its own database.
 #ifndef POSTERN_SERVICES_STORAGE_BODY_BODY_STORE_H_
 #define POSTERN_SERVICES_STORAGE_BODY_BODY_STORE_H_

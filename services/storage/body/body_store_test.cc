@@ -5,6 +5,7 @@
 #include <string>
 
 #include "gtest/gtest.h"
+#include "services/body/piece.h"
 #include "services/crypto/sha256.h"
 
 namespace postern::storage {
@@ -65,8 +66,8 @@ TEST(CompressPiece, ShrinksWhatItCanAndKeepsTheRestAsItIs) {
 
 TEST_F(BodyStoreTest, GivesBackEveryKindOfBody) {
   for (const std::string& body :
-       {std::string(), std::string("x"), std::string("\0\0", 2), std::string(256 << 10, 'a'),
-        Noise(256 << 10), std::string("Subject: a\r\n\r\n.\r\n")}) {
+       {std::string(), std::string("x"), std::string("\0\0", 2), std::string(kMaxPieceOctets, 'a'),
+        Noise(kMaxPieceOctets), std::string("Subject: a\r\n\r\n.\r\n")}) {
     EXPECT_EQ(Read(Add(body, 1)), body) << body.size();
   }
 }
@@ -85,7 +86,7 @@ TEST_F(BodyStoreTest, EqualBodiesAreStoredOnceAndLiveUntilTheLastReference) {
 }
 
 TEST_F(BodyStoreTest, StagesALargeBody) {
-  const std::string first = Noise(256 << 10);
+  const std::string first = Noise(kMaxPieceOctets);
   const std::string second(1000, 'b');
   const int64_t id = *BeginBody(*database_);
   ASSERT_TRUE(AppendPiece(*database_, id, CompressPiece(first)).ok());

@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "services/body/piece.h"
 #include "services/crypto/sha256.h"
 #include "services/storage/body/body_store.h"
 #include "services/storage/sqlite/group_commit.h"
@@ -110,7 +111,7 @@ void BM_HashAndCompress(benchmark::State& state) {
   }
   state.SetBytesProcessed(state.iterations() * state.range(0));
 }
-BENCHMARK(BM_HashAndCompress)->Arg(4 << 10)->Arg(256 << 10);
+BENCHMARK(BM_HashAndCompress)->Arg(4 << 10)->Arg(kMaxPieceOctets);
 
 }  // namespace
 }  // namespace postern::storage
