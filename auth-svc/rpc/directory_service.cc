@@ -48,7 +48,8 @@ grpc::ServerUnaryReactor* DirectoryService::Answer(
   // Before the job may finish it.
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
   const bool accepted = pool_.Submit([this, context, method, read = std::move(read)]() mutable {
-    Finish(context, method, directory_.Read(read));
+    Finish(context, method,
+           directory_.Read([&read](DirectoryReader& reader) { return read(reader); }));
   });
   if (!accepted) Finish(context, method, absl::UnavailableError("too many reads wait"));
   return reactor;
@@ -100,9 +101,10 @@ grpc::ServerUnaryReactor* DirectoryService::CheckSenderIdentity(
                     return absl::InvalidArgumentError(
                         absl::StrCat("more than ", kMaxSenderAddresses, " addresses at once"));
                   }
-                  absl::StatusOr<bool> allowed = resolver_.MaySendAs(
-                      reader, request->account_id(),
-                      {request->addresses().begin(), request->addresses().end()});
+                  const std::vector<std::string> addresses(request->addresses().begin(),
+                                                           request->addresses().end());
+                  absl::StatusOr<bool> allowed =
+                      resolver_.MaySendAs(reader, request->account_id(), addresses);
                   if (!allowed.ok()) return allowed.status();
                   response->set_allowed(*allowed);
                   return absl::OkStatus();
