@@ -1,5 +1,6 @@
 #!/bin/bash
-# clang-format and buildifier (changing nothing), then clang-tidy on the given .cc files or on all.
+# clang-format and buildifier (changing nothing), then clang-tidy on the given .cc files or on all:
+# its own checks, and clang's analysis of what absl's annotations say of locks.
 set -euo pipefail
 
 tools/format.sh --check
@@ -14,5 +15,6 @@ else
   mapfile -t files < <(git ls-files '*.cc')
 fi
 printf '%s\0' "${files[@]}" |
-  xargs -0 -P "$(nproc)" -n 1 clang-tidy --quiet --warnings-as-errors='*' -p .
+  xargs -0 -P "$(nproc)" -n 1 clang-tidy --quiet --warnings-as-errors='*' \
+    --extra-arg=-Wthread-safety -p .
 echo "lint: ${#files[@]} files are clean"
