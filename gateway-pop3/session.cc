@@ -15,6 +15,7 @@
 #include "services/async/await.h"
 #include "services/net/connection.h"
 #include "services/net/sasl_login.h"
+#include "services/net/session_io.h"
 #include "services/rpc/call_context.h"
 #include "services/telemetry/log.h"
 
@@ -31,7 +32,6 @@ using telemetry::Log;
 using telemetry::LogEnabled;
 using telemetry::LogLevel;
 
-constexpr std::chrono::seconds kHandshakeTimeout(30);
 // A message's octets that may wait for the ones after them, so that a small message leaves in one
 // write together with its final dot.
 constexpr size_t kGatherOctets = 32 << 10;
@@ -42,6 +42,7 @@ class Session {
       : context_(std::move(context)),
         setup_(setup),
         connection_(*context_.connection),
+        io_(context_),
         engine_(setup.options),
         sasl_({.authentication = setup.authentication,
                .purpose = auth::v1::PURPOSE_MAILDROP,
@@ -56,9 +57,6 @@ class Session {
   void LogEnd(std::chrono::duration<double> time) const;
 
  private:
-  net::Deadline NextDeadline(std::chrono::seconds wait) const {
-    return std::min(steady_clock::now() + wait, context_.session_deadline);
-  }
   rpc::CallContext Call(steady_clock::duration time) const {
     return {trace_, absl::Now() + absl::FromChrono(time)};
   }
@@ -67,7 +65,6 @@ class Session {
   asio::awaitable<bool> SendOutput();
   // Waits for octets and gives them to the engine; its next action, or nullopt: as above.
   asio::awaitable<std::optional<pop3::Action>> ReadMore();
-  asio::awaitable<bool> StartTls();
 
   asio::awaitable<pop3::Event> Answer(pop3::Action* action);
   pop3::Event LoggedIn(absl::StatusOr<AuthenticateResponse> response);
@@ -80,6 +77,7 @@ class Session {
   const net::SessionContext context_;
   const SessionSetup& setup_;
   net::Connection& connection_;
+  net::SessionIo io_;
   pop3::ServerSession engine_;
   const rpc::TraceContext trace_ = rpc::TraceContext::New();
 
@@ -123,7 +121,7 @@ asio::awaitable<void> Session::Run() {
       gathered_ = 0;
       action = co_await NextPiece();
     } else if (std::holds_alternative<action::StartTls>(action)) {
-      if (!co_await StartTls()) co_return;
+      if (!co_await SendOutput() || !co_await io_.StartTls()) co_return;
       action = engine_.Resume(event::TlsEstablished{});
     } else if (std::holds_alternative<action::Close>(action)) {
       (void)co_await SendOutput();
@@ -136,37 +134,24 @@ asio::awaitable<void> Session::Run() {
 
 asio::awaitable<bool> Session::SendOutput() {
   if (!engine_.has_output()) co_return true;
-  const std::string output = engine_.TakeOutput();
-  const absl::Status sent = co_await connection_.Write(output, NextDeadline(context_.idle_timeout));
-  co_return sent.ok();
+  co_return co_await io_.Send(engine_.TakeOutput());
 }
 
 asio::awaitable<std::optional<pop3::Action>> Session::ReadMore() {
   if (engine_.has_output() && !co_await SendOutput()) co_return std::nullopt;
-  const absl::Span<char> buffer = net::ThreadReadBuffer();
-  const absl::StatusOr<size_t> got = co_await connection_.ReadSome(
-      buffer, engine_.greeted() ? NextDeadline(context_.idle_timeout) : context_.hello_deadline);
-  if (got.ok()) {
-    co_return engine_.Resume(event::Received{absl::string_view(buffer.data(), *got)});
-  }
-  if (got.status().code() == absl::StatusCode::kDeadlineExceeded) {
-    co_return engine_.Resume(event::TimedOut{});
-  }
-  if (got.status().code() == absl::StatusCode::kCancelled) {
-    co_return engine_.Resume(event::Drain{});
+  const net::SessionIo::Input input = co_await io_.Read(
+      engine_.greeted() ? io_.NextDeadline(context_.idle_timeout) : context_.hello_deadline);
+  switch (input.kind) {
+    case net::SessionIo::Input::Kind::kOctets:
+      co_return engine_.Resume(event::Received{input.octets});
+    case net::SessionIo::Input::Kind::kTimedOut:
+      co_return engine_.Resume(event::TimedOut{});
+    case net::SessionIo::Input::Kind::kDrain:
+      co_return engine_.Resume(event::Drain{});
+    case net::SessionIo::Input::Kind::kGone:
+      break;
   }
   co_return std::nullopt;
-}
-
-asio::awaitable<bool> Session::StartTls() {
-  if (!co_await SendOutput()) co_return false;
-  const absl::Status status =
-      co_await connection_.StartTls(context_.tls, NextDeadline(kHandshakeTimeout));
-  if (!status.ok() && LogEnabled(LogLevel::kDebug)) {
-    Log(LogLevel::kDebug, "TLS handshake failed",
-        {{"session", context_.session_id}, {"status", std::string(status.message())}});
-  }
-  co_return status.ok();
 }
 
 asio::awaitable<pop3::Event> Session::Answer(pop3::Action* action) {
@@ -253,7 +238,7 @@ asio::awaitable<pop3::Action> Session::NextPiece() {
   const auto give_up = [this] { reader_.reset(); };
   const absl::StatusOr<std::optional<std::string>> piece =
       co_await async::AwaitUntil<absl::StatusOr<std::optional<std::string>>>(
-          NextDeadline(setup_.question_timeout), read, give_up);
+          io_.NextDeadline(setup_.question_timeout), read, give_up);
   if (!piece.ok()) {
     reader_.reset();
     Metrics().retrievals_failed.Add();

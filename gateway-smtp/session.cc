@@ -18,6 +18,7 @@
 #include "services/crypto/random_octets.h"
 #include "services/net/connection.h"
 #include "services/net/sasl_login.h"
+#include "services/net/session_io.h"
 #include "services/rpc/call_context.h"
 #include "services/rpc/limits.h"
 #include "services/telemetry/log.h"
@@ -35,8 +36,6 @@ using telemetry::LogEnabled;
 using telemetry::LogLevel;
 
 constexpr size_t kDeliveryIdOctets = 16;
-// RFC 5321 4.5.3.2 has minutes for a handshake's worth of octets; nobody needs them.
-constexpr std::chrono::seconds kHandshakeTimeout(30);
 // A token that ends sooner may not last until the end of DATA.
 constexpr absl::Duration kTokenReserve = absl::Seconds(30);
 // The envelope's share of a request (rpc::kMaxRpcMessageOctets), the body's being 256 KiB.
@@ -71,6 +70,7 @@ class Session {
       : context_(std::move(context)),
         setup_(setup),
         connection_(*context_.connection),
+        io_(context_),
         engine_(setup.options),
         sasl_({.authentication = setup.authentication,
                .purpose = auth::v1::PURPOSE_SUBMISSION,
@@ -83,9 +83,6 @@ class Session {
  private:
   bool submission() const { return setup_.options.submission; }
 
-  net::Deadline NextDeadline(std::chrono::seconds wait) const {
-    return std::min(steady_clock::now() + wait, context_.session_deadline);
-  }
   rpc::CallContext Call(const rpc::TraceContext& trace) const {
     return {trace, absl::Now() + absl::FromChrono(setup_.question_timeout)};
   }
@@ -94,7 +91,6 @@ class Session {
   asio::awaitable<bool> SendOutput();
   // Waits for octets and gives them to the engine; its next action, or nullopt: as above.
   asio::awaitable<std::optional<smtp::Action>> ReadMore();
-  asio::awaitable<bool> StartTls();
 
   // What needs no waiting; false for the rest.
   bool AnswerAtOnce(const smtp::Action& action, smtp::Event* answer);
@@ -119,6 +115,7 @@ class Session {
   const net::SessionContext context_;
   const SessionSetup& setup_;
   net::Connection& connection_;
+  net::SessionIo io_;
   smtp::ServerSession engine_;
   // EHLO or HELO was said, be it before STARTTLS.
   bool greeted_ = false;
@@ -150,7 +147,7 @@ asio::awaitable<void> Session::Run() {
       if (!co_await SendOutput()) co_return;
       answer = event::Done{};
     } else if (std::holds_alternative<action::StartTls>(action)) {
-      if (!co_await StartTls()) co_return;
+      if (!co_await SendOutput() || !co_await io_.StartTls()) co_return;
       answer = event::TlsEstablished{};
     } else {
       answer = co_await Answer(&action);
@@ -161,41 +158,27 @@ asio::awaitable<void> Session::Run() {
 
 asio::awaitable<bool> Session::SendOutput() {
   if (!engine_.has_output()) co_return true;
-  const std::string output = engine_.TakeOutput();
-  const absl::Status sent = co_await connection_.Write(output, NextDeadline(context_.idle_timeout));
-  co_return sent.ok();
+  co_return co_await io_.Send(engine_.TakeOutput());
 }
 
 asio::awaitable<std::optional<smtp::Action>> Session::ReadMore() {
   if (engine_.has_output() && !co_await SendOutput()) co_return std::nullopt;
-  const absl::Span<char> buffer = net::ThreadReadBuffer();
-  const absl::StatusOr<size_t> got = co_await connection_.ReadSome(
-      buffer, greeted_ ? NextDeadline(context_.idle_timeout) : context_.hello_deadline);
-  if (got.ok()) {
-    smtp::Action next = engine_.Resume(event::Received{absl::string_view(buffer.data(), *got)});
-    greeted_ = greeted_ || !engine_.helo().empty();
-    co_return next;
-  }
-  if (got.status().code() == absl::StatusCode::kDeadlineExceeded) {
-    co_return engine_.Resume(event::TimedOut{});
-  }
-  if (got.status().code() == absl::StatusCode::kCancelled) {
-    // The engine remembers; what it still reads is the rest of a message.
-    connection_.ClearInterrupt();
-    co_return engine_.Resume(event::Drain{});
+  const net::SessionIo::Input input = co_await io_.Read(
+      greeted_ ? io_.NextDeadline(context_.idle_timeout) : context_.hello_deadline);
+  switch (input.kind) {
+    case net::SessionIo::Input::Kind::kOctets: {
+      smtp::Action next = engine_.Resume(event::Received{input.octets});
+      greeted_ = greeted_ || !engine_.helo().empty();
+      co_return next;
+    }
+    case net::SessionIo::Input::Kind::kTimedOut:
+      co_return engine_.Resume(event::TimedOut{});
+    case net::SessionIo::Input::Kind::kDrain:
+      co_return engine_.Resume(event::Drain{});
+    case net::SessionIo::Input::Kind::kGone:
+      break;
   }
   co_return std::nullopt;
-}
-
-asio::awaitable<bool> Session::StartTls() {
-  if (!co_await SendOutput()) co_return false;
-  const absl::Status status =
-      co_await connection_.StartTls(context_.tls, NextDeadline(kHandshakeTimeout));
-  if (!status.ok() && LogEnabled(LogLevel::kDebug)) {
-    Log(LogLevel::kDebug, "TLS handshake failed",
-        {{"session", context_.session_id}, {"status", std::string(status.message())}});
-  }
-  co_return status.ok();
 }
 
 bool Session::AnswerAtOnce(const smtp::Action& action, smtp::Event* answer) {
