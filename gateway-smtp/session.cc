@@ -122,6 +122,8 @@ class Session {
   std::unique_ptr<Transaction> transaction_;
   // submission only.
   net::SaslLogin sasl_;
+  // Of the last login that began: auth-svc's line about it has the account, where there is one.
+  rpc::TraceContext login_trace_;
   std::unique_ptr<Login> login_;
 };
 
@@ -232,7 +234,8 @@ asio::awaitable<smtp::Event> Session::Answer(smtp::Action* action) {
     co_return co_await CheckConnection();
   if (std::holds_alternative<action::CheckSender>(*action)) co_return co_await CheckSender();
   if (auto* start = std::get_if<action::AuthStart>(action)) {
-    co_return LoggedIn(co_await sasl_.Start(rpc::TraceContext::New(), std::move(start->mechanism),
+    login_trace_ = rpc::TraceContext::New();
+    co_return LoggedIn(co_await sasl_.Start(login_trace_, std::move(start->mechanism),
                                             std::move(start->initial_response)));
   }
   if (auto* respond = std::get_if<action::AuthRespond>(action)) {
@@ -423,6 +426,7 @@ smtp::Event Session::LoggedIn(absl::StatusOr<AuthenticateResponse> response) {
 void Session::LogAuthentication(const char* what, absl::string_view detail) const {
   Log(LogLevel::kInfo, what,
       {{"session", context_.session_id},
+       {"trace", login_trace_.trace_id},
        {"client", connection_.peer_address()},
        {login_ != nullptr ? "account" : "status", detail}});
 }

@@ -7,6 +7,7 @@ import contextlib
 import json
 import poplib
 import secrets
+import smtplib
 from typing import Any
 
 import pytest
@@ -87,6 +88,33 @@ def test_logs_are_json_and_follow_a_trace(make_platform: Any) -> None:
             assert {"time", "level", "service", "event"} <= set(line), line
         traces[name] = {line["trace"] for line in lines if "trace" in line}
     assert traces["gateway-smtp-mx"] & traces["store-svc"]
+
+
+def test_a_failed_login_leads_to_its_account_where_there_is_one(make_platform: Any) -> None:
+    """The gateway's line has the client and a trace; auth-svc's has the account, if it is ours."""
+    platform = make_platform(None)
+    clients, account = Clients(platform), platform.add_account()
+    stranger = f"{secrets.token_hex(8)}@example.test"
+    for address in (account.address, stranger):
+        wrong = Account(address, "a wrong password")
+        with pytest.raises(smtplib.SMTPAuthenticationError):
+            clients.smtp_submissions(wrong)
+        with pytest.raises(poplib.error_proto):
+            clients.pop3s(wrong)
+
+    def lines(name: str, event: str) -> list[dict[str, Any]]:
+        return [line for line in map(json.loads, platform.log(name).splitlines())
+                if line["event"] == event]
+    accounts = {line["trace"]: line["account"] for line in lines("auth-svc", "login refused")}
+    for name, event in (("gateway-smtp-submission", "authentication failed"),
+                        ("gateway-pop3", "login failed")):
+        failed = lines(name, event)
+        assert {line["client"] for line in failed} == {"127.0.0.1"}
+        # smtplib goes on to another mechanism, so there may be more of them.
+        assert {accounts[line["trace"]] for line in failed} == {account.address, ""}
+        assert stranger not in platform.log(name)
+        assert account.address not in platform.log(name)
+    assert stranger not in platform.log("auth-svc")
 
 
 def test_a_submitted_message_keeps_its_trace(make_platform: Any) -> None:
