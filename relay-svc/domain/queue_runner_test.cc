@@ -52,7 +52,9 @@ class Watched : public Deliverer {
 
   std::vector<std::string> WaitForAttempts(size_t count) {
     absl::MutexLock lock(&mutex_);
-    const auto enough = [&] { return destinations_.size() >= count; };
+    const auto enough = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+      return destinations_.size() >= count;
+    };
     EXPECT_TRUE(mutex_.AwaitWithTimeout(absl::Condition(&enough), kLong));
     return destinations_;
   }

@@ -123,6 +123,7 @@ class Metrics {
   }
 
   Counter& GetCounter(absl::string_view name, absl::string_view help, const MetricLabels& labels) {
+    absl::MutexLock lock(&mutex_);
     return GetOrMake(counters_, name, labels, [&] {
       return std::make_unique<PrometheusCounter>(prometheus::BuildCounter()
                                                      .Name(std::string(name))
@@ -138,6 +139,7 @@ class Metrics {
   }
 
   Gauge& GetGauge(absl::string_view name, absl::string_view help, const MetricLabels& labels) {
+    absl::MutexLock lock(&mutex_);
     return GetOrMake(gauges_, name, labels, [&] {
       return std::make_unique<PrometheusGauge>(prometheus::BuildGauge()
                                                    .Name(std::string(name))
@@ -149,6 +151,7 @@ class Metrics {
 
   Histogram& GetHistogram(absl::string_view name, absl::string_view help,
                           const MetricLabels& labels, const std::vector<double>& buckets) {
+    absl::MutexLock lock(&mutex_);
     return GetOrMake(histograms_, name, labels, [&] {
       return std::make_unique<PrometheusHistogram>(prometheus::BuildHistogram()
                                                        .Name(std::string(name))
@@ -169,8 +172,7 @@ class Metrics {
 
   template <typename T, typename Make>
   T& GetOrMake(std::map<Key, std::unique_ptr<T>>& known, absl::string_view name,
-               const MetricLabels& labels, const Make& make) {
-    absl::MutexLock lock(&mutex_);
+               const MetricLabels& labels, const Make& make) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     std::unique_ptr<T>& metric = known[Key(std::string(name), labels)];
     if (metric == nullptr) {
       try {
