@@ -27,6 +27,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "google/protobuf/descriptor.h"
 #include "google/protobuf/message.h"
 #include "proto/postern/config/v1/process.pb.h"
 #include "services/config/config.h"
@@ -188,10 +189,20 @@ void RaiseDescriptorLimit() {
   }
 }
 
+// What is wrong with a setting, with the file and line where it stands.
+std::string WithPlace(absl::string_view file, const google::protobuf::Message& config,
+                      absl::string_view why) {
+  const absl::string_view key = why.substr(0, why.find(": "));
+  if (config.GetDescriptor()->FindFieldByName(std::string(key)) == nullptr) return std::string(why);
+  return absl::StrCat(config::PlaceOf(file, key), why.substr(key.size()));
+}
+
 int Serve(const config::v1::Process& process,
-          const std::function<absl::StatusOr<std::unique_ptr<RunningService>>()>& make) {
-  const auto fail = [](const absl::Status& status) {
-    telemetry::Log(telemetry::LogLevel::kError, "could not start", {{"why", status.message()}});
+          const std::function<absl::StatusOr<std::unique_ptr<RunningService>>()>& make,
+          const std::function<std::string(absl::string_view)>& with_place) {
+  const auto fail = [&with_place](const absl::Status& status) {
+    telemetry::Log(telemetry::LogLevel::kError, "could not start",
+                   {{"why", with_place(status.message())}});
     return kCouldNotStart;
   };
   telemetry::Health health;
@@ -270,6 +281,9 @@ int ServiceMain(int argc, char** argv, absl::string_view service, google::protob
       !status.ok()) {
     return Complain(service, status, kBadInput);
   }
+  const auto with_place = [&](absl::string_view why) {
+    return WithPlace(flags->file, *config, why);
+  };
   switch (flags->what) {
     case Flags::Do::kCheck: {
       const std::vector<FileFault> faults = CheckFiles(*config, absl::Now());
@@ -286,7 +300,11 @@ int ServiceMain(int argc, char** argv, absl::string_view service, google::protob
       return kOk;
     case Flags::Do::kMigrate: {
       const absl::StatusOr<std::string> done = migrate();
-      if (!done.ok()) return Complain(service, done.status(), kCouldNotStart);
+      if (!done.ok()) {
+        std::fprintf(stderr, "%s: %s\n", std::string(service).c_str(),
+                     with_place(done.status().message()).c_str());
+        return kCouldNotStart;
+      }
       std::printf("%s\n", done->c_str());
       return kOk;
     }
@@ -303,7 +321,7 @@ int ServiceMain(int argc, char** argv, absl::string_view service, google::protob
   mallopt(M_MMAP_THRESHOLD, kMmapThreshold);
   telemetry::InitLogging(service, level, flags->log_format);
   RaiseDescriptorLimit();
-  exit_code = Serve(process(), make);
+  exit_code = Serve(process(), make, with_place);
   telemetry::FlushLog();
   return exit_code;
 }

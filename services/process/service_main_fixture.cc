@@ -43,6 +43,9 @@ absl::StatusOr<std::unique_ptr<RunningService>> Make(const StoreSvc& config) {
   if (config.database_file() == "fail") {
     return absl::InternalError("the database can't be opened");
   }
+  if (config.database_file() == "misplaced") {
+    return absl::FailedPreconditionError("database_file: is on fire");
+  }
   return std::make_unique<Fixture>(config.database_file());
 }
 

@@ -208,6 +208,15 @@ TEST(ServiceMainTest, CheckConfigOpensTheFiles) {
   EXPECT_EQ(bad.out(), "");
 }
 
+// Of a setting that only the start finds wrong, too.
+TEST(ServiceMainTest, WhatCannotStartNamesTheLine) {
+  const std::string file = Config("misplaced");
+  Process bad({"--config", file});
+  EXPECT_EQ(bad.Wait(), 1);
+  EXPECT_TRUE(absl::StrContains(bad.err(), absl::StrCat(file, ":1: database_file: is on fire")))
+      << bad.err();
+}
+
 TEST(ServiceMainTest, AWrongCommandLineIsExitCode2) {
   for (const std::vector<std::string>& arguments :
        {std::vector<std::string>{}, std::vector<std::string>{"--nothing"},

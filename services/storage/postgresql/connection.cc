@@ -197,7 +197,7 @@ absl::StatusOr<Keywords> KeywordsOf(const Server& server) {
     keywords.Set("password", std::string(absl::StripTrailingAsciiWhitespace(*password)));
   }
   // Nothing of what the environment or a home directory says.
-  keywords.Set("passfile", "/dev/null");
+  keywords.Set("passfile", "/dev/null/none");
   keywords.Set("service", "");
   keywords.Set("sslmode", tls ? "verify-full" : "disable");
   keywords.Set("gssencmode", "disable");

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "services/telemetry/log.h"
@@ -32,8 +33,9 @@ Server ServerOf(const config::v1::PostgreSql& config, absl::string_view service)
   return server;
 }
 
-// Of the setting that names it.
+// Begins with the setting that names it, as what the connection says does already.
 absl::Status Wrong(const absl::Status& status) {
+  if (absl::StartsWith(status.message(), "postgresql: ")) return status;
   return absl::Status(status.code(), absl::StrCat("postgresql: ", status.message()));
 }
 
