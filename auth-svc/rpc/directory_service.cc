@@ -28,8 +28,8 @@ v1::ResolveRecipientResponse::Outcome ToProto(Resolution::Outcome outcome) {
   return v1::ResolveRecipientResponse::OUTCOME_UNSPECIFIED;
 }
 
-void Finish(grpc::CallbackServerContext* context, absl::string_view method,
-            const absl::Status& status) {
+void Finish(grpc::ServerUnaryReactor* reactor, grpc::CallbackServerContext* context,
+            absl::string_view method, const absl::Status& status) {
   if (!status.ok()) {
     telemetry::Log(telemetry::LogLevel::kWarning, "directory call failed",
                    {{"method", method},
@@ -37,7 +37,7 @@ void Finish(grpc::CallbackServerContext* context, absl::string_view method,
                     {"caller", rpc::CallerIdentity(*context)},
                     {"trace", rpc::ReadCallContext(*context).trace.trace_id}});
   }
-  context->DefaultReactor()->Finish(rpc::ToGrpc(status));
+  reactor->Finish(rpc::ToGrpc(status));
 }
 
 }  // namespace
@@ -45,13 +45,14 @@ void Finish(grpc::CallbackServerContext* context, absl::string_view method,
 grpc::ServerUnaryReactor* DirectoryService::Answer(
     grpc::CallbackServerContext* context, absl::string_view method,
     absl::AnyInvocable<absl::Status(DirectoryReader&)> read) {
-  // Before the job may finish it.
+  // Once: asked again, gRPC makes another in its place.
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  const bool accepted = pool_.Submit([this, context, method, read = std::move(read)]() mutable {
-    Finish(context, method,
-           directory_.Read([&read](DirectoryReader& reader) { return read(reader); }));
-  });
-  if (!accepted) Finish(context, method, absl::UnavailableError("too many reads wait"));
+  const bool accepted =
+      pool_.Submit([this, reactor, context, method, read = std::move(read)]() mutable {
+        Finish(reactor, context, method,
+               directory_.Read([&read](DirectoryReader& reader) { return read(reader); }));
+      });
+  if (!accepted) Finish(reactor, context, method, absl::UnavailableError("too many reads wait"));
   return reactor;
 }
 
