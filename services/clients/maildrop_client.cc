@@ -173,10 +173,19 @@ class Retrieval : public std::enable_shared_from_this<Retrieval> {
     }
   }
 
+  // Whoever waits for a Read is answered: by the call that ends, or here.
   void Abandon() {
-    absl::MutexLock lock(&mutex_);
-    abandoned_ = true;
-    if (call_ != nullptr) call_->Cancel();
+    async::Done<std::optional<std::string>> done;
+    {
+      absl::MutexLock lock(&mutex_);
+      abandoned_ = true;
+      if (call_ != nullptr) {
+        call_->Cancel();
+      } else {
+        done = std::exchange(done_, nullptr);
+      }
+    }
+    if (done) done(absl::CancelledError("nobody waits for the message"));
   }
 
  private:
@@ -281,10 +290,10 @@ class Retrieval : public std::enable_shared_from_this<Retrieval> {
     {
       absl::MutexLock lock(&mutex_);
       begun_ = piece.ok();
-      done = std::move(done_);
-      done_ = nullptr;
+      done = std::exchange(done_, nullptr);
     }
-    done(std::move(piece));
+    // Abandoned, unless it waits.
+    if (done) done(std::move(piece));
   }
 
   const std::shared_ptr<MaildropLease> lease_;

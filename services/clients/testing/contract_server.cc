@@ -121,8 +121,8 @@ bool ReadUpload(grpc::ServerReader<Part>* reader, Request* request) {
   return false;
 }
 
-// Keeps DeliverMany calls from going on, and counts.
-class ManyGate {
+// Keeps requests of an open call from going on, and counts.
+class Gate {
  public:
   void Hold(bool hold) {
     absl::MutexLock lock(&mutex_);
@@ -171,7 +171,7 @@ class ManyGate {
 
 class Delivery : public store::v1::DeliveryService::Service {
  public:
-  Delivery(FakeDeliveryClient* fake, AbandonedUploads* abandoned, ManyGate* gate)
+  Delivery(FakeDeliveryClient* fake, AbandonedUploads* abandoned, Gate* gate)
       : fake_(fake), abandoned_(abandoned), gate_(gate) {}
 
   Status Deliver(ServerContext*, const store::v1::DeliverRequest* request,
@@ -216,7 +216,7 @@ class Delivery : public store::v1::DeliveryService::Service {
  private:
   FakeDeliveryClient* const fake_;
   AbandonedUploads* const abandoned_;
-  ManyGate* const gate_;
+  Gate* const gate_;
 };
 
 class Maildrops : public store::v1::MaildropService::Service {
@@ -252,7 +252,10 @@ class Maildrops : public store::v1::MaildropService::Service {
     }
     Send(stream, fence, listing);
     // To the half-close, or the end of the connection.
-    while (stream->Read(&request)) AnswerFetch(stream, token, request.fetch());
+    while (stream->Read(&request)) {
+      fetch_gate_.Pass(*context);
+      AnswerFetch(stream, token, request.fetch());
+    }
     absl::MutexLock lock(&mutex_);
     open_.erase(context);
     // Another stream may have resumed it, or it was forgotten.
@@ -307,6 +310,7 @@ class Maildrops : public store::v1::MaildropService::Service {
     absl::MutexLock lock(&mutex_);
     return fetches_;
   }
+  Gate& fetch_gate() { return fetch_gate_; }
 
  private:
   // As in the store, a resume keeps the fence; the holder says which stream has it now.
@@ -383,6 +387,7 @@ class Maildrops : public store::v1::MaildropService::Service {
   uint64_t last_fence_ ABSL_GUARDED_BY(mutex_) = 100;
   int resumed_ ABSL_GUARDED_BY(mutex_) = 0;
   int fetches_ ABSL_GUARDED_BY(mutex_) = 0;
+  Gate fetch_gate_;
   uint64_t last_holder_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
@@ -455,7 +460,7 @@ struct ContractServer::Services {
   }
 
   AbandonedUploads abandoned;
-  ManyGate gate;
+  Gate gate;
   Authentication authentication;
   Directory directory;
   Delivery delivery;
@@ -497,6 +502,10 @@ void ContractServer::Restart() {
 int ContractServer::resumed() const { return services_->maildrops.resumed(); }
 
 int ContractServer::fetches() const { return services_->maildrops.fetches(); }
+
+void ContractServer::HoldFetches(bool hold) { services_->maildrops.fetch_gate().Hold(hold); }
+
+bool ContractServer::AwaitFetch() const { return services_->maildrops.fetch_gate().AwaitRequest(); }
 
 void ContractServer::HoldDeliverMany(bool hold) { services_->gate.Hold(hold); }
 

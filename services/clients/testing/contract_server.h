@@ -52,6 +52,9 @@ class ContractServer {
   // without being committed.
   int resumed() const;
   int fetches() const;
+  // Keeps fetches from being answered; waits for one that is kept. False after 20 s.
+  void HoldFetches(bool hold);
+  bool AwaitFetch() const;
   // Waits for that, 20 s at most.
   bool WaitForAbandonedUpload() const;
 

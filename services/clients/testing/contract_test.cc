@@ -648,6 +648,25 @@ TEST_F(GrpcClientTest, WhoAsksInOrderIsReadAheadFor) {
   EXPECT_EQ(server()->fetches(), 5);
 }
 
+// A session that gives up on a message is told so, and the next one comes.
+TEST_F(GrpcClientTest, WhoStopsWaitingForAFetchIsAnswered) {
+  auto opened = Open(maildrops(), "token");
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  server()->HoldFetches(true);
+  auto reader = opened->maildrop->Retrieve(Call(), 3, std::nullopt);
+  std::promise<absl::Status> answered;
+  reader->Read([&](absl::StatusOr<std::optional<std::string>> piece) {
+    answered.set_value(piece.status());
+  });
+  ASSERT_TRUE(server()->AwaitFetch());
+  reader.reset();
+  auto answer = answered.get_future();
+  ASSERT_EQ(answer.wait_for(std::chrono::seconds(20)), std::future_status::ready);
+  EXPECT_TRUE(absl::IsCancelled(answer.get()));
+  server()->HoldFetches(false);
+  EXPECT_EQ(*Fetch(*opened->maildrop, 5), "five");
+}
+
 TEST_F(GrpcClientTest, ALeaseOutlivesARestart) {
   auto opened = Open(maildrops(), "token");
   ASSERT_TRUE(opened.ok()) << opened.status();
