@@ -100,6 +100,9 @@ class Checker {
       LookAt(*domain, path);
     } else if (const auto* database = dynamic_cast<const config::v1::PostgreSql*>(&message)) {
       LookAt(*database, path);
+    } else if (const auto* process = dynamic_cast<const config::v1::Process*>(&message);
+               process != nullptr && !process->has_mtls()) {
+      faults_.push_back({Below(path, "mtls"), "is not set"});
     } else {
       LookInto(message, path);
     }
@@ -193,6 +196,11 @@ class Checker {
 
 std::vector<FileFault> CheckFiles(const Message& config, absl::Time now) {
   Checker checker(now);
+  // What is not there has no fields, and is told all the same.
+  if (const FieldDescriptor* process = config.GetDescriptor()->FindFieldByName("process");
+      process != nullptr && !config.GetReflection()->HasField(config, process)) {
+    checker.Look(config::v1::Process(), process->name());
+  }
   checker.Look(config, "");
   return std::move(checker).faults();
 }

@@ -128,6 +128,14 @@ TEST_F(ConfigFilesTest, AllFaultsAreTold) {
       << faults[2];
 }
 
+TEST_F(ConfigFilesTest, NoMutualTls) {
+  config::v1::AuthSvc config = Good();
+  config.mutable_process()->clear_mtls();
+  EXPECT_EQ(Faults(config), Lines{"process.mtls: is not set"});
+  config.clear_process();
+  EXPECT_EQ(Faults(config), Lines{"process.mtls: is not set"});
+}
+
 TEST_F(ConfigFilesTest, OfADatabase) {
   config::v1::AuthSvc config = Good();
   config.clear_database_file();

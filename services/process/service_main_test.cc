@@ -20,6 +20,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
+#include "services/identity/test_pki.h"
 
 extern char** environ;
 
@@ -161,9 +162,15 @@ std::string Get(int port, absl::string_view path) {
 }
 
 TEST(ServiceMainTest, ChecksAConfigurationAndNothingElse) {
+  const identity::TestPki pki(testing::TempDir() + "/pki");
+  const config::v1::MutualTls tls = pki.IssueIdentity("store-svc");
+  const std::string file =
+      Config("quick", absl::StrCat("process: {mtls: {certificate_file: ", tls.certificate_file(),
+                                   ", private_key_file: ", tls.private_key_file(),
+                                   ", ca_file: ", tls.ca_file(), "}}\n"));
   for (const std::vector<std::string>& arguments :
-       {std::vector<std::string>{"--check-config", Config("quick")},
-        std::vector<std::string>{"--config", Config("quick"), "--check-config"}}) {
+       {std::vector<std::string>{"--check-config", file},
+        std::vector<std::string>{"--config", file, "--check-config"}}) {
     Process good(arguments);
     EXPECT_EQ(good.Wait(), 0);
     EXPECT_TRUE(absl::StrContains(good.out(), ": good\n")) << good.out();
