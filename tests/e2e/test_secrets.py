@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e.mail_clients import Clients, make_message, plain
 from tests.e2e.platform_under_test import Account, Platform
+from tests.e2e.waiting import wait_until
 
 STRANGER = "carol@elsewhere.test"
 
@@ -81,13 +82,13 @@ def test_logs_are_json_and_follow_a_trace(make_platform: Any) -> None:
     clients, account = Clients(platform), platform.add_account()
     with clients.smtp_mx() as session:
         session.sendmail(STRANGER, [account.address], make_message(STRANGER, account.address, "x"))
-    traces: dict[str, set[str]] = {}
-    for name in ("gateway-smtp-mx", "store-svc"):
+
+    def traces(name: str) -> set[str]:
         lines = [json.loads(line) for line in platform.log(name).splitlines()]
         for line in lines:
             assert {"time", "level", "service", "event"} <= set(line), line
-        traces[name] = {line["trace"] for line in lines if "trace" in line}
-    assert traces["gateway-smtp-mx"] & traces["store-svc"]
+        return {line["trace"] for line in lines if "trace" in line}
+    wait_until(lambda: traces("gateway-smtp-mx") & traces("store-svc"), 30, "one trace in both")
 
 
 def test_a_failed_login_leads_to_its_account_where_there_is_one(make_platform: Any) -> None:
@@ -105,13 +106,16 @@ def test_a_failed_login_leads_to_its_account_where_there_is_one(make_platform: A
     def lines(name: str, event: str) -> list[dict[str, Any]]:
         return [line for line in map(json.loads, platform.log(name).splitlines())
                 if line["event"] == event]
-    accounts = {line["trace"]: line["account"] for line in lines("auth-svc", "login refused")}
+
+    def account_of(trace: str) -> str | None:
+        return next((line["account"] for line in lines("auth-svc", "login refused")
+                     if line["trace"] == trace), None)
     for name, event in (("gateway-smtp-submission", "authentication failed"),
                         ("gateway-pop3", "login failed")):
-        failed = lines(name, event)
-        assert {line["client"] for line in failed} == {"127.0.0.1"}
         # smtplib goes on to another mechanism, so there may be more of them.
-        assert {accounts[line["trace"]] for line in failed} == {account.address, ""}
+        wait_until(lambda: {account_of(line["trace"]) for line in lines(name, event)} ==
+                   {account.address, ""}, 30, f"{name}'s lines lead to auth-svc's")
+        assert {line["client"] for line in lines(name, event)} == {"127.0.0.1"}
         assert stranger not in platform.log(name)
         assert account.address not in platform.log(name)
     assert stranger not in platform.log("auth-svc")
@@ -130,7 +134,8 @@ def test_a_submitted_message_keeps_its_trace(make_platform: Any) -> None:
     def traces(name: str, event: str) -> set[str]:
         return {line["trace"] for line in map(json.loads, platform.log(name).splitlines())
                 if line["event"] == event}
-    [accepted] = traces("gateway-smtp-submission", "message accepted")
-    assert traces("relay-svc", "message spooled") == {accepted}
-    assert traces("relay-svc", "delivery attempt") == {accepted}
-    assert any(accepted in line for line in platform.log("store-svc").splitlines())
+    [accepted] = wait_until(lambda: traces("gateway-smtp-submission", "message accepted"), 30,
+                            "the gateway's line")
+    for event in ("message spooled", "delivery attempt"):
+        assert wait_until(lambda: traces("relay-svc", event), 30, event) == {accepted}
+    wait_until(lambda: accepted in platform.log("store-svc"), 30, "the store's line")
