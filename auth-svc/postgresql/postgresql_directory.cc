@@ -6,8 +6,8 @@
 namespace postern::auth {
 namespace {
 
+using storage::Migration;
 using storage::postgresql::Access;
-using storage::postgresql::Migration;
 
 constexpr Migration kMigrations[] = {{1, sql::k0001Directory}};
 

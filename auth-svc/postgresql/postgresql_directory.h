@@ -11,7 +11,7 @@
 
 namespace postern::auth {
 
-absl::Span<const storage::postgresql::Migration> DirectoryMigrations();
+absl::Span<const storage::Migration> DirectoryMigrations();
 
 // Thread-safe. Every call blocks for at least a round trip. The schema is there: who opens it has
 // checked (storage::postgresql::CheckSchema).

@@ -7,13 +7,9 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "services/storage/postgresql/connection.h"
+#include "services/storage/sql/migration.h"
 
 namespace postern::storage::postgresql {
-
-struct Migration {
-  int version;  // 1, 2, 3 ...
-  absl::string_view sql;
-};
 
 // Applies what is missing, each in a transaction of its own, under a lock: several may start at
 // once. `service` names whose schema it is ("auth-svc"); FAILED_PRECONDITION when the database has

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "services/storage/sql/migration.h"
 
 struct sqlite3;
 struct sqlite3_stmt;
@@ -104,11 +105,6 @@ class Sqlite {
   struct Rep;
   explicit Sqlite(std::unique_ptr<Rep> rep);
   std::unique_ptr<Rep> rep_;
-};
-
-struct Migration {
-  int version;  // 1, 2, 3 ...
-  absl::string_view sql;
 };
 
 // Brings the schema to the newest version, each migration in a transaction under SQLite's lock.
