@@ -111,9 +111,8 @@ absl::StatusOr<Flags> ParseFlags(int argc, char** argv, absl::string_view servic
   return flags;
 }
 
-int Complain(absl::string_view service, const absl::Status& status, int code) {
-  std::fprintf(stderr, "%s: %s\n", std::string(service).c_str(),
-               std::string(status.message()).c_str());
+int Complain(absl::string_view service, absl::string_view why, int code) {
+  std::fprintf(stderr, "%s\n", absl::StrCat(service, ": ", why).c_str());
   return code;
 }
 
@@ -279,7 +278,7 @@ int ServiceMain(int argc, char** argv, absl::string_view service, google::protob
   telemetry::LogLevel level = telemetry::LogLevel::kInfo;
   if (absl::Status status = CheckConfig(flags->file, config, process, check, &level);
       !status.ok()) {
-    return Complain(service, status, kBadInput);
+    return Complain(service, status.message(), kBadInput);
   }
   const auto with_place = [&](absl::string_view why) {
     return WithPlace(flags->file, *config, why);
@@ -288,8 +287,8 @@ int ServiceMain(int argc, char** argv, absl::string_view service, google::protob
     case Flags::Do::kCheck: {
       const std::vector<FileFault> faults = CheckFiles(*config, absl::Now());
       for (const FileFault& fault : faults) {
-        std::fprintf(stderr, "%s: %s: %s\n", std::string(service).c_str(),
-                     config::PlaceOf(flags->file, fault.key).c_str(), fault.why.c_str());
+        Complain(service, absl::StrCat(config::PlaceOf(flags->file, fault.key), ": ", fault.why),
+                 kBadInput);
       }
       if (!faults.empty()) return kBadInput;
       std::printf("%s: good\n", flags->file.c_str());
@@ -301,9 +300,7 @@ int ServiceMain(int argc, char** argv, absl::string_view service, google::protob
     case Flags::Do::kMigrate: {
       const absl::StatusOr<std::string> done = migrate();
       if (!done.ok()) {
-        std::fprintf(stderr, "%s: %s\n", std::string(service).c_str(),
-                     with_place(done.status().message()).c_str());
-        return kCouldNotStart;
+        return Complain(service, with_place(done.status().message()), kCouldNotStart);
       }
       std::printf("%s\n", done->c_str());
       return kOk;
