@@ -109,26 +109,20 @@ class LeaseStream : public grpc::ClientBidiReactor<OpenRequest, OpenResponse> {
         // An idle session keeps no messages.
         response_ = OpenResponse();
         StartRead(&response_);
+      } else if (const absl::Status status = Take(); !status.ok()) {
+        Fail(status);
+        return;
+      } else if (!complete_) {
+        StartRead(&response_);
+        return;
+      } else {
+        opening_alarm_->Cancel();
+        on_opened = std::exchange(on_opened_, nullptr);
       }
     }
     if (on_fetched) {
       on_fetched(std::move(fetched));
       return;
-    }
-    {
-      absl::MutexLock lock(&mutex_);
-      const absl::Status status = Take();
-      if (!status.ok()) {
-        Fail(status);
-        return;
-      }
-      if (!complete_) {
-        StartRead(&response_);
-        return;
-      }
-      opening_alarm_->Cancel();
-      on_opened = std::move(on_opened_);
-      on_opened_ = nullptr;
     }
     // Before the read that sees the stream's end, so that on_ended comes after it.
     on_opened(std::move(opened_));
