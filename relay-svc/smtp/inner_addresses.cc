@@ -124,6 +124,11 @@ const char* KindOf(const ip::address& address) {
   return nullptr;
 }
 
+const char* KindOf(const ip::address& address, const std::optional<ip::address_v4>& embedded) {
+  const char* const kind = KindOf(address);
+  return kind == nullptr && embedded.has_value() ? KindOf(*embedded) : kind;
+}
+
 }  // namespace
 
 absl::StatusOr<Network> Network::Parse(absl::string_view text) {
@@ -177,14 +182,13 @@ absl::StatusOr<Network> Network::ParseNat64(absl::string_view text) {
 const char* InnerKind(const ip::address& address, const OwnNetworks& networks) {
   const std::optional<ip::address_v4> embedded = EmbeddedV4(address, networks.nat64);
   if (Contain(networks.own, address, embedded)) return "our own";
-  const char* const kind = KindOf(address);
-  return kind == nullptr && embedded.has_value() ? KindOf(*embedded) : kind;
+  return KindOf(address, embedded);
 }
 
 bool MayDeliverTo(const ip::address& address, const OwnNetworks& networks) {
   const std::optional<ip::address_v4> embedded = EmbeddedV4(address, networks.nat64);
   if (Contain(networks.own, address, embedded)) return false;
-  return InnerKind(address, networks) == nullptr || Contain(networks.allowed, address, embedded);
+  return KindOf(address, embedded) == nullptr || Contain(networks.allowed, address, embedded);
 }
 
 }  // namespace postern::relay
