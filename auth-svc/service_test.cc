@@ -47,13 +47,9 @@ enum class Backend { kSqlite, kPostgresql };
 
 std::unique_ptr<config::v1::PostgreSql> MakeDatabase(Backend backend) {
   if (backend == Backend::kSqlite) return nullptr;
-  const storage::postgresql::Server server =
-      storage::postgresql::TestServer::Shared().NewDatabase();
-  auto config = std::make_unique<config::v1::PostgreSql>();
-  for (const std::string& host : server.hosts) config->add_hosts(host);
-  config->set_database(server.database);
-  config->set_user(server.user);
-  config->set_password_file(server.password_file);
+  using storage::postgresql::TestServer;
+  auto config = std::make_unique<config::v1::PostgreSql>(
+      TestServer::Config(TestServer::Shared().NewDatabase()));
   config::v1::AuthSvc service;
   *service.mutable_postgresql() = *config;
   const absl::StatusOr<std::string> migrated = Migrate(service);

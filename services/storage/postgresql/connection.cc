@@ -8,8 +8,6 @@
 #include <cstring>
 #include <utility>
 
-#include "absl/base/casts.h"
-#include "absl/base/internal/endian.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -70,21 +68,13 @@ class Rows final : public SqlRows {
   bool IsNull(size_t row, int column) const override {
     return PQgetisnull(result_.get(), static_cast<int>(row), column) != 0;
   }
-  // Binary: int2, int4, int8 or bool, by its length.
+  // Binary: int2, int4, int8 or bool, its most significant octet first.
   int64_t Int(size_t row, int column) const override {
     const absl::string_view octets = Octets(row, column);
-    switch (octets.size()) {
-      case 1:
-        return octets[0];
-      case 2:
-        return static_cast<int16_t>(absl::big_endian::Load16(octets.data()));
-      case 4:
-        return static_cast<int32_t>(absl::big_endian::Load32(octets.data()));
-      case 8:
-        return static_cast<int64_t>(absl::big_endian::Load64(octets.data()));
-      default:
-        return 0;
-    }
+    if (octets.size() > sizeof(int64_t)) return 0;
+    uint64_t bits = !octets.empty() && (octets[0] & 0x80) != 0 ? ~uint64_t{0} : 0;
+    for (const char octet : octets) bits = bits << 8 | static_cast<unsigned char>(octet);
+    return static_cast<int64_t>(bits);
   }
   absl::string_view Octets(size_t row, int column) const override {
     const int at = static_cast<int>(row);
@@ -176,14 +166,14 @@ absl::StatusOr<Keywords> KeywordsOf(const Server& server) {
   Keywords keywords;
   std::vector<std::string> hosts;
   std::vector<std::string> ports;
-  bool tls = !server.ca_file.empty();
+  // A socket goes without whatever this says.
+  const bool tls = !server.ca_file.empty();
   for (const std::string& text : server.hosts) {
     SplitHost(text, &hosts.emplace_back(), &ports.emplace_back());
-    if (server.ca_file.empty() && !WithoutTls(hosts.back())) {
+    if (!tls && !WithoutTls(hosts.back())) {
       return absl::InvalidArgumentError(
           absl::StrCat("ca_file: absent, and ", text, " is reached over a network"));
     }
-    if (absl::StartsWith(hosts.back(), "/")) tls = tls && server.hosts.size() > 1;
   }
   keywords.Set("host", absl::StrJoin(hosts, ","));
   keywords.Set("port", absl::StrJoin(ports, ","));

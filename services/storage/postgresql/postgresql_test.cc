@@ -67,6 +67,9 @@ TEST(Connection, ErrorsByTheirKind) {
 }
 
 TEST(Connection, WhyItCanNotBeOpened) {
+  Server socket = TestServer::Shared().NewDatabase();
+  socket.ca_file = TestServer::Shared().OverTls(socket).ca_file;
+  EXPECT_TRUE(Connection::Open(socket).ok()) << "a socket has no TLS, whatever the setting";
   const Server good = TestServer::Shared().OverTls(TestServer::Shared().NewDatabase());
   ASSERT_TRUE(Connection::Open(good).ok()) << Connection::Open(good).status();
   const std::string wrong = testing::TempDir() + "/wrong";
@@ -269,11 +272,7 @@ TEST(Migrate, AStepThatFailsLeavesNothing) {
 }
 
 config::v1::PostgreSql ConfigOf(const Server& server) {
-  config::v1::PostgreSql config;
-  for (const std::string& host : server.hosts) config.add_hosts(host);
-  config.set_database(server.database);
-  config.set_user(server.user);
-  config.set_password_file(server.password_file);
+  config::v1::PostgreSql config = TestServer::Config(server);
   config.set_statement_timeout_seconds(1);
   return config;
 }

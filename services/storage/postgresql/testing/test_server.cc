@@ -191,6 +191,15 @@ Server TestServer::NewDatabase() {
           .application = "test"};
 }
 
+config::v1::PostgreSql TestServer::Config(const Server& server) {
+  config::v1::PostgreSql config;
+  config.mutable_hosts()->Assign(server.hosts.begin(), server.hosts.end());
+  config.set_database(server.database);
+  config.set_user(server.user);
+  config.set_password_file(server.password_file);
+  return config;
+}
+
 Server TestServer::OverTls(Server server) const {
   server.hosts = {absl::StrCat("127.0.0.1:", port_)};
   server.ca_file = absl::StrCat(folder_, "/pki/ca.pem");

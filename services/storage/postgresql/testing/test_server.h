@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "proto/postern/config/v1/process.pb.h"
 #include "services/storage/postgresql/connection.h"
 
 namespace postern::storage::postgresql {
@@ -32,6 +33,8 @@ class TestServer {
 
   // A new, empty database, owned by a login role of its own.
   Server NewDatabase();
+  // As a service is configured for it.
+  static config::v1::PostgreSql Config(const Server& server);
   // The same, reached over TCP and TLS.
   Server OverTls(Server server) const;
   // SQL as the superuser, in `database`.
