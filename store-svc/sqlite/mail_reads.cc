@@ -73,18 +73,9 @@ absl::StatusOr<ListingStart> ReadListingStart(Sqlite& database, const MailboxId&
   Snapshot snapshot(database);
   if (!snapshot.status().ok()) return snapshot.status();
   absl::StatusOr<Statement*> query = database.Prepare(
-      "SELECT uid_validity, uid_next, messages, octets FROM mailbox WHERE mailbox_id = ?");
+      "SELECT uid_validity, uid_next, messages, octets, "
+      "EXISTS (SELECT 1 FROM deletion WHERE mailbox_id = ?1) FROM mailbox WHERE mailbox_id = ?1");
   if (!query.ok()) return query.status();
-  absl::StatusOr<Statement*> unfinished =
-      database.Prepare("SELECT 1 FROM deletion WHERE mailbox_id = ? LIMIT 1");
-  if (!unfinished.ok()) return unfinished.status();
-  {
-    Use use(*unfinished);
-    use->BindBlob(1, mailbox.octets());
-    absl::StatusOr<bool> row = use->Step();
-    if (!row.ok()) return row.status();
-    if (*row) return absl::UnavailableError("what the last session deleted is not all gone yet");
-  }
   ListingStart start;
   {
     Use use(*query);
@@ -92,6 +83,9 @@ absl::StatusOr<ListingStart> ReadListingStart(Sqlite& database, const MailboxId&
     absl::StatusOr<bool> row = use->Step();
     if (!row.ok()) return row.status();
     if (!*row) return start;
+    if (use->Int(4) != 0) {
+      return absl::UnavailableError("what the last session deleted is not all gone yet");
+    }
     start.uid_validity = static_cast<uint32_t>(use->Int(0));
     start.uid_next = static_cast<uint64_t>(use->Int(1));
     start.messages = static_cast<uint64_t>(use->Int(2));
