@@ -20,6 +20,9 @@
 
 namespace postern::store {
 
+// No lease has it.
+constexpr uint64_t kNoFence = 0;
+
 struct Recipient {
   MailboxId mailbox;
   // EnvelopePrefix(): stored with this mailbox's entry, before the shared body.
@@ -65,7 +68,8 @@ struct StoredMessage {
   std::string prefix;
   // Prefix and body.
   uint64_t octets = 0;
-  int64_t body_id = 0;
+  // Names the body to ReadPiece; never another's.
+  std::string body;
   // Piece 0 of the body.
   std::string first_piece;
 };
@@ -111,14 +115,16 @@ class MailStore {
  public:
   virtual ~MailStore() = default;
 
-  // All recipients in one commit, or none. ALREADY_EXISTS: the delivery_id was used for other
-  // contents. RESOURCE_EXHAUSTED: WhoRefuses() names a mailbox (room.h). (One
-  // that is below takes the message whatever its size: RCPT was told so, and by how much messages
-  // in flight overshoot is bounded by max_message_octets for each.) `body` is not used after the
-  // return.
+  // All recipients of a shard in one commit, or none; a later shard's after an earlier one's, and
+  // UNAVAILABLE when only the first could: the same delivery_id does the rest. ALREADY_EXISTS: the
+  // delivery_id was used for other contents. RESOURCE_EXHAUSTED: WhoRefuses() names a mailbox
+  // (room.h). (One that is below takes the message whatever its size: RCPT was told so, and by how
+  // much messages in flight overshoot is bounded by max_message_octets for each.) `body` is not
+  // used after the return.
   virtual void Deliver(Delivery delivery, absl::string_view body,
                        absl::AnyInvocable<void(absl::StatusOr<DeliveryResult>)> done) = 0;
-  virtual std::unique_ptr<StagedBody> StageBody() = 0;
+  // `mailbox`: one of those that it is for.
+  virtual std::unique_ptr<StagedBody> StageBody(const MailboxId& mailbox) = 0;
 
   // Those of one recipient's mailboxes that would refuse a Deliver to it now, in the order asked.
   virtual absl::StatusOr<std::vector<MailboxId>> FindFull(absl::Span<const MailboxId> ids) = 0;
@@ -136,12 +142,14 @@ class MailStore {
                                                   uint64_t before_uid, size_t limit,
                                                   uint64_t max_octets) = 0;
   // NOT_FOUND past the end, or when the message was purged meanwhile.
-  virtual absl::StatusOr<std::string> ReadPiece(int64_t body_id, int64_t index) = 0;
+  virtual absl::StatusOr<std::string> ReadPiece(absl::string_view body, int64_t index) = 0;
 
   // All of them or none, as far as a listing shows; uids that are not there are no error. Many take
   // several commits, so that others don't wait for long: StartListing is UNAVAILABLE until they are
-  // gone, and an error in between does not bring them back.
-  virtual void Delete(const MailboxId& mailbox, std::vector<uint64_t> uids,
+  // gone, and an error in between does not bring them back. FAILED_PRECONDITION: the lease that
+  // `fence` names is not the mailbox's any more, and nothing was deleted (Leases; kNoFence: whoever
+  // has it).
+  virtual void Delete(const MailboxId& mailbox, uint64_t fence, std::vector<uint64_t> uids,
                       absl::AnyInvocable<void(absl::Status)> done) = 0;
 
   // NOT_FOUND for a mailbox that never had a message.
@@ -155,7 +163,7 @@ class MailStore {
                      absl::AnyInvocable<void(absl::StatusOr<uint64_t>)> done) = 0;
 
   // Forgets delivery ids committed before `before`, at most `limit`, the oldest first; `done` gets
-  // how many. Also goes on with deletions and drops of staged bodies that failed.
+  // how many. Also goes on with deletions, and drops staged bodies, that were left unfinished.
   virtual void ForgetDeliveries(absl::Time before, size_t limit,
                                 absl::AnyInvocable<void(absl::StatusOr<size_t>)> done) = 0;
 

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/notification.h"
@@ -42,8 +43,10 @@ std::string MailStoreContract::Id(absl::string_view name) {
   return id;
 }
 
-MailboxId MailStoreContract::Mailbox(char last) {
-  return MailboxId::FromOctets(std::string(15, '\0') + last);
+MailboxId MailStoreContract::Mailbox(char last) const {
+  const std::string digits = absl::BytesToHexString(std::string(15, '\0') + last);
+  const int32_t shard = harness_->shard();
+  return *MailboxId::Parse(shard == 0 ? digits : absl::StrCat(shard, "-", digits));
 }
 
 Delivery MailStoreContract::MakeDelivery(absl::string_view id, absl::string_view mailboxes) {
@@ -73,7 +76,7 @@ std::string MailStoreContract::Read(const MailboxId& mailbox, uint64_t uid) {
   if (!message.ok()) return message.status().ToString();
   std::string all = message->prefix + message->first_piece;
   for (int64_t index = 1; all.size() < message->octets; ++index) {
-    absl::StatusOr<std::string> piece = store().ReadPiece(message->body_id, index);
+    absl::StatusOr<std::string> piece = store().ReadPiece(message->body, index);
     if (!piece.ok()) return piece.status().ToString();
     all += *piece;
   }
@@ -82,7 +85,7 @@ std::string MailStoreContract::Read(const MailboxId& mailbox, uint64_t uid) {
 
 absl::Status MailStoreContract::Delete(const MailboxId& mailbox, std::vector<uint64_t> uids) {
   return Await<absl::Status>(
-      [&](auto done) { store().Delete(mailbox, std::move(uids), std::move(done)); });
+      [&](auto done) { store().Delete(mailbox, kNoFence, std::move(uids), std::move(done)); });
 }
 
 absl::Status MailStoreContract::Append(StagedBody& body, absl::string_view piece) {
@@ -328,7 +331,7 @@ TEST_P(MailStoreContract, DeletionTouchesOnlyWhatWasNamed) {
 TEST_P(MailStoreContract, ALargeBodyComesInPieces) {
   const std::string first(kMaxPieceOctets, 'a');
   const std::string second(kMaxPieceOctets, 'b');
-  std::unique_ptr<StagedBody> body = store().StageBody();
+  std::unique_ptr<StagedBody> body = store().StageBody(Mailbox('a'));
   ASSERT_TRUE(Append(*body, first).ok());
   EXPECT_TRUE(Entries(Mailbox('a')).empty()) << "invisible until it is delivered";
   ASSERT_TRUE(Append(*body, second).ok());
@@ -344,7 +347,7 @@ TEST_P(MailStoreContract, ALargeBodyComesInPieces) {
   EXPECT_EQ(Entries(Mailbox('b'))[0].octets, 6 + 2 * kMaxPieceOctets + 3);
 
   // Again: the effect of the first time, and nothing left over.
-  body = store().StageBody();
+  body = store().StageBody(Mailbox('a'));
   ASSERT_TRUE(Append(*body, first).ok());
   ASSERT_TRUE(Append(*body, second).ok());
   ASSERT_TRUE(Append(*body, "end").ok());
@@ -352,7 +355,7 @@ TEST_P(MailStoreContract, ALargeBodyComesInPieces) {
   body.reset();
   EXPECT_EQ(Entries(Mailbox('a')).size(), 1u);
 
-  body = store().StageBody();
+  body = store().StageBody(Mailbox('a'));
   ASSERT_TRUE(Append(*body, "other").ok());
   EXPECT_TRUE(absl::IsAlreadyExists(DeliverStaged(*body, MakeDelivery("1", "ab")).status()));
   body.reset();
@@ -361,14 +364,14 @@ TEST_P(MailStoreContract, ALargeBodyComesInPieces) {
 }
 
 TEST_P(MailStoreContract, AStagedBodyWithoutPiecesIsEmpty) {
-  std::unique_ptr<StagedBody> body = store().StageBody();
+  std::unique_ptr<StagedBody> body = store().StageBody(Mailbox('a'));
   ASSERT_TRUE(DeliverStaged(*body, MakeDelivery("1", "a")).ok());
   body.reset();
   EXPECT_EQ(Read(Mailbox('a'), 1), "P: a\r\n");
 }
 
 TEST_P(MailStoreContract, AStagedBodyThatIsNotDeliveredIsDropped) {
-  std::unique_ptr<StagedBody> body = store().StageBody();
+  std::unique_ptr<StagedBody> body = store().StageBody(Mailbox('a'));
   ASSERT_TRUE(Append(*body, "half").ok());
   EXPECT_EQ(harness_->CountBodies(), 1);
   body.reset();
@@ -418,7 +421,7 @@ TEST_P(MailStoreContract, ManyDeletionsKeepNobodyWaiting) {
     order += who;
     left.DecrementCount();
   };
-  store().Delete(Mailbox('a'), uids, [&](absl::Status status) {
+  store().Delete(Mailbox('a'), kNoFence, uids, [&](absl::Status status) {
     EXPECT_TRUE(status.ok()) << status;
     note('q');
   });
@@ -439,7 +442,7 @@ TEST_P(MailStoreContract, ARestartFinishesDeletions) {
   std::vector<uint64_t> uids(2000);
   std::iota(uids.begin(), uids.end(), uint64_t{1});
   std::atomic<int> answers = 0;
-  store().Delete(Mailbox('a'), uids, [&](const absl::Status&) { ++answers; });
+  store().Delete(Mailbox('a'), kNoFence, uids, [&](const absl::Status&) { ++answers; });
   harness_->Reopen();
   EXPECT_EQ(answers, 1);
   absl::StatusOr<ListingStart> start = store().StartListing(Mailbox('a'), 1000);

@@ -24,6 +24,8 @@ class MailStoreHarness {
   virtual void Reopen() = 0;
   // Bodies kept, staged ones included.
   virtual int64_t CountBodies() = 0;
+  // Of all mailboxes.
+  virtual int32_t shard() const { return 0; }
 };
 
 struct MailStoreHarnessOptions {
@@ -45,7 +47,7 @@ class MailStoreContract : public testing::TestWithParam<MakeMailStoreHarness> {
 
   // 16 octets from a short name.
   static std::string Id(absl::string_view name);
-  static MailboxId Mailbox(char last);
+  MailboxId Mailbox(char last) const;
 
   // One message to all of `mailboxes`, each with the prefix "P: <digit>\r\n".
   absl::StatusOr<DeliveryResult> Deliver(absl::string_view id, absl::string_view mailboxes,

@@ -1,8 +1,9 @@
-// A mailbox's name: 128 bits that the directory (auth-svc) made.
+// A mailbox's name: the shard that it lives in and 128 bits, which the directory (auth-svc) made.
 #ifndef POSTERN_STORE_SVC_DOMAIN_MAILBOX_ID_H_
 #define POSTERN_STORE_SVC_DOMAIN_MAILBOX_ID_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -11,21 +12,28 @@
 
 namespace postern::store {
 
+// A shard says what is stored together (docs/adr/0036): 0 unless the directory spreads its
+// mailboxes.
 class MailboxId {
  public:
-  static constexpr size_t kOctets = 16;
-
-  // 32 hexadecimal digits, as they stand in requests and tokens. INVALID_ARGUMENT otherwise.
-  static absl::StatusOr<MailboxId> Parse(absl::string_view hexadecimal);
-  // Exactly kOctets.
+  // 32 hexadecimal digits, as they stand in requests and tokens; "7-" and the digits in shard 7.
+  // INVALID_ARGUMENT otherwise.
+  static absl::StatusOr<MailboxId> Parse(absl::string_view text);
+  // What octets() gave.
   static MailboxId FromOctets(absl::string_view octets);
 
+  // 16, and before them the shard's 4, big-endian, when it is not 0.
   absl::string_view octets() const { return octets_; }
-  // Lower case.
+  int32_t shard() const;
+  // As Parse takes it, in lower case.
   std::string ToString() const;
 
   friend bool operator==(const MailboxId& a, const MailboxId& b) { return a.octets_ == b.octets_; }
-  friend bool operator<(const MailboxId& a, const MailboxId& b) { return a.octets_ < b.octets_; }
+  // Shard by shard.
+  friend bool operator<(const MailboxId& a, const MailboxId& b) {
+    return a.octets_.size() != b.octets_.size() ? a.octets_.size() < b.octets_.size()
+                                                : a.octets_ < b.octets_;
+  }
   template <typename H>
   friend H AbslHashValue(H state, const MailboxId& id) {
     return H::combine(std::move(state), id.octets_);

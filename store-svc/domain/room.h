@@ -4,11 +4,18 @@
 #define POSTERN_STORE_SVC_DOMAIN_ROOM_H_
 
 #include <algorithm>
+#include <cstdint>
 #include <vector>
 
 #include "absl/types/span.h"
 
 namespace postern::store {
+
+// Every mailbox's, unless it has its own.
+struct Quota {
+  uint64_t messages = 0;
+  uint64_t octets = 0;
+};
 
 enum class Room {
   kFree,
@@ -17,6 +24,11 @@ enum class Room {
   // Twice that.
   kTwiceFull,
 };
+
+inline Room RoomOf(uint64_t messages, uint64_t octets, const Quota& quota) {
+  if (messages / 2 >= quota.messages || octets / 2 >= quota.octets) return Room::kTwiceFull;
+  return messages >= quota.messages || octets >= quota.octets ? Room::kFull : Room::kFree;
+}
 
 // Of the mailboxes that one recipient of the envelope leads to, in their order: who refuses the
 // message, and so the recipient. One that is full refuses for itself; among several a full one is

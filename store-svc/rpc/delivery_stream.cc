@@ -53,7 +53,7 @@ absl::Status DeliveryStream::TakeHeader() {
   if (!delivery.ok()) return delivery.status();
   delivery_ = *std::move(delivery);
   has_header_ = true;
-  body_ = store_->StageBody();
+  body_ = store_->StageBody(delivery_.recipients.front().mailbox);
   return absl::OkStatus();
 }
 

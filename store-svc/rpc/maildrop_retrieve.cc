@@ -35,7 +35,7 @@ void RetrieveStream::ReadFirst() {
     return;
   }
   octets_left_ = message->octets;
-  body_id_ = message->body_id;
+  body_ = std::move(message->body);
   std::string piece = std::move(message->prefix);
   if (piece.size() + message->first_piece.size() <= kMaxPieceOctets) {
     piece += message->first_piece;
@@ -46,7 +46,7 @@ void RetrieveStream::ReadFirst() {
 }
 
 void RetrieveStream::ReadNext() {
-  absl::StatusOr<std::string> piece = parts_.store->ReadPiece(body_id_, next_piece_++);
+  absl::StatusOr<std::string> piece = parts_.store->ReadPiece(body_, next_piece_++);
   if (!piece.ok()) {
     // NOT_FOUND here: the mailbox was purged under the reader.
     Finish(rpc::ToGrpc(piece.status()));

@@ -41,7 +41,7 @@ class RetrieveStream final : public grpc::ServerWriteReactor<v1::RetrieveRespons
   v1::RetrieveResponse response_;
   // Read already, to be sent after `response_`.
   std::string pending_;
-  int64_t body_id_ = 0;
+  std::string body_;
   int64_t next_piece_ = 1;
   // Prefix and body, not yet taken.
   uint64_t octets_left_ = 0;

@@ -51,7 +51,7 @@ class MaildropService final : public v1::MaildropService::CallbackService {
       return reactor;
     }
     std::vector<uint64_t> uids(request->deleted_uids().begin(), request->deleted_uids().end());
-    parts_.store->Delete(*mailbox, std::move(uids),
+    parts_.store->Delete(*mailbox, fence, std::move(uids),
                          [this, reactor, fence, count = request->deleted_uids_size(),
                           call = rpc::ReadCallContext(*context)](absl::Status status) {
                            if (status.ok()) Metrics().deletions.Add(count);

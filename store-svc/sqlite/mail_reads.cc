@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "services/storage/body/body_store.h"
 
 namespace postern::store {
@@ -52,19 +53,10 @@ MailboxUsage UsageOf(const Use& row) {
 }  // namespace
 
 absl::StatusOr<Room> ReadRoom(Sqlite& database, const MailboxId& mailbox, const Quota& quota) {
-  absl::StatusOr<Statement*> query = database.Prepare(
-      "SELECT messages / 2 >= ifnull(quota_messages, ?2) OR octets / 2 >= ifnull(quota_octets, ?3) "
-      "FROM mailbox WHERE mailbox_id = ?1 AND "
-      "(messages >= ifnull(quota_messages, ?2) OR octets >= ifnull(quota_octets, ?3))");
-  if (!query.ok()) return query.status();
-  Use use(*query);
-  use->BindBlob(1, mailbox.octets())
-      .Bind(2, static_cast<int64_t>(quota.messages))
-      .Bind(3, static_cast<int64_t>(quota.octets));
-  absl::StatusOr<bool> row = use->Step();
-  if (!row.ok()) return row.status();
-  if (!*row) return Room::kFree;
-  return use->Int(0) != 0 ? Room::kTwiceFull : Room::kFull;
+  absl::StatusOr<MailboxUsage> usage = ReadUsage(database, mailbox, quota);
+  if (absl::IsNotFound(usage.status())) return Room::kFree;
+  if (!usage.ok()) return usage.status();
+  return RoomOf(usage->messages, usage->octets, {usage->quota_messages, usage->quota_octets});
 }
 
 absl::StatusOr<ListingStart> ReadListingStart(Sqlite& database, const MailboxId& mailbox,
@@ -127,6 +119,7 @@ absl::StatusOr<StoredMessage> ReadMessage(Sqlite& database, const MailboxId& mai
       "SELECT prefix, octets, body_id FROM message WHERE mailbox_id = ? AND uid = ?");
   if (!query.ok()) return query.status();
   StoredMessage message;
+  int64_t body_id = 0;
   {
     Use use(*query);
     use->BindBlob(1, mailbox.octets()).Bind(2, static_cast<int64_t>(uid));
@@ -135,9 +128,10 @@ absl::StatusOr<StoredMessage> ReadMessage(Sqlite& database, const MailboxId& mai
     if (!*row) return absl::NotFoundError("no such message");
     message.prefix = std::string(use->Blob(0));
     message.octets = static_cast<uint64_t>(use->Int(1));
-    message.body_id = use->Int(2);
+    body_id = use->Int(2);
+    message.body = absl::StrCat(body_id);
   }
-  absl::StatusOr<std::string> piece = storage::ReadPiece(database, message.body_id, 0);
+  absl::StatusOr<std::string> piece = storage::ReadPiece(database, body_id, 0);
   if (piece.ok()) {
     message.first_piece = *std::move(piece);
   } else if (!absl::IsNotFound(piece.status()) || message.octets > message.prefix.size()) {

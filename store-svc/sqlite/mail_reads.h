@@ -15,12 +15,6 @@
 
 namespace postern::store {
 
-// Every mailbox's, unless its row has its own.
-struct Quota {
-  uint64_t messages = 0;
-  uint64_t octets = 0;
-};
-
 // A mailbox that does not exist has room.
 absl::StatusOr<Room> ReadRoom(storage::Sqlite& database, const MailboxId& mailbox,
                               const Quota& quota);

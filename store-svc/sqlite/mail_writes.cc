@@ -1,11 +1,9 @@
 #include "store-svc/sqlite/mail_writes.h"
 
-#include <algorithm>
 #include <vector>
 
-#include "absl/types/span.h"
-#include "services/crypto/sha256.h"
 #include "services/storage/body/body_store.h"
+#include "store-svc/domain/delivery_rules.h"
 #include "store-svc/sqlite/mail_reads.h"
 
 namespace postern::store {
@@ -25,9 +23,7 @@ absl::StatusOr<bool> IsRepeated(Sqlite& database, absl::string_view delivery_id,
   use->BindBlob(1, delivery_id);
   absl::StatusOr<bool> row = use->Step();
   if (!row.ok() || !*row) return row;
-  if (use->Blob(0) != digest) {
-    return absl::AlreadyExistsError("the delivery_id was used for other contents");
-  }
+  if (use->Blob(0) != digest) return OtherContents();
   return true;
 }
 
@@ -106,7 +102,6 @@ absl::Status CountOut(Sqlite& database, const MailboxId& mailbox, const Removed&
       .Run();
 }
 
-// RESOURCE_EXHAUSTED: a recipient of the envelope is refused.
 absl::Status CheckRoom(Sqlite& database, const Delivery& delivery, const Quota& default_quota) {
   std::vector<Room> rooms;
   rooms.reserve(delivery.recipients.size());
@@ -115,36 +110,10 @@ absl::Status CheckRoom(Sqlite& database, const Delivery& delivery, const Quota& 
     if (!room.ok()) return room.status();
     rooms.push_back(*room);
   }
-  const auto refused = [](absl::Span<const Room> together) {
-    const std::vector<bool> refuses = WhoRefuses(together);
-    return std::find(refuses.begin(), refuses.end(), true) != refuses.end();
-  };
-  const absl::Status full = absl::ResourceExhaustedError("a mailbox is over its quota");
-  if (delivery.leads_to.empty()) {
-    for (const Room& room : rooms) {
-      if (refused(absl::MakeConstSpan(&room, 1))) return full;
-    }
-  }
-  std::vector<Room> together;
-  for (const std::vector<size_t>& places : delivery.leads_to) {
-    together.clear();
-    for (const size_t place : places) together.push_back(rooms[place]);
-    if (refused(together)) return full;
-  }
-  return absl::OkStatus();
+  return store::CheckRoom(delivery, rooms);
 }
 
 }  // namespace
-
-std::string DeliveryDigest(const Delivery& delivery, absl::string_view body_sha256) {
-  crypto::Sha256 hash;
-  for (const Recipient& recipient : delivery.recipients) {
-    hash.Update(recipient.mailbox.octets());
-    hash.Field(recipient.prefix);
-  }
-  hash.Update(body_sha256);
-  return hash.Finish();
-}
 
 absl::StatusOr<DeliveryResult> WriteDelivery(Sqlite& database, const Delivery& delivery,
                                              absl::string_view digest, uint64_t body_octets,

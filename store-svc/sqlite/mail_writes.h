@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -17,9 +16,6 @@
 #include "store-svc/sqlite/mail_reads.h"
 
 namespace postern::store {
-
-// What this delivery_id stands for.
-std::string DeliveryDigest(const Delivery& delivery, absl::string_view body_sha256);
 
 // Puts the body there with that many references, and says its id.
 using PlaceBody = absl::FunctionRef<absl::StatusOr<int64_t>(storage::Sqlite&, int references)>;

@@ -3,11 +3,13 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/synchronization/mutex.h"
 #include "services/crypto/sha256.h"
 #include "services/storage/body/body_store.h"
 #include "services/storage/sqlite/group_commit.h"
 #include "services/storage/sqlite/sqlite.h"
+#include "store-svc/domain/delivery_rules.h"
 #include "store-svc/sqlite/mail_reads.h"
 #include "store-svc/sqlite/mail_writes.h"
 #include "store-svc/sqlite/migrations.h"
@@ -23,12 +25,6 @@ using storage::Statement;
 
 // Messages that one commit deletes, of a purge or of a session: it keeps deliveries waiting.
 constexpr size_t kDeletionBatch = 200;
-
-// To those who deliver, RESOURCE_EXHAUSTED is a quota.
-absl::Status DiskFull(const absl::Status& status) {
-  return absl::IsResourceExhausted(status) ? absl::FailedPreconditionError(status.message())
-                                           : status;
-}
 
 // One delivery on its way through the writer. `refusal` and `result` are of the last run.
 struct PendingDelivery {
@@ -55,7 +51,7 @@ struct PendingDelivery {
     } else if (status == refusal) {
       std::move(done)(status);
     } else {
-      std::move(done)(DiskFull(status));
+      std::move(done)(WithoutFullDisk(status));
     }
   }
 };
@@ -93,7 +89,7 @@ class SqliteMailStore : public MailStore {
 
   void Deliver(Delivery delivery, absl::string_view body,
                absl::AnyInvocable<void(absl::StatusOr<DeliveryResult>)> done) override;
-  std::unique_ptr<StagedBody> StageBody() override {
+  std::unique_ptr<StagedBody> StageBody(const MailboxId&) override {
     return std::make_unique<SqliteStagedBody>(this);
   }
   absl::StatusOr<std::vector<MailboxId>> FindFull(absl::Span<const MailboxId> ids) override;
@@ -104,8 +100,9 @@ class SqliteMailStore : public MailStore {
   absl::StatusOr<WholeMessages> ReadWhole(const MailboxId& mailbox, uint64_t uid,
                                           uint64_t before_uid, size_t limit,
                                           uint64_t max_octets) override;
-  absl::StatusOr<std::string> ReadPiece(int64_t body_id, int64_t index) override;
-  void Delete(const MailboxId& mailbox, std::vector<uint64_t> uids,
+  absl::StatusOr<std::string> ReadPiece(absl::string_view body, int64_t index) override;
+  // The lease is in this process's memory: the fence was compared before, and is pinned.
+  void Delete(const MailboxId& mailbox, uint64_t fence, std::vector<uint64_t> uids,
               absl::AnyInvocable<void(absl::Status)> done) override;
   absl::StatusOr<MailboxUsage> Usage(const MailboxId& mailbox) override;
   absl::StatusOr<std::vector<MailboxUsage>> ListMailboxes(const std::optional<MailboxId>& after,
@@ -165,7 +162,7 @@ void SqliteStagedBody::Append(absl::string_view piece,
       },
       [this, id, done = std::move(done)](absl::Status status) mutable {
         if (status.ok()) body_id_ = *id;
-        std::move(done)(DiskFull(status));
+        std::move(done)(WithoutFullDisk(status));
       });
 }
 
@@ -236,12 +233,7 @@ absl::StatusOr<std::vector<MailboxId>> SqliteMailStore::FindFull(absl::Span<cons
     if (!room.ok()) return room.status();
     rooms.push_back(*room);
   }
-  const std::vector<bool> refuses = WhoRefuses(rooms);
-  std::vector<MailboxId> full;
-  for (size_t i = 0; i < ids.size(); ++i) {
-    if (refuses[i]) full.push_back(ids[i]);
-  }
-  return full;
+  return WhoIsFull(ids, rooms);
 }
 
 absl::StatusOr<ListingStart> SqliteMailStore::StartListing(const MailboxId& mailbox, size_t limit) {
@@ -268,12 +260,14 @@ absl::StatusOr<WholeMessages> SqliteMailStore::ReadWhole(const MailboxId& mailbo
   return ReadWholeMessages(*reader, mailbox, uid, before_uid, limit, max_octets);
 }
 
-absl::StatusOr<std::string> SqliteMailStore::ReadPiece(int64_t body_id, int64_t index) {
+absl::StatusOr<std::string> SqliteMailStore::ReadPiece(absl::string_view body, int64_t index) {
+  int64_t body_id = 0;
+  if (!absl::SimpleAtoi(body, &body_id)) return absl::NotFoundError("no such body");
   ReaderPool::Lent reader(&readers_);
   return storage::ReadPiece(*reader, body_id, index);
 }
 
-void SqliteMailStore::Delete(const MailboxId& mailbox, std::vector<uint64_t> uids,
+void SqliteMailStore::Delete(const MailboxId& mailbox, uint64_t, std::vector<uint64_t> uids,
                              absl::AnyInvocable<void(absl::Status)> done) {
   if (uids.size() <= kDeletionBatch) {
     writer_.Submit([mailbox, uids = std::move(uids)](

@@ -1,32 +1,13 @@
 #include "services/storage/body/body_store.h"
 
-#include <zstd.h>
-
-#include <memory>
-#include <utility>
-
-#include "absl/base/optimization.h"
-#include "services/body/piece.h"
 #include "services/storage/body/body_schema.h"
 
 namespace postern::storage {
 namespace {
 
 constexpr int64_t kMaxPieces = 1 << 16;
-// Higher levels gain little on mail (text and base64) and cost several times the CPU.
-constexpr int kZstdLevel = 1;
 
 int64_t PieceId(int64_t body_id, int64_t index) { return body_id * kMaxPieces + index; }
-
-// A context holds tables of some hundred KiB that are dear to make for a small piece.
-template <typename Context, Context* (*Make)(), size_t (*Free)(Context*)>
-Context* ThreadsContext() {
-  struct Deleter {
-    void operator()(Context* context) const { Free(context); }
-  };
-  thread_local std::unique_ptr<Context, Deleter> context(Make());
-  return context.get();
-}
 
 absl::Status InsertPiece(Sqlite& database, int64_t piece_id, const CompressedPiece& piece) {
   absl::StatusOr<Statement*> insert = database.Prepare(
@@ -69,26 +50,6 @@ absl::StatusOr<int64_t> Refer(Sqlite& database, absl::string_view sha256, int re
 
 absl::string_view BodySchema() { return sql::kBodySchema; }
 absl::string_view BodyIdsNeverRepeat() { return sql::kBodyIdsNeverRepeat; }
-
-CompressedPiece CompressPiece(absl::string_view piece) {
-  CompressedPiece result;
-  result.original_octets = static_cast<uint32_t>(piece.size());
-  ZSTD_CCtx* context = ThreadsContext<ZSTD_CCtx, &ZSTD_createCCtx, &ZSTD_freeCCtx>();
-  size_t size = 0;
-  if (context != nullptr && piece.size() > 1) {
-    // A frame that is not smaller than the piece does not fit, which is how it is known.
-    result.octets.resize(piece.size() - 1);
-    size = ZSTD_compressCCtx(context, result.octets.data(), result.octets.size(), piece.data(),
-                             piece.size(), kZstdLevel);
-    if (ZSTD_isError(size)) size = 0;
-  }
-  if (size == 0) {
-    result.octets.assign(piece.data(), piece.size());
-  } else {
-    result.octets.resize(size);
-  }
-  return result;
-}
 
 absl::StatusOr<int64_t> AddBody(Sqlite& database, absl::string_view sha256,
                                 const CompressedPiece& piece, int references) {
@@ -212,22 +173,7 @@ absl::StatusOr<std::string> ReadPiece(Sqlite& database, int64_t body_id, int64_t
   absl::StatusOr<bool> row = use->Step();
   if (!row.ok()) return row.status();
   if (!*row) return absl::NotFoundError("no such piece");
-  const int64_t original_octets = use->Int(0);
-  const absl::string_view stored = use->Blob(1);
-  if (original_octets == static_cast<int64_t>(stored.size())) return std::string(stored);
-  // What the file says is checked before memory is taken for it.
-  if (original_octets < 0 || original_octets > int64_t{kMaxPieceOctets}) {
-    return absl::DataLossError("a body's piece has an impossible length");
-  }
-  std::string piece(original_octets, '\0');
-  ZSTD_DCtx* context = ThreadsContext<ZSTD_DCtx, &ZSTD_createDCtx, &ZSTD_freeDCtx>();
-  if (context == nullptr) return absl::ResourceExhaustedError("no memory to decompress");
-  const size_t size =
-      ZSTD_decompressDCtx(context, piece.data(), piece.size(), stored.data(), stored.size());
-  if (ZSTD_isError(size) || size != piece.size()) {
-    return absl::DataLossError("a body's piece does not decompress");
-  }
-  return piece;
+  return DecompressPiece(use->Blob(1), use->Int(0));
 }
 
 }  // namespace postern::storage

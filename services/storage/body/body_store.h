@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "services/storage/body/piece_codec.h"
 #include "services/storage/sqlite/sqlite.h"
 
 namespace postern::storage {
@@ -16,13 +17,6 @@ namespace postern::storage {
 // The tables, for migrations of the owning database: first the one, later the other.
 absl::string_view BodySchema();
 absl::string_view BodyIdsNeverRepeat();
-
-// A piece made ready off the writer thread.
-struct CompressedPiece {
-  std::string octets;  // zstd frame
-  uint32_t original_octets = 0;
-};
-CompressedPiece CompressPiece(absl::string_view piece);
 
 // All on a connection inside its owner's transaction. A body's id is never another's; `sha256` is
 // crypto::Sha256 over all of it.

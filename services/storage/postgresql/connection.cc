@@ -261,12 +261,45 @@ struct Connection::Rep {
         last = std::move(result);
         continue;
       }
-      if (error.ok()) error = ErrorOf(result.get());
+      if (!error.ok()) continue;
+      error = kind == PGRES_PIPELINE_ABORTED ? absl::AbortedError("postgresql: an error before it")
+                                             : ErrorOf(result.get());
     }
     if (PQstatus(handle) != CONNECTION_OK) broken = true;
     if (!error.ok()) return error;
     if (last == nullptr) return Broken();
     return last;
+  }
+
+  // The end of a pipeline.
+  absl::Status TakeSync() {
+    if (absl::Status status = Await(absl::Now() + statement_timeout + kSilence); !status.ok()) {
+      return status;
+    }
+    const Result result(PQgetResult(handle));
+    return PQresultStatus(result.get()) == PGRES_PIPELINE_SYNC ? absl::OkStatus() : Broken();
+  }
+
+  // The name that a text is prepared under; fresh: it is to be prepared yet.
+  const std::string& NameOf(absl::string_view sql, bool* fresh) {
+    auto known = prepared.find(sql);
+    *fresh = known == prepared.end();
+    if (*fresh) known = prepared.emplace(sql, absl::StrCat("s", ++names)).first;
+    return known->second;
+  }
+
+  absl::Status SendPrepare(const std::string& name, absl::string_view sql,
+                           const Parameters& parameters) {
+    const bool sent = PQsendPrepare(handle, name.c_str(), std::string(sql).c_str(),
+                                    parameters.size(), nullptr) == 1;
+    return sent ? absl::OkStatus() : Broken();
+  }
+
+  absl::Status SendQuery(const std::string& name, const Parameters& parameters) {
+    const bool sent =
+        PQsendQueryPrepared(handle, name.c_str(), parameters.size(), parameters.values(),
+                            parameters.lengths(), parameters.formats(), /*resultFormat=*/1) == 1;
+    return sent ? absl::OkStatus() : Broken();
   }
 
   absl::Status ErrorOf(const PGresult* result) {
@@ -288,8 +321,9 @@ struct Connection::Rep {
   PGconn* handle = nullptr;
   absl::Duration statement_timeout;
   bool broken = false;
-  // Names of prepared statements by their text.
+  // Names of prepared statements by their text; none is used again.
   absl::flat_hash_map<std::string, std::string> prepared;
+  int names = 0;
 };
 
 Connection::Connection(std::unique_ptr<Rep> rep) : rep_(std::move(rep)) {}
@@ -326,24 +360,61 @@ absl::StatusOr<std::unique_ptr<SqlRows>> Connection::Run(absl::string_view sql,
   Rep& rep = *rep_;
   if (rep.broken) return absl::UnavailableError("postgresql: the connection is broken");
   const Parameters parameters(values);
-  auto known = rep.prepared.find(sql);
-  if (known == rep.prepared.end()) {
-    const std::string name = absl::StrCat("s", rep.prepared.size());
-    if (PQsendPrepare(rep.handle, name.c_str(), std::string(sql).c_str(), parameters.size(),
-                      nullptr) != 1) {
-      return rep.Broken();
+  bool fresh = false;
+  const std::string& name = rep.NameOf(sql, &fresh);
+  if (fresh) {
+    absl::Status prepared = rep.SendPrepare(name, sql, parameters);
+    if (prepared.ok()) prepared = rep.Take().status();
+    if (!prepared.ok()) {
+      rep.prepared.erase(sql);
+      return prepared;
     }
-    if (absl::Status status = rep.Take().status(); !status.ok()) return status;
-    known = rep.prepared.emplace(sql, name).first;
   }
-  if (PQsendQueryPrepared(rep.handle, known->second.c_str(), parameters.size(), parameters.values(),
-                          parameters.lengths(), parameters.formats(),
-                          /*resultFormat=*/1) != 1) {
-    return rep.Broken();
-  }
+  if (absl::Status status = rep.SendQuery(name, parameters); !status.ok()) return status;
   absl::StatusOr<Result> result = rep.Take();
   if (!result.ok()) return result.status();
   return std::make_unique<Rows>(*std::move(result));
+}
+
+absl::StatusOr<std::vector<std::unique_ptr<SqlRows>>> Connection::RunAll(
+    absl::Span<const Statement> statements) {
+  Rep& rep = *rep_;
+  if (rep.broken) return absl::UnavailableError("postgresql: the connection is broken");
+  if (PQenterPipelineMode(rep.handle) != 1) return rep.Broken();
+  std::vector<absl::string_view> prepared;
+  // For each that was sent, whether it only prepares.
+  std::vector<bool> sent;
+  absl::Status status;
+  for (const Statement& statement : statements) {
+    const Parameters parameters(statement.values);
+    bool fresh = false;
+    const std::string& name = rep.NameOf(statement.sql, &fresh);
+    if (fresh) {
+      prepared.push_back(statement.sql);
+      sent.push_back(true);
+      status = rep.SendPrepare(name, statement.sql, parameters);
+    }
+    if (status.ok()) status = rep.SendQuery(name, parameters);
+    if (!status.ok()) return status;
+    sent.push_back(false);
+  }
+  if (PQpipelineSync(rep.handle) != 1) return rep.Broken();
+  std::vector<std::unique_ptr<SqlRows>> answers;
+  for (const bool only_prepares : sent) {
+    absl::StatusOr<Result> result = rep.Take();
+    if (rep.broken) return result.status();
+    if (status.ok()) status = result.status();
+    if (status.ok() && !only_prepares)
+      answers.push_back(std::make_unique<Rows>(*std::move(result)));
+  }
+  if (absl::Status synced = rep.TakeSync(); !synced.ok()) return synced;
+  if (PQexitPipelineMode(rep.handle) != 1) return rep.Broken();
+  if (!status.ok()) {
+    // What was to be prepared behind the error was not.
+    for (const absl::string_view sql : prepared) rep.prepared.erase(sql);
+    return status;
+  }
+  return answers;
 }
 
 absl::Status Connection::Execute(absl::string_view sql) {

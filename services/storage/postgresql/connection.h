@@ -38,6 +38,12 @@ struct Server {
   std::string application;
 };
 
+// As Sql::Run's parameters.
+struct Statement {
+  absl::string_view sql;
+  std::vector<SqlValue> values;
+};
+
 // One thread at a time. Errors as Sql's; after UNAVAILABLE a COMMIT's outcome is unknown.
 class Connection final : public Sql {
  public:
@@ -48,6 +54,11 @@ class Connection final : public Sql {
 
   absl::StatusOr<std::unique_ptr<SqlRows>> Run(absl::string_view sql,
                                                absl::Span<const SqlValue> values) override;
+  // All of them in one round trip (libpq's pipeline mode), and what each gave. The first error is
+  // the answer, and what follows it did not run; without a BEGIN among them they are one
+  // transaction.
+  absl::StatusOr<std::vector<std::unique_ptr<SqlRows>>> RunAll(
+      absl::Span<const Statement> statements);
   // Several statements without parameters, in one round trip.
   absl::Status Execute(absl::string_view sql);
 

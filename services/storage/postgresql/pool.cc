@@ -46,43 +46,33 @@ void Pool::Return(std::unique_ptr<Connection> connection) {
   }
 }
 
-absl::Status Pool::Attempt(Connection& connection, Access access,
-                           absl::FunctionRef<absl::Status(Sql&)> body) {
-  absl::Status status = connection.Execute(
-      access == Access::kRead ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" : "BEGIN");
-  if (!status.ok()) return status;
-  status = body(connection);
-  if (status.ok()) status = connection.Execute("COMMIT");
-  if (!status.ok() && !connection.broken() && connection.in_transaction()) {
-    connection.Execute("ROLLBACK").IgnoreError();
-  }
-  return status;
-}
-
 void Pool::SetState(const absl::Status& state) {
   absl::MutexLock lock(&mutex_);
   state_ = state;
 }
 
-absl::Status Pool::Transact(Access access, absl::FunctionRef<absl::Status(Sql&)> body) {
+absl::Status Pool::Lend(OnBreak on_break, absl::FunctionRef<absl::Status(Connection&)> body) {
   {
     absl::MutexLock lock(&mutex_);
     if (!state_.ok()) return state_;
   }
-  return Run(access, body);
+  return Run(on_break, body);
 }
 
-absl::Status Pool::Run(Access access, absl::FunctionRef<absl::Status(Sql&)> body) {
+absl::Status Pool::Run(OnBreak on_break, absl::FunctionRef<absl::Status(Connection&)> body) {
   thread_local absl::InsecureBitGen random;
   for (int attempt = 1;; ++attempt) {
     absl::StatusOr<std::unique_ptr<Connection>> connection = Take();
     if (!connection.ok()) return connection.status();
-    const absl::Status status = Attempt(**connection, access, body);
+    const absl::Status status = body(**connection);
     const bool broken = (*connection)->broken();
+    if (!broken && (*connection)->in_transaction()) {
+      (*connection)->Execute("ROLLBACK").IgnoreError();
+    }
     Return(*std::move(connection));
     if (attempt == kMaxAttempts) return status;
-    // A connection may have died while it was idle: what only reads is read again.
-    const bool again = absl::IsAborted(status) || (access == Access::kRead && broken &&
+    // A connection may have died while it was idle.
+    const bool again = absl::IsAborted(status) || (on_break == OnBreak::kRepeat && broken &&
                                                    absl::IsUnavailable(status) && attempt == 1);
     if (!again) return status;
     // Those who met don't meet again.
@@ -90,8 +80,31 @@ absl::Status Pool::Run(Access access, absl::FunctionRef<absl::Status(Sql&)> body
   }
 }
 
+absl::Status Pool::Transact(Access access, absl::FunctionRef<absl::Status(Sql&)> body) {
+  const bool reads = access == Access::kRead;
+  return Lend(reads ? OnBreak::kRepeat : OnBreak::kFail, [&](Connection& connection) {
+    absl::Status status =
+        connection.Execute(reads ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" : "BEGIN");
+    if (status.ok()) status = body(connection);
+    return status.ok() ? connection.Execute("COMMIT") : status;
+  });
+}
+
+absl::StatusOr<std::unique_ptr<SqlRows>> Pool::Query(absl::string_view sql,
+                                                     absl::Span<const SqlValue> values) {
+  std::unique_ptr<SqlRows> rows;
+  const absl::Status status = Lend(OnBreak::kRepeat, [&](Connection& connection) {
+    absl::StatusOr<std::unique_ptr<SqlRows>> answer = connection.Run(sql, values);
+    if (answer.ok()) rows = *std::move(answer);
+    return answer.status();
+  });
+  if (!status.ok()) return status;
+  return rows;
+}
+
 absl::Status Pool::Check() {
-  return Run(Access::kRead, [](Sql& sql) { return sql.Run("SELECT 1", {}).status(); });
+  return Run(OnBreak::kRepeat,
+             [](Connection& connection) { return connection.Run("SELECT 1", {}).status(); });
 }
 
 }  // namespace postern::storage::postgresql

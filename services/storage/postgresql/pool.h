@@ -10,8 +10,10 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "services/storage/postgresql/connection.h"
 
 namespace postern::storage::postgresql {
@@ -35,6 +37,16 @@ class Pool {
   // write may have been committed.
   absl::Status Transact(Access access, absl::FunctionRef<absl::Status(Sql&)> body);
 
+  // One statement that only reads, in a snapshot and a round trip of its own.
+  absl::StatusOr<std::unique_ptr<SqlRows>> Query(absl::string_view sql,
+                                                 absl::Span<const SqlValue> values);
+
+  // Lends a connection, for what Transact is too slow for. `body` runs again when it lost against
+  // another transaction (ABORTED), and once more when its connection broke, if it may; what it
+  // leaves open is undone.
+  enum class OnBreak { kFail, kRepeat };
+  absl::Status Lend(OnBreak on_break, absl::FunctionRef<absl::Status(Connection&)> body);
+
   // Whether the database answers, whatever SetState said.
   absl::Status Check();
   // What every Transact returns at once, while the database is known to be away, so that nobody
@@ -42,11 +54,9 @@ class Pool {
   void SetState(const absl::Status& state);
 
  private:
-  absl::Status Run(Access access, absl::FunctionRef<absl::Status(Sql&)> body);
+  absl::Status Run(OnBreak on_break, absl::FunctionRef<absl::Status(Connection&)> body);
   absl::StatusOr<std::unique_ptr<Connection>> Take();
   void Return(std::unique_ptr<Connection> connection);
-  absl::Status Attempt(Connection& connection, Access access,
-                       absl::FunctionRef<absl::Status(Sql&)> body);
   bool HasRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return !idle_.empty() || made_ < options_.max_connections;
   }

@@ -1,6 +1,7 @@
 // Connection, Pool and Migrate on a real server.
 #include <atomic>
 #include <fstream>
+#include <limits>
 #include <memory>
 #include <string>
 #include <thread>
@@ -12,6 +13,7 @@
 #include "absl/synchronization/barrier.h"
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
+#include "services/storage/postgresql/array.h"
 #include "services/storage/postgresql/connection.h"
 #include "services/storage/postgresql/database.h"
 #include "services/storage/postgresql/migrate.h"
@@ -64,6 +66,45 @@ TEST(Connection, ErrorsByTheirKind) {
   EXPECT_EQ(connection->Execute("nonsense").code(), absl::StatusCode::kInternal);
   EXPECT_FALSE(connection->broken());
   EXPECT_TRUE(connection->Run("SELECT 1", {}).ok());
+}
+
+TEST(Connection, ManyStatementsInOneRoundTrip) {
+  const auto connection = Open(TestServer::Shared().NewDatabase());
+  ASSERT_TRUE(connection->Execute("CREATE TABLE t (o bytea PRIMARY KEY, i int8)").ok());
+  Array octets = Array::Bytea();
+  Array numbers = Array::Bigint();
+  const std::string zero("\0\xff", 2);
+  for (int i = 0; i < 1000; ++i) {
+    octets.Add(absl::StrCat(zero, i));
+    numbers.Add(int64_t{-1} << (i % 64));
+  }
+  const Array none = Array::Bytea();
+  const Statement insert{"INSERT INTO t SELECT * FROM unnest($1::bytea[], $2::bigint[])",
+                         {octets.value(), numbers.value()}};
+  const Statement count{"SELECT count(*), min(i) FROM t", {}};
+  const auto answers =
+      connection->RunAll({{"BEGIN", {}},
+                          insert,
+                          count,
+                          {"SELECT i FROM t WHERE o = ANY($1::bytea[])", {none.value()}},
+                          {"SELECT i FROM t WHERE o = $1", {SqlValue::Blob(absl::StrCat(zero, 3))}},
+                          {"COMMIT", {}}});
+  ASSERT_TRUE(answers.ok()) << answers.status();
+  ASSERT_EQ(answers->size(), 6u);
+  EXPECT_EQ((*answers)[1]->changes(), 1000);
+  EXPECT_EQ((*answers)[2]->Int(0, 0), 1000);
+  EXPECT_EQ((*answers)[2]->Int(0, 1), std::numeric_limits<int64_t>::min());
+  EXPECT_EQ((*answers)[3]->size(), 0u);
+  EXPECT_EQ((*answers)[4]->Int(0, 0), -8);
+
+  // An error, and what stands behind it; the connection is as good as before.
+  const Statement behind{"SELECT 'never prepared before'", {}};
+  EXPECT_TRUE(absl::IsAlreadyExists(
+      connection->RunAll({{"DELETE FROM t", {}}, insert, insert, behind}).status()));
+  EXPECT_FALSE(connection->broken());
+  EXPECT_FALSE(connection->in_transaction());
+  EXPECT_EQ((*connection->RunAll({behind, count}))[1]->Int(0, 0), 1000) << "all of it was undone";
+  EXPECT_EQ((*connection->Run(count.sql, {}))->Int(0, 0), 1000);
 }
 
 TEST(Connection, WhyItCanNotBeOpened) {

@@ -11,8 +11,8 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "services/storage/sql/commit_metrics.h"
 #include "services/telemetry/log.h"
-#include "services/telemetry/metrics.h"
 
 namespace postern::storage {
 namespace {
@@ -97,19 +97,7 @@ struct GroupCommit::Rep {
   };
 
   Rep(std::unique_ptr<Sqlite> writer, Options chosen)
-      : database(std::move(writer)),
-        options(chosen),
-        group_size(telemetry::GetSizeHistogram("postern_storage_group_size",
-                                               "Writes that one transaction committed",
-                                               {{"database", options.name}})),
-        commit_seconds(telemetry::GetLatencyHistogram("postern_storage_commit_seconds",
-                                                      "COMMIT with its fsync",
-                                                      {{"database", options.name}})),
-        commits(telemetry::GetCounter("postern_storage_commits_total", "Transactions committed",
-                                      {{"database", options.name}})),
-        failures(telemetry::GetCounter("postern_storage_commit_failures_total",
-                                       "Transactions that could not be committed",
-                                       {{"database", options.name}})) {
+      : database(std::move(writer)), options(chosen), metrics(options.name) {
     if (const std::string file = database->file(); !file.empty()) {
       absl::StatusOr<std::unique_ptr<Sqlite>> second = Sqlite::Open(file, Sqlite::Mode::kReadWrite);
       // Without it SQLite's own checkpoints, during commits, do the work.
@@ -175,14 +163,14 @@ struct GroupCommit::Rep {
     if (failed.ok()) {
       const absl::Time start = absl::Now();
       failed = RunSql("COMMIT");
-      commit_seconds.Observe(absl::ToDoubleSeconds(absl::Now() - start));
+      metrics.commit_seconds.Observe(absl::ToDoubleSeconds(absl::Now() - start));
     }
     if (failed.ok()) {
-      commits.Add();
-      group_size.Observe(static_cast<double>(group.size()));
+      metrics.commits.Add();
+      metrics.group_size.Observe(static_cast<double>(group.size()));
       return;
     }
-    failures.Add();
+    metrics.failures.Add();
     telemetry::Log(telemetry::LogLevel::kError, "commit failed",
                    {{"database", options.name}, {"status", failed.ToString()}});
     RollBack();
@@ -224,10 +212,7 @@ struct GroupCommit::Rep {
 
   const std::unique_ptr<Sqlite> database;
   const Options options;
-  telemetry::Histogram& group_size;
-  telemetry::Histogram& commit_seconds;
-  telemetry::Counter& commits;
-  telemetry::Counter& failures;
+  const CommitMetrics metrics;
   std::unique_ptr<Checkpointer> checkpointer;
 
   absl::Mutex mutex;

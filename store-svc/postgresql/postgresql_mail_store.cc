@@ -1,0 +1,793 @@
+#include "store-svc/postgresql/postgresql_mail_store.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "services/crypto/random_id.h"
+#include "services/crypto/sha256.h"
+#include "services/process/worker_pool.h"
+#include "services/storage/body/piece_codec.h"
+#include "services/storage/postgresql/array.h"
+#include "services/storage/postgresql/connection.h"
+#include "store-svc/domain/delivery_rules.h"
+#include "store-svc/postgresql/delivery_batch.h"
+#include "store-svc/postgresql/delivery_queue.h"
+#include "store-svc/postgresql/schema.h"
+#include "store-svc/postgresql/spread_delivery.h"
+
+namespace postern::store {
+namespace {
+
+using storage::CompressedPiece;
+using storage::SqlRows;
+using storage::SqlValue;
+using storage::postgresql::Array;
+using storage::postgresql::Connection;
+using storage::postgresql::Pool;
+using storage::postgresql::Statement;
+
+constexpr storage::Migration kMigrations[] = {{1, sql::k0001Mail}};
+
+constexpr size_t kDeliveryWriters = 2;
+static_assert(kMailStoreWriters > kDeliveryWriters);
+
+// Messages that one transaction deletes, of a purge or of a session: it holds the mailbox, which
+// deliveries to it wait for.
+constexpr size_t kDeletionBatch = 200;
+// Left-overs that one look takes up.
+constexpr int64_t kLeftOvers = 100;
+constexpr int64_t kMaxPieces = 1 << 16;
+
+constexpr char kListingStart[] =
+    "SELECT b.uid_validity, b.uid_next, b.messages, b.octets, "
+    "EXISTS (SELECT 1 FROM deletion WHERE shard = $1 AND mailbox_id = $2), m.uid, m.octets "
+    "FROM mailbox b LEFT JOIN LATERAL (SELECT uid, octets FROM message "
+    "WHERE shard = $1 AND mailbox_id = $2 ORDER BY uid LIMIT $3) m ON true "
+    "WHERE b.shard = $1 AND b.mailbox_id = $2 ORDER BY m.uid";
+constexpr char kEntries[] =
+    "SELECT uid, octets FROM message WHERE shard = $1 AND mailbox_id = $2 AND uid > $3 "
+    "AND uid < $4 ORDER BY uid LIMIT $5";
+constexpr char kMessage[] =
+    "SELECT m.prefix, m.octets, b.piece_key, coalesce(b.original_octets, p.original_octets), "
+    "coalesce(b.octets, p.octets) FROM message m "
+    "JOIN body b ON b.shard = $1 AND b.sha256 = m.sha256 "
+    "LEFT JOIN body_piece p ON p.shard = $1 AND p.piece_key = b.piece_key AND p.position = 0 "
+    "WHERE m.shard = $1 AND m.mailbox_id = $2 AND m.uid = $3";
+// One message more than asked for, to name the next; bodies of those that fit together.
+constexpr char kWhole[] =
+    "SELECT m.uid, m.octets, m.prefix, b.original_octets, b.octets, b.piece_key FROM "
+    "(SELECT uid, octets, prefix, sha256, "
+    "(sum(octets) OVER (ORDER BY uid))::bigint AS total, row_number() OVER (ORDER BY uid) AS place "
+    "FROM (SELECT uid, octets, prefix, sha256 FROM message WHERE shard = $1 AND mailbox_id = $2 "
+    "AND uid >= $3 AND uid < $4 ORDER BY uid LIMIT $5 + 1) AS page) AS m "
+    "LEFT JOIN body b ON b.shard = $1 AND b.sha256 = m.sha256 AND m.total <= $6 AND m.place <= $5 "
+    "ORDER BY m.uid";
+constexpr char kPiece[] =
+    "SELECT original_octets, octets FROM body_piece WHERE shard = $1 AND piece_key = $2 "
+    "AND position = $3";
+constexpr char kUsages[] =
+    "SELECT mailbox_id, messages, octets, quota_messages, quota_octets FROM mailbox "
+    "WHERE shard = $1 AND mailbox_id = ANY($2::bytea[])";
+constexpr char kUsagesInOrder[] =
+    "SELECT mailbox_id, messages, octets, quota_messages, quota_octets FROM mailbox "
+    "WHERE (shard, mailbox_id) > ($1, $2) ORDER BY shard, mailbox_id LIMIT $3";
+
+// A body that comes in: nobody waits longer for its next piece than a gateway does for a client.
+constexpr char kFirstPiece[] =
+    "WITH staged AS (INSERT INTO staged_body (shard, piece_key, expires_at) "
+    "VALUES ($1, $2, now() + interval '1 hour') RETURNING 1) "
+    "INSERT INTO body_piece (shard, piece_key, position, original_octets, octets) "
+    "SELECT $1, $2, $3, $4, $5 FROM staged";
+constexpr char kNextPiece[] =
+    "WITH staged AS (UPDATE staged_body SET expires_at = now() + interval '1 hour' "
+    "WHERE shard = $1 AND piece_key = $2 RETURNING 1) "
+    "INSERT INTO body_piece (shard, piece_key, position, original_octets, octets) "
+    "SELECT $1, $2, $3, $4, $5 FROM staged";
+constexpr char kCopyStaged[] =
+    "WITH staged AS (INSERT INTO staged_body (shard, piece_key, expires_at) "
+    "VALUES ($1, $2, now() + interval '1 hour')) "
+    "INSERT INTO body_piece (shard, piece_key, position, original_octets, octets) "
+    "SELECT $1, $2, position, original_octets, octets FROM body_piece "
+    "WHERE shard = $3 AND piece_key = $4";
+constexpr char kDropStaged[] =
+    "WITH staged AS (DELETE FROM staged_body WHERE shard = $1 AND piece_key = $2 "
+    "RETURNING piece_key) "
+    "DELETE FROM body_piece p USING staged WHERE p.shard = $1 AND p.piece_key = staged.piece_key";
+
+constexpr char kLockLease[] =
+    "SELECT 1 FROM lease WHERE shard = $1 AND mailbox_id = $2 AND fence = $3 "
+    "AND (free_after IS NULL OR free_after > now()) FOR UPDATE";
+constexpr char kLockMailbox[] =
+    "SELECT 1 FROM mailbox WHERE shard = $1 AND mailbox_id = $2 FOR UPDATE";
+constexpr char kSetDown[] =
+    "INSERT INTO deletion (shard, mailbox_id, uid) SELECT $1, $2, uid FROM unnest($3::bigint[]) "
+    "AS uid ON CONFLICT DO NOTHING";
+// What they return goes to Release.
+constexpr char kDeleteNamed[] =
+    "DELETE FROM message WHERE shard = $1 AND mailbox_id = $2 AND uid = ANY($3::bigint[]) "
+    "RETURNING sha256, octets";
+constexpr char kDeleteSetDown[] =
+    "WITH page AS (DELETE FROM deletion WHERE shard = $1 AND mailbox_id = $2 AND uid IN "
+    "(SELECT uid FROM deletion WHERE shard = $1 AND mailbox_id = $2 ORDER BY uid LIMIT $3) "
+    "RETURNING uid) "
+    "DELETE FROM message WHERE shard = $1 AND mailbox_id = $2 AND uid IN (SELECT uid FROM page) "
+    "RETURNING sha256, octets";
+constexpr char kDeleteFirst[] =
+    "DELETE FROM message WHERE shard = $1 AND mailbox_id = $2 AND uid IN (SELECT uid FROM message "
+    "WHERE shard = $1 AND mailbox_id = $2 ORDER BY uid LIMIT $3) RETURNING sha256, octets";
+constexpr char kIsSetDown[] = "SELECT 1 FROM deletion WHERE shard = $1 AND mailbox_id = $2 LIMIT 1";
+constexpr char kCountOut[] =
+    "UPDATE mailbox SET messages = messages - $3, octets = octets - $4 "
+    "WHERE shard = $1 AND mailbox_id = $2";
+constexpr char kLockBodies[] =
+    "SELECT 1 FROM body WHERE shard = $1 AND sha256 = ANY($2::bytea[]) ORDER BY sha256 FOR UPDATE";
+constexpr char kDeleteBodies[] =
+    "WITH gone AS (DELETE FROM body b USING unnest($2::bytea[], $3::bigint[]) AS r (sha256, taken) "
+    "WHERE b.shard = $1 AND b.sha256 = r.sha256 AND b.reference_count <= r.taken "
+    "RETURNING b.piece_key) "
+    "DELETE FROM body_piece p USING gone WHERE p.shard = $1 AND p.piece_key = gone.piece_key";
+// After that.
+constexpr char kReleaseBodies[] =
+    "UPDATE body b SET reference_count = reference_count - r.taken "
+    "FROM unnest($2::bytea[], $3::bigint[]) AS r (sha256, taken) "
+    "WHERE b.shard = $1 AND b.sha256 = r.sha256 AND b.reference_count > r.taken";
+
+constexpr char kOldDeliveries[] =
+    "SELECT shard, delivery_id FROM delivery WHERE committed_at < $1 ORDER BY committed_at "
+    "LIMIT $2";
+constexpr char kForget[] =
+    "DELETE FROM delivery WHERE shard = $1 AND delivery_id = ANY($2::bytea[])";
+constexpr char kUnfinishedDeletions[] = "SELECT DISTINCT mailbox_id FROM deletion LIMIT $1";
+constexpr char kExpiredBodies[] =
+    "SELECT shard, piece_key FROM staged_body WHERE expires_at < now() LIMIT $1";
+
+SqlValue Unsigned(uint64_t number) {
+  return SqlValue::Int(static_cast<int64_t>(std::min<uint64_t>(number, INT64_MAX)));
+}
+SqlValue Shard(const MailboxId& mailbox) { return SqlValue::Int(mailbox.shard()); }
+SqlValue Id(const MailboxId& mailbox) { return SqlValue::Blob(mailbox.octets()); }
+
+// How StoredMessage names a body: by its pieces.
+std::string BodyName(const StagedKey& key) { return absl::StrCat(key.shard, "-", key.octets); }
+
+absl::StatusOr<StagedKey> ParseBodyName(absl::string_view name) {
+  const size_t dash = name.find('-');
+  StagedKey key;
+  if (dash == absl::string_view::npos || !absl::SimpleAtoi(name.substr(0, dash), &key.shard)) {
+    return absl::NotFoundError("no such body");
+  }
+  key.octets = std::string(name.substr(dash + 1));
+  return key;
+}
+
+absl::Status TooManyWrites() { return absl::UnavailableError("too many writes wait"); }
+absl::Status StaleFence() { return absl::FailedPreconditionError("the lease's fence is stale"); }
+
+Array Numbers(const std::vector<uint64_t>& numbers) {
+  Array array = Array::Bigint();
+  for (const uint64_t number : numbers) array.Add(static_cast<int64_t>(number));
+  return array;
+}
+
+// Of rows with uid and octets from `column` on.
+std::vector<MessageEntry> EntriesOf(const SqlRows& rows, int column) {
+  std::vector<MessageEntry> entries;
+  entries.reserve(rows.size());
+  for (size_t row = 0; row < rows.size(); ++row) {
+    entries.push_back({static_cast<uint64_t>(rows.Int(row, column)),
+                       static_cast<uint64_t>(rows.Int(row, column + 1))});
+  }
+  return entries;
+}
+
+// 128 bits.
+std::string NewPieceKey() { return absl::HexStringToBytes(crypto::RandomId()); }
+
+// Takes the references of deleted messages back, counts them out, and commits.
+absl::Status ReleaseAndCommit(Connection& connection, const MailboxId& mailbox,
+                              const SqlRows& deleted) {
+  if (deleted.size() == 0) return connection.Execute("COMMIT");
+  std::map<absl::string_view, int64_t> taken;
+  int64_t octets = 0;
+  for (size_t row = 0; row < deleted.size(); ++row) {
+    ++taken[deleted.Octets(row, 0)];
+    octets += deleted.Int(row, 1);
+  }
+  Array hashes = Array::Bytea();
+  Array references = Array::Bigint();
+  for (const auto& [sha256, count] : taken) {
+    hashes.Add(sha256);
+    references.Add(count);
+  }
+  const SqlValue shard = Shard(mailbox);
+  return connection
+      .RunAll({{kCountOut, {shard, Id(mailbox), Unsigned(deleted.size()), SqlValue::Int(octets)}},
+               {kLockBodies, {shard, hashes.value()}},
+               {kDeleteBodies, {shard, hashes.value(), references.value()}},
+               {kReleaseBodies, {shard, hashes.value(), references.value()}},
+               {"COMMIT", {}}})
+      .status();
+}
+
+class PostgresqlMailStore;
+
+class PostgresqlStagedBody final : public StagedBody {
+ public:
+  PostgresqlStagedBody(PostgresqlMailStore* store, int32_t shard) : store_(store), shard_(shard) {}
+  ~PostgresqlStagedBody() override;
+
+  void Append(absl::string_view piece, absl::AnyInvocable<void(absl::Status)> done) override;
+  void Deliver(Delivery delivery,
+               absl::AnyInvocable<void(absl::StatusOr<DeliveryResult>)> done) override;
+
+ private:
+  PostgresqlMailStore* const store_;
+  const int32_t shard_;
+  crypto::Sha256 hash_;
+  uint64_t octets_ = 0;
+  int64_t pieces_ = 0;
+  // Empty before the first piece and after the body is delivered.
+  std::string key_;
+};
+
+class PostgresqlMailStore final : public MailStore {
+ public:
+  PostgresqlMailStore(Pool* pool, const PostgresqlMailStoreOptions& options, process::Clock clock)
+      : pool_(*pool),
+        quota_(options.quota),
+        deliveries_(pool,
+                    {.writers = kDeliveryWriters,
+                     .max_waiting = options.max_waiting,
+                     .quota = options.quota},
+                    std::move(clock)),
+        writes_(kMailStoreWriters - kDeliveryWriters, options.max_waiting) {}
+
+  void Deliver(Delivery delivery, absl::string_view body,
+               absl::AnyInvocable<void(absl::StatusOr<DeliveryResult>)> done) override;
+  std::unique_ptr<StagedBody> StageBody(const MailboxId& mailbox) override {
+    return std::make_unique<PostgresqlStagedBody>(this, mailbox.shard());
+  }
+  absl::StatusOr<std::vector<MailboxId>> FindFull(absl::Span<const MailboxId> ids) override;
+  absl::StatusOr<ListingStart> StartListing(const MailboxId& mailbox, size_t limit) override;
+  absl::StatusOr<std::vector<MessageEntry>> List(const MailboxId& mailbox, uint64_t after_uid,
+                                                 uint64_t before_uid, size_t limit) override;
+  absl::StatusOr<StoredMessage> Read(const MailboxId& mailbox, uint64_t uid) override;
+  absl::StatusOr<WholeMessages> ReadWhole(const MailboxId& mailbox, uint64_t uid,
+                                          uint64_t before_uid, size_t limit,
+                                          uint64_t max_octets) override;
+  absl::StatusOr<std::string> ReadPiece(absl::string_view body, int64_t index) override;
+  void Delete(const MailboxId& mailbox, uint64_t fence, std::vector<uint64_t> uids,
+              absl::AnyInvocable<void(absl::Status)> done) override;
+  absl::StatusOr<MailboxUsage> Usage(const MailboxId& mailbox) override;
+  absl::StatusOr<std::vector<MailboxUsage>> ListMailboxes(const std::optional<MailboxId>& after,
+                                                          size_t limit) override;
+  void Purge(const MailboxId& mailbox,
+             absl::AnyInvocable<void(absl::StatusOr<uint64_t>)> done) override {
+    PurgeMore(mailbox, 0, std::move(done));
+  }
+  void ForgetDeliveries(absl::Time before, size_t limit,
+                        absl::AnyInvocable<void(absl::StatusOr<size_t>)> done) override;
+  absl::Status Check() override { return pool_.Check(); }
+
+  // For PostgresqlStagedBody.
+  void Deliver(std::unique_ptr<PendingDelivery> pending);
+  absl::Status AddPiece(const StagedKey& key, int64_t position, const CompressedPiece& piece);
+  // Nothing when the pieces are a body's.
+  void DropStaged(const StagedKey& key);
+  // Runs `job` on a thread that may block, and gives `done` its answer.
+  template <typename Answer>
+  void Write(absl::AnyInvocable<Answer()> job, absl::AnyInvocable<void(Answer)> done);
+
+ private:
+  absl::StatusOr<std::vector<Room>> ReadRooms(absl::Span<const MailboxId> ids);
+  absl::StatusOr<std::string> ReadPieceOf(const StagedKey& key, int64_t index);
+  // The body of a row of kWhole, up to `octets` with what is there.
+  absl::Status AppendBody(const SqlRows& rows, size_t row, int32_t shard, uint64_t octets,
+                          std::string* to);
+  void DeliverToShards(std::unique_ptr<PendingDelivery> pending);
+  absl::StatusOr<DeliveryResult> DeliverToShards(const PendingDelivery& whole);
+  absl::Status DropNow(const StagedKey& key);
+  absl::Status CopyStaged(const StagedKey& from, const StagedKey& to);
+  // Runs `deleting` among the locks of a deletion, with the lease's unless that is kNoFence; how
+  // many messages went. `left`: whether more are set down.
+  absl::StatusOr<uint64_t> RunDeletion(const MailboxId& mailbox, uint64_t fence,
+                                       const Statement& deleting, bool* left = nullptr);
+  absl::Status SetDown(const MailboxId& mailbox, uint64_t fence, const std::vector<uint64_t>& uids);
+  void DeleteMore(const MailboxId& mailbox, absl::AnyInvocable<void(absl::Status)> done);
+  void PurgeMore(const MailboxId& mailbox, uint64_t purged,
+                 absl::AnyInvocable<void(absl::StatusOr<uint64_t>)> done);
+  // Unless it is under way here already.
+  void FinishDeletion(const MailboxId& mailbox);
+  absl::StatusOr<size_t> Forget(absl::Time before, size_t limit);
+  absl::Status TakeUpLeftOvers();
+
+  Pool& pool_;
+  const Quota quota_;
+
+  absl::Mutex mutex_;
+  absl::flat_hash_set<MailboxId> finishing_ ABSL_GUARDED_BY(mutex_);
+
+  // Their callbacks use the rest until they are gone, and jobs of the pool wait for the queue.
+  DeliveryQueue deliveries_;
+  process::WorkerPool writes_;
+};
+
+PostgresqlStagedBody::~PostgresqlStagedBody() {
+  if (!key_.empty()) store_->DropStaged({shard_, key_});
+}
+
+void PostgresqlStagedBody::Append(absl::string_view piece,
+                                  absl::AnyInvocable<void(absl::Status)> done) {
+  hash_.Update(piece);
+  octets_ += piece.size();
+  if (key_.empty()) key_ = NewPieceKey();
+  store_->Write<absl::Status>(
+      [this, compressed = storage::CompressPiece(piece), position = pieces_++] {
+        return store_->AddPiece({shard_, key_}, position, compressed);
+      },
+      std::move(done));
+}
+
+void PostgresqlStagedBody::Deliver(Delivery delivery,
+                                   absl::AnyInvocable<void(absl::StatusOr<DeliveryResult>)> done) {
+  auto pending = std::make_unique<PendingDelivery>();
+  pending->delivery = std::move(delivery);
+  pending->sha256 = hash_.Finish();
+  pending->digest = DeliveryDigest(pending->delivery, pending->sha256);
+  pending->body_octets = octets_;
+  if (!key_.empty()) pending->staged = StagedKey{shard_, key_};
+  pending->done = std::move(done);
+  store_->Deliver(std::move(pending));
+}
+
+void PostgresqlMailStore::Deliver(Delivery delivery, absl::string_view body,
+                                  absl::AnyInvocable<void(absl::StatusOr<DeliveryResult>)> done) {
+  auto pending = std::make_unique<PendingDelivery>();
+  pending->delivery = std::move(delivery);
+  pending->sha256 = crypto::Sha256Of(body);
+  pending->digest = DeliveryDigest(pending->delivery, pending->sha256);
+  pending->piece = storage::CompressPiece(body);
+  pending->body_octets = body.size();
+  pending->done = std::move(done);
+  Deliver(std::move(pending));
+}
+
+void PostgresqlMailStore::Deliver(std::unique_ptr<PendingDelivery> pending) {
+  const std::vector<Recipient>& to = pending->delivery.recipients;
+  const bool one_shard = std::all_of(to.begin(), to.end(), [&](const Recipient& recipient) {
+    return recipient.mailbox.shard() == to.front().mailbox.shard();
+  });
+  if (one_shard) {
+    deliveries_.Submit(std::move(pending));
+  } else {
+    DeliverToShards(std::move(pending));
+  }
+}
+
+void PostgresqlMailStore::DeliverToShards(std::unique_ptr<PendingDelivery> pending) {
+  auto done = std::move(pending->done);
+  Write<absl::StatusOr<DeliveryResult>>(
+      [this, pending = std::move(pending)] { return DeliverToShards(*pending); }, std::move(done));
+}
+
+absl::StatusOr<DeliveryResult> PostgresqlMailStore::DeliverToShards(const PendingDelivery& whole) {
+  std::vector<MailboxId> mailboxes;
+  for (const Recipient& to : whole.delivery.recipients) mailboxes.push_back(to.mailbox);
+  absl::StatusOr<std::vector<Room>> rooms = ReadRooms(mailboxes);
+  if (!rooms.ok()) return rooms.status();
+  std::vector<std::unique_ptr<PendingDelivery>> parts = SplitByShard(whole, *rooms);
+  std::vector<StagedKey> copies;
+  const absl::Cleanup drop = [&] {
+    for (const StagedKey& copy : copies) DropNow(copy).IgnoreError();
+  };
+  for (std::unique_ptr<PendingDelivery>& part : parts) {
+    if (!part->staged.has_value() || part->staged->shard == part->shard()) continue;
+    copies.push_back({part->shard(), NewPieceKey()});
+    const absl::Status copied = CopyStaged(*part->staged, copies.back());
+    if (!copied.ok()) return WithoutFullDisk(copied);
+    part->staged = copies.back();
+  }
+  return DeliverInTurn(deliveries_, std::move(parts));
+}
+
+template <typename Answer>
+void PostgresqlMailStore::Write(absl::AnyInvocable<Answer()> job,
+                                absl::AnyInvocable<void(Answer)> done) {
+  auto shared = std::make_shared<absl::AnyInvocable<void(Answer)>>(std::move(done));
+  const bool accepted =
+      writes_.Submit([job = std::move(job), shared]() mutable { std::move (*shared)(job()); });
+  if (!accepted) std::move (*shared)(TooManyWrites());
+}
+
+absl::Status PostgresqlMailStore::AddPiece(const StagedKey& key, int64_t position,
+                                           const CompressedPiece& piece) {
+  if (position >= kMaxPieces) return absl::OutOfRangeError("a body has at most 65536 pieces");
+  const absl::Status status = pool_.Lend(Pool::OnBreak::kFail, [&](Connection& connection) {
+    absl::StatusOr<std::unique_ptr<SqlRows>> added = connection.Run(
+        position == 0 ? kFirstPiece : kNextPiece,
+        {SqlValue::Int(key.shard), SqlValue::Blob(key.octets), SqlValue::Int(position),
+         SqlValue::Int(piece.original_octets), SqlValue::Blob(piece.octets)});
+    if (!added.ok()) return added.status();
+    return (*added)->changes() == 1
+               ? absl::OkStatus()
+               : absl::UnavailableError("the body's pieces have been waiting for too long");
+  });
+  return WithoutFullDisk(status);
+}
+
+absl::Status PostgresqlMailStore::CopyStaged(const StagedKey& from, const StagedKey& to) {
+  return pool_.Lend(Pool::OnBreak::kFail, [&](Connection& connection) {
+    return connection
+        .Run(kCopyStaged, {SqlValue::Int(to.shard), SqlValue::Blob(to.octets),
+                           SqlValue::Int(from.shard), SqlValue::Blob(from.octets)})
+        .status();
+  });
+}
+
+void PostgresqlMailStore::DropStaged(const StagedKey& key) {
+  // What is not dropped expires.
+  Write<absl::Status>([this, key] { return DropNow(key); }, [](const absl::Status&) {});
+}
+
+absl::Status PostgresqlMailStore::DropNow(const StagedKey& key) {
+  return pool_.Lend(Pool::OnBreak::kRepeat, [&](Connection& connection) {
+    return connection.Run(kDropStaged, {SqlValue::Int(key.shard), SqlValue::Blob(key.octets)})
+        .status();
+  });
+}
+
+absl::StatusOr<std::vector<Room>> PostgresqlMailStore::ReadRooms(absl::Span<const MailboxId> ids) {
+  std::map<int32_t, Array> by_shard;
+  for (const MailboxId& id : ids) {
+    by_shard.try_emplace(id.shard(), Array::Bytea()).first->second.Add(id.octets());
+  }
+  absl::flat_hash_map<MailboxId, Room> rooms;
+  for (const auto& [shard, mailboxes] : by_shard) {
+    absl::StatusOr<std::unique_ptr<SqlRows>> rows =
+        pool_.Query(kUsages, {SqlValue::Int(shard), mailboxes.value()});
+    if (!rows.ok()) return rows.status();
+    for (size_t row = 0; row < (*rows)->size(); ++row) {
+      const MailboxUsage usage = UsageOf(**rows, row, quota_);
+      rooms.emplace(usage.mailbox, RoomOf(usage.messages, usage.octets,
+                                          {usage.quota_messages, usage.quota_octets}));
+    }
+  }
+  std::vector<Room> in_order;
+  for (const MailboxId& id : ids) {
+    auto found = rooms.find(id);
+    in_order.push_back(found == rooms.end() ? Room::kFree : found->second);
+  }
+  return in_order;
+}
+
+absl::StatusOr<std::vector<MailboxId>> PostgresqlMailStore::FindFull(
+    absl::Span<const MailboxId> ids) {
+  absl::StatusOr<std::vector<Room>> rooms = ReadRooms(ids);
+  if (!rooms.ok()) return rooms.status();
+  return WhoIsFull(ids, *rooms);
+}
+
+absl::StatusOr<ListingStart> PostgresqlMailStore::StartListing(const MailboxId& mailbox,
+                                                               size_t limit) {
+  absl::StatusOr<std::unique_ptr<SqlRows>> rows =
+      pool_.Query(kListingStart, {Shard(mailbox), Id(mailbox), Unsigned(limit)});
+  if (!rows.ok()) return rows.status();
+  ListingStart start;
+  if ((*rows)->size() == 0) return start;
+  if ((*rows)->Int(0, 4) != 0) {
+    // Whoever was at it may be gone.
+    FinishDeletion(mailbox);
+    return absl::UnavailableError("what the last session deleted is not all gone yet");
+  }
+  start.uid_validity = static_cast<uint32_t>((*rows)->Int(0, 0));
+  start.uid_next = static_cast<uint64_t>((*rows)->Int(0, 1));
+  start.messages = static_cast<uint64_t>((*rows)->Int(0, 2));
+  start.octets = static_cast<uint64_t>((*rows)->Int(0, 3));
+  if (!(*rows)->IsNull(0, 5)) start.first_page = EntriesOf(**rows, 5);
+  return start;
+}
+
+absl::StatusOr<std::vector<MessageEntry>> PostgresqlMailStore::List(const MailboxId& mailbox,
+                                                                    uint64_t after_uid,
+                                                                    uint64_t before_uid,
+                                                                    size_t limit) {
+  absl::StatusOr<std::unique_ptr<SqlRows>> rows = pool_.Query(
+      kEntries,
+      {Shard(mailbox), Id(mailbox), Unsigned(after_uid), Unsigned(before_uid), Unsigned(limit)});
+  if (!rows.ok()) return rows.status();
+  return EntriesOf(**rows, 0);
+}
+
+absl::StatusOr<StoredMessage> PostgresqlMailStore::Read(const MailboxId& mailbox, uint64_t uid) {
+  absl::StatusOr<std::unique_ptr<SqlRows>> rows =
+      pool_.Query(kMessage, {Shard(mailbox), Id(mailbox), Unsigned(uid)});
+  if (!rows.ok()) return rows.status();
+  if ((*rows)->size() == 0) return absl::NotFoundError("no such message");
+  const SqlRows& row = **rows;
+  StoredMessage message;
+  message.prefix = std::string(row.Octets(0, 0));
+  message.octets = static_cast<uint64_t>(row.Int(0, 1));
+  if (!row.IsNull(0, 2)) {
+    message.body = BodyName({mailbox.shard(), std::string(row.Octets(0, 2))});
+  }
+  if (row.IsNull(0, 4)) return absl::DataLossError("a message has no body");
+  absl::StatusOr<std::string> piece = storage::DecompressPiece(row.Octets(0, 4), row.Int(0, 3));
+  if (!piece.ok()) return piece.status();
+  message.first_piece = *std::move(piece);
+  return message;
+}
+
+absl::StatusOr<WholeMessages> PostgresqlMailStore::ReadWhole(const MailboxId& mailbox, uint64_t uid,
+                                                             uint64_t before_uid, size_t limit,
+                                                             uint64_t max_octets) {
+  absl::StatusOr<std::unique_ptr<SqlRows>> rows =
+      pool_.Query(kWhole, {Shard(mailbox), Id(mailbox), Unsigned(uid), Unsigned(before_uid),
+                           Unsigned(limit), Unsigned(max_octets)});
+  if (!rows.ok()) return rows.status();
+  WholeMessages whole;
+  uint64_t total = 0;
+  for (size_t row = 0; row < (*rows)->size(); ++row) {
+    const bool first = row == 0;
+    const uint64_t found = static_cast<uint64_t>((*rows)->Int(row, 0));
+    if (first && found != uid) return absl::NotFoundError("no such message");
+    const uint64_t octets = static_cast<uint64_t>((*rows)->Int(row, 1));
+    total += octets;
+    if (first && total > max_octets) return absl::OutOfRangeError("the message has more octets");
+    whole.next_uid = found;
+    if (whole.messages.size() == limit || total > max_octets) return whole;
+    WholeMessages::Message message{found, std::string((*rows)->Octets(row, 2))};
+    const absl::Status body = AppendBody(**rows, row, mailbox.shard(), octets, &message.octets);
+    // One that can't be read fails for itself, when it is asked for.
+    if (!body.ok() && !first) return whole;
+    if (!body.ok()) return body;
+    whole.next_uid = 0;
+    whole.messages.push_back(std::move(message));
+  }
+  if (whole.messages.empty()) return absl::NotFoundError("no such message");
+  return whole;
+}
+
+absl::Status PostgresqlMailStore::AppendBody(const SqlRows& rows, size_t row, int32_t shard,
+                                             uint64_t octets, std::string* to) {
+  const StagedKey key{shard, std::string(rows.Octets(row, 5))};
+  const bool in_pieces = !rows.IsNull(row, 5);
+  if (!in_pieces && rows.IsNull(row, 4)) return absl::DataLossError("a message has no body");
+  int64_t index = 0;
+  do {
+    absl::StatusOr<std::string> piece =
+        in_pieces ? ReadPieceOf(key, index++)
+                  : storage::DecompressPiece(rows.Octets(row, 4), rows.Int(row, 3));
+    if (!piece.ok()) return piece.status();
+    to->append(*piece);
+  } while (in_pieces && to->size() < octets);
+  return to->size() == octets
+             ? absl::OkStatus()
+             : absl::DataLossError("a message has not the length that its entry says");
+}
+
+absl::StatusOr<std::string> PostgresqlMailStore::ReadPieceOf(const StagedKey& key, int64_t index) {
+  if (index < 0 || index >= kMaxPieces) return absl::NotFoundError("no such piece");
+  absl::StatusOr<std::unique_ptr<SqlRows>> rows = pool_.Query(
+      kPiece, {SqlValue::Int(key.shard), SqlValue::Blob(key.octets), SqlValue::Int(index)});
+  if (!rows.ok()) return rows.status();
+  if ((*rows)->size() == 0) return absl::NotFoundError("no such piece");
+  return storage::DecompressPiece((*rows)->Octets(0, 1), (*rows)->Int(0, 0));
+}
+
+absl::StatusOr<std::string> PostgresqlMailStore::ReadPiece(absl::string_view body, int64_t index) {
+  absl::StatusOr<StagedKey> key = ParseBodyName(body);
+  return key.ok() ? ReadPieceOf(*key, index) : key.status();
+}
+
+absl::StatusOr<uint64_t> PostgresqlMailStore::RunDeletion(const MailboxId& mailbox, uint64_t fence,
+                                                          const Statement& deleting, bool* left) {
+  uint64_t deleted = 0;
+  // Repeated after a break: what is deleted already is not there.
+  const absl::Status status = pool_.Lend(Pool::OnBreak::kRepeat, [&](Connection& connection) {
+    const SqlValue shard = Shard(mailbox);
+    std::vector<Statement> statements = {{"BEGIN", {}}};
+    if (fence != kNoFence) {
+      statements.push_back({kLockLease, {shard, Id(mailbox), Unsigned(fence)}});
+    }
+    statements.push_back({kLockMailbox, {shard, Id(mailbox)}});
+    statements.push_back(deleting);
+    const size_t deletion = statements.size() - 1;
+    if (left != nullptr) statements.push_back({kIsSetDown, {shard, Id(mailbox)}});
+    auto answers = connection.RunAll(statements);
+    if (!answers.ok()) return answers.status();
+    if (fence != kNoFence && (*answers)[1]->size() == 0) return StaleFence();
+    if (left != nullptr) *left = answers->back()->size() > 0;
+    deleted = (*answers)[deletion]->size();
+    return ReleaseAndCommit(connection, mailbox, *(*answers)[deletion]);
+  });
+  if (!status.ok()) return status;
+  return deleted;
+}
+
+void PostgresqlMailStore::Delete(const MailboxId& mailbox, uint64_t fence,
+                                 std::vector<uint64_t> uids,
+                                 absl::AnyInvocable<void(absl::Status)> done) {
+  if (uids.size() <= kDeletionBatch) {
+    Write<absl::Status>(
+        [this, mailbox, fence, uids = std::move(uids)] {
+          const Array named = Numbers(uids);
+          return RunDeletion(mailbox, fence,
+                             {kDeleteNamed, {Shard(mailbox), Id(mailbox), named.value()}})
+              .status();
+        },
+        std::move(done));
+    return;
+  }
+  Write<absl::Status>(
+      [this, mailbox, fence, uids = std::move(uids)] { return SetDown(mailbox, fence, uids); },
+      [this, mailbox, done = std::move(done)](absl::Status status) mutable {
+        if (status.ok()) {
+          DeleteMore(mailbox, std::move(done));
+        } else {
+          std::move(done)(status);
+        }
+      });
+}
+
+absl::Status PostgresqlMailStore::SetDown(const MailboxId& mailbox, uint64_t fence,
+                                          const std::vector<uint64_t>& uids) {
+  return pool_.Lend(Pool::OnBreak::kRepeat, [&](Connection& connection) {
+    const Array named = Numbers(uids);
+    std::vector<Statement> statements = {{"BEGIN", {}}};
+    if (fence != kNoFence) {
+      statements.push_back({kLockLease, {Shard(mailbox), Id(mailbox), Unsigned(fence)}});
+    }
+    statements.push_back({kSetDown, {Shard(mailbox), Id(mailbox), named.value()}});
+    auto answers = connection.RunAll(statements);
+    if (!answers.ok()) return answers.status();
+    if (fence != kNoFence && (*answers)[1]->size() == 0) return StaleFence();
+    return connection.Execute("COMMIT");
+  });
+}
+
+void PostgresqlMailStore::DeleteMore(const MailboxId& mailbox,
+                                     absl::AnyInvocable<void(absl::Status)> done) {
+  Write<absl::StatusOr<bool>>(
+      [this, mailbox]() -> absl::StatusOr<bool> {
+        bool left = false;
+        absl::StatusOr<uint64_t> deleted = RunDeletion(
+            mailbox, kNoFence,
+            {kDeleteSetDown, {Shard(mailbox), Id(mailbox), Unsigned(kDeletionBatch)}}, &left);
+        if (!deleted.ok()) return deleted.status();
+        return left;
+      },
+      [this, mailbox, done = std::move(done)](absl::StatusOr<bool> left) mutable {
+        if (left.ok() && *left) {
+          DeleteMore(mailbox, std::move(done));
+        } else {
+          std::move(done)(left.status());
+        }
+      });
+}
+
+void PostgresqlMailStore::FinishDeletion(const MailboxId& mailbox) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!finishing_.insert(mailbox).second) return;
+  }
+  DeleteMore(mailbox, [this, mailbox](const absl::Status&) {
+    absl::MutexLock lock(&mutex_);
+    finishing_.erase(mailbox);
+  });
+}
+
+void PostgresqlMailStore::PurgeMore(const MailboxId& mailbox, uint64_t purged,
+                                    absl::AnyInvocable<void(absl::StatusOr<uint64_t>)> done) {
+  Write<absl::StatusOr<uint64_t>>(
+      [this, mailbox] {
+        return RunDeletion(mailbox, kNoFence,
+                           {kDeleteFirst, {Shard(mailbox), Id(mailbox), Unsigned(kDeletionBatch)}});
+      },
+      [this, mailbox, purged, done = std::move(done)](absl::StatusOr<uint64_t> deleted) mutable {
+        if (!deleted.ok()) {
+          std::move(done)(deleted.status());
+        } else if (*deleted == 0) {
+          std::move(done)(purged);
+        } else {
+          PurgeMore(mailbox, purged + *deleted, std::move(done));
+        }
+      });
+}
+
+absl::StatusOr<MailboxUsage> PostgresqlMailStore::Usage(const MailboxId& mailbox) {
+  Array one = Array::Bytea();
+  one.Add(mailbox.octets());
+  absl::StatusOr<std::unique_ptr<SqlRows>> rows =
+      pool_.Query(kUsages, {Shard(mailbox), one.value()});
+  if (!rows.ok()) return rows.status();
+  if ((*rows)->size() == 0) return absl::NotFoundError("the mailbox never had a message");
+  return UsageOf(**rows, 0, quota_);
+}
+
+absl::StatusOr<std::vector<MailboxUsage>> PostgresqlMailStore::ListMailboxes(
+    const std::optional<MailboxId>& after, size_t limit) {
+  absl::StatusOr<std::unique_ptr<SqlRows>> rows = pool_.Query(
+      kUsagesInOrder, {after.has_value() ? Shard(*after) : SqlValue::Int(0),
+                       after.has_value() ? Id(*after) : SqlValue::Blob(""), Unsigned(limit)});
+  if (!rows.ok()) return rows.status();
+  std::vector<MailboxUsage> usages;
+  for (size_t row = 0; row < (*rows)->size(); ++row) {
+    usages.push_back(UsageOf(**rows, row, quota_));
+  }
+  return usages;
+}
+
+void PostgresqlMailStore::ForgetDeliveries(absl::Time before, size_t limit,
+                                           absl::AnyInvocable<void(absl::StatusOr<size_t>)> done) {
+  Write<absl::StatusOr<size_t>>(
+      [this, before, limit]() -> absl::StatusOr<size_t> {
+        if (absl::Status status = TakeUpLeftOvers(); !status.ok()) return status;
+        return Forget(before, limit);
+      },
+      std::move(done));
+}
+
+absl::Status PostgresqlMailStore::TakeUpLeftOvers() {
+  absl::StatusOr<std::unique_ptr<SqlRows>> mailboxes =
+      pool_.Query(kUnfinishedDeletions, {SqlValue::Int(kLeftOvers)});
+  if (!mailboxes.ok()) return mailboxes.status();
+  for (size_t row = 0; row < (*mailboxes)->size(); ++row) {
+    FinishDeletion(MailboxId::FromOctets((*mailboxes)->Octets(row, 0)));
+  }
+  absl::StatusOr<std::unique_ptr<SqlRows>> bodies =
+      pool_.Query(kExpiredBodies, {SqlValue::Int(kLeftOvers)});
+  if (!bodies.ok()) return bodies.status();
+  for (size_t row = 0; row < (*bodies)->size(); ++row) {
+    DropStaged(
+        {static_cast<int32_t>((*bodies)->Int(row, 0)), std::string((*bodies)->Octets(row, 1))});
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<size_t> PostgresqlMailStore::Forget(absl::Time before, size_t limit) {
+  absl::StatusOr<std::unique_ptr<SqlRows>> old =
+      pool_.Query(kOldDeliveries, {SqlValue::Int(absl::ToUnixSeconds(before)), Unsigned(limit)});
+  if (!old.ok()) return old.status();
+  // In the order that those who claim them lock them in.
+  std::map<int32_t, std::set<absl::string_view>> by_shard;
+  for (size_t row = 0; row < (*old)->size(); ++row) {
+    by_shard[static_cast<int32_t>((*old)->Int(row, 0))].insert((*old)->Octets(row, 1));
+  }
+  int64_t forgotten = 0;
+  for (const auto& [shard, ids] : by_shard) {
+    Array array = Array::Bytea();
+    for (const absl::string_view id : ids) array.Add(id);
+    const absl::Status status =
+        pool_.Lend(Pool::OnBreak::kRepeat, [&, shard = shard](Connection& connection) {
+          auto rows = connection.Run(kForget, {SqlValue::Int(shard), array.value()});
+          if (rows.ok()) forgotten += (*rows)->changes();
+          return rows.status();
+        });
+    if (!status.ok()) return status;
+  }
+  return static_cast<size_t>(forgotten);
+}
+
+}  // namespace
+
+absl::Span<const storage::Migration> MailMigrations() { return kMigrations; }
+
+std::unique_ptr<MailStore> MakePostgresqlMailStore(Pool* pool,
+                                                   const PostgresqlMailStoreOptions& options,
+                                                   process::Clock clock) {
+  return std::make_unique<PostgresqlMailStore>(pool, options, std::move(clock));
+}
+
+}  // namespace postern::store
