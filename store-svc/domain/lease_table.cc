@@ -36,8 +36,8 @@ absl::StatusOr<LeaseTable::Hold> LeaseTable::Add(const MailboxId& mailbox, uint6
   return hold;
 }
 
-absl::StatusOr<LeaseTable::Hold> LeaseTable::Take(const MailboxId& mailbox,
-                                                  absl::string_view credential) {
+absl::StatusOr<LeaseTable::Hold> LeaseTable::TakeNow(const MailboxId& mailbox,
+                                                     absl::string_view credential) {
   const absl::Time now = clock_();
   absl::MutexLock lock(&mutex_);
   RemoveExpired(now);
@@ -45,7 +45,8 @@ absl::StatusOr<LeaseTable::Hold> LeaseTable::Take(const MailboxId& mailbox,
   return Add(mailbox, ++last_fence_, credential);
 }
 
-absl::StatusOr<LeaseTable::Hold> LeaseTable::Resume(uint64_t fence, absl::string_view credential) {
+absl::StatusOr<LeaseTable::Hold> LeaseTable::ResumeNow(uint64_t fence,
+                                                       absl::string_view credential) {
   const absl::Time now = clock_();
   absl::MutexLock lock(&mutex_);
   RemoveExpired(now);
@@ -60,8 +61,9 @@ absl::StatusOr<LeaseTable::Hold> LeaseTable::Resume(uint64_t fence, absl::string
   return Hold{lease.mailbox, fence, lease.holder};
 }
 
-absl::StatusOr<LeaseTable::Hold> LeaseTable::ResumeFormer(const MailboxId& mailbox, uint64_t fence,
-                                                          absl::string_view credential) {
+absl::StatusOr<LeaseTable::Hold> LeaseTable::ResumeFormerNow(const MailboxId& mailbox,
+                                                             uint64_t fence,
+                                                             absl::string_view credential) {
   const absl::Time now = clock_();
   absl::MutexLock lock(&mutex_);
   RemoveExpired(now);
@@ -84,7 +86,7 @@ absl::StatusOr<LeaseTable::Lease*> LeaseTable::FindLive(uint64_t fence,
   return &found->second;
 }
 
-absl::StatusOr<MailboxId> LeaseTable::Find(uint64_t fence, absl::string_view credential) {
+absl::StatusOr<MailboxId> LeaseTable::FindNow(uint64_t fence, absl::string_view credential) {
   const absl::Time now = clock_();
   absl::MutexLock lock(&mutex_);
   RemoveExpired(now);
@@ -93,7 +95,7 @@ absl::StatusOr<MailboxId> LeaseTable::Find(uint64_t fence, absl::string_view cre
   return (*found)->mailbox;
 }
 
-absl::StatusOr<MailboxId> LeaseTable::Pin(uint64_t fence, absl::string_view credential) {
+absl::StatusOr<MailboxId> LeaseTable::PinNow(uint64_t fence, absl::string_view credential) {
   const absl::Time now = clock_();
   absl::MutexLock lock(&mutex_);
   RemoveExpired(now);
@@ -111,7 +113,7 @@ void LeaseTable::Unpin(uint64_t fence) {
   if (found->second.ended || found->second.expires <= now) Remove(fence);
 }
 
-std::optional<LeaseTable::Ended> LeaseTable::EndSession(const Hold& hold) {
+std::optional<LeaseTable::Ended> LeaseTable::EndNow(const Hold& hold) {
   absl::MutexLock lock(&mutex_);
   auto found = leases_.find(hold.fence);
   if (found == leases_.end() || found->second.holder != hold.holder) return std::nullopt;
@@ -124,14 +126,14 @@ std::optional<LeaseTable::Ended> LeaseTable::EndSession(const Hold& hold) {
   return ended;
 }
 
-void LeaseTable::BreakStream(const Hold& hold) {
+void LeaseTable::BreakNow(const Hold& hold) {
   absl::MutexLock lock(&mutex_);
   auto found = leases_.find(hold.fence);
   if (found == leases_.end() || found->second.holder != hold.holder) return;
   Break(hold.fence, found->second);
 }
 
-void LeaseTable::PutBackBroken(Ended ended) {
+void LeaseTable::PutBackNow(Ended ended) {
   absl::MutexLock lock(&mutex_);
   auto found = leases_.find(ended.hold.fence);
   if (found != leases_.end()) {
@@ -167,6 +169,42 @@ void LeaseTable::RemoveExpired(absl::Time now) {
     if (found == leases_.end() || found->second.expires > now || found->second.pins > 0) continue;
     Remove(found->first);
   }
+}
+
+void LeaseTable::Take(const MailboxId& mailbox, absl::string_view credential, HoldDone done) {
+  std::move(done)(TakeNow(mailbox, credential));
+}
+
+void LeaseTable::Resume(uint64_t fence, absl::string_view credential, TokenMailbox, HoldDone done) {
+  std::move(done)(ResumeNow(fence, credential));
+}
+
+void LeaseTable::ResumeFormer(const MailboxId& mailbox, uint64_t fence,
+                              absl::string_view credential, HoldDone done) {
+  std::move(done)(ResumeFormerNow(mailbox, fence, credential));
+}
+
+void LeaseTable::Find(uint64_t fence, absl::string_view credential, TokenMailbox,
+                      MailboxDone done) {
+  std::move(done)(FindNow(fence, credential));
+}
+
+void LeaseTable::Pin(uint64_t fence, absl::string_view credential, TokenMailbox, MailboxDone done) {
+  std::move(done)(PinNow(fence, credential));
+}
+
+void LeaseTable::EndSession(const Hold& hold, absl::AnyInvocable<void(std::optional<Ended>)> done) {
+  std::move(done)(EndNow(hold));
+}
+
+void LeaseTable::BreakStream(const Hold& hold, Done done) {
+  BreakNow(hold);
+  std::move(done)();
+}
+
+void LeaseTable::PutBackBroken(Ended ended, Done done) {
+  PutBackNow(std::move(ended));
+  std::move(done)();
 }
 
 size_t LeaseTable::size() const {

@@ -1,4 +1,4 @@
-// The locks of maildrops: one session at a time reads a maildrop and deletes from it.
+// Leases in the memory of the one process that has the database (docs/adr/0010).
 #ifndef POSTERN_STORE_SVC_DOMAIN_LEASE_TABLE_H_
 #define POSTERN_STORE_SVC_DOMAIN_LEASE_TABLE_H_
 
@@ -16,16 +16,13 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "services/process/clock.h"
+#include "store-svc/domain/leases.h"
 #include "store-svc/domain/mailbox_id.h"
 
 namespace postern::store {
 
-// Leases in the memory of the one process that has the database (docs/adr/0010). A lease is named
-// by its fence, a number that never repeats and grows with every lease, over restarts too; whoever
-// presents it must also present the credential it was taken with. It ends at once when its session
-// ends; when the stream under the session breaks it stays for a grace period, in which only its
-// fence takes it up again. Thread-safe.
-class LeaseTable {
+// Fences grow with every lease, over restarts too. Answers at once, on the caller's thread.
+class LeaseTable : public Leases {
  public:
   struct Options {
     absl::Duration grace = absl::Seconds(10);
@@ -35,54 +32,25 @@ class LeaseTable {
     size_t max_leases = 100000;
   };
 
-  // One stream's hold on a lease. After a resume the former holder's calls do nothing.
-  struct Hold {
-    MailboxId mailbox;
-    uint64_t fence = 0;
-    uint64_t holder = 0;
-  };
-
-  // What EndSession took out, so that it can be put back.
-  struct Ended {
-    Hold hold;
-    std::string credential;
-  };
-
   LeaseTable(Options options, process::Clock clock);
 
-  // ABORTED: another session has it.
-  absl::StatusOr<Hold> Take(const MailboxId& mailbox, absl::string_view credential);
-
-  // Takes up a lease of this process, held or broken. NOT_FOUND: there is none with this fence
-  // (any more). UNAUTHENTICATED: another credential's.
-  absl::StatusOr<Hold> Resume(uint64_t fence, absl::string_view credential);
-
-  // Takes up a lease of a former process, for a grace period after the start of this one, when
-  // nobody took the mailbox since (a lease that a lower fence took up this way gives way: it was
-  // superseded before the restart). ABORTED otherwise. The caller has verified that the credential
-  // is good for the mailbox now.
-  absl::StatusOr<Hold> ResumeFormer(const MailboxId& mailbox, uint64_t fence,
-                                    absl::string_view credential);
-
-  // The maildrop of a lease, held or broken. FAILED_PRECONDITION: the fence is stale.
-  // UNAUTHENTICATED: another credential's.
-  absl::StatusOr<MailboxId> Find(uint64_t fence, absl::string_view credential);
-
-  // As Find, and until Unpin nobody else can take the mailbox, whatever happens to the lease: for
-  // as long as a deletion by this fence is under way.
-  absl::StatusOr<MailboxId> Pin(uint64_t fence, absl::string_view credential);
-  void Unpin(uint64_t fence);
-
-  // The session ended: the mailbox is free. Nothing when the hold was superseded.
-  std::optional<Ended> EndSession(const Hold& hold);
-  // The stream broke: the grace period begins.
-  void BreakStream(const Hold& hold);
-  // What looked like a session's end turned out to be a broken stream: the grace period begins, if
-  // nobody took the mailbox since.
-  void PutBackBroken(Ended ended);
-
-  // Held or broken.
-  size_t size() const;
+  void Take(const MailboxId& mailbox, absl::string_view credential, HoldDone done) override;
+  void Resume(uint64_t fence, absl::string_view credential, TokenMailbox claimed,
+              HoldDone done) override;
+  // For a grace period after the start of this process. A lease that a lower fence took up this way
+  // gives way: it was superseded before the restart.
+  void ResumeFormer(const MailboxId& mailbox, uint64_t fence, absl::string_view credential,
+                    HoldDone done) override;
+  void Find(uint64_t fence, absl::string_view credential, TokenMailbox claimed,
+            MailboxDone done) override;
+  // Until Unpin nobody else can take the mailbox, whatever happens to the lease.
+  void Pin(uint64_t fence, absl::string_view credential, TokenMailbox claimed,
+           MailboxDone done) override;
+  void Unpin(uint64_t fence) override;
+  void EndSession(const Hold& hold, absl::AnyInvocable<void(std::optional<Ended>)> done) override;
+  void BreakStream(const Hold& hold, Done done) override;
+  void PutBackBroken(Ended ended, Done done) override;
+  size_t size() const override;
 
  private:
   struct Lease {
@@ -94,6 +62,17 @@ class LeaseTable {
     // InfiniteFuture while a stream holds it.
     absl::Time expires = absl::InfiniteFuture();
   };
+
+  // As the functions above.
+  absl::StatusOr<Hold> TakeNow(const MailboxId& mailbox, absl::string_view credential);
+  absl::StatusOr<Hold> ResumeNow(uint64_t fence, absl::string_view credential);
+  absl::StatusOr<Hold> ResumeFormerNow(const MailboxId& mailbox, uint64_t fence,
+                                       absl::string_view credential);
+  absl::StatusOr<MailboxId> FindNow(uint64_t fence, absl::string_view credential);
+  absl::StatusOr<MailboxId> PinNow(uint64_t fence, absl::string_view credential);
+  std::optional<Ended> EndNow(const Hold& hold);
+  void BreakNow(const Hold& hold);
+  void PutBackNow(Ended ended);
 
   absl::StatusOr<Hold> Add(const MailboxId& mailbox, uint64_t fence, absl::string_view credential)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -1,9 +1,11 @@
 #include "store-svc/domain/lease_table.h"
 
-#include <set>
-#include <string>
+#include <memory>
+#include <optional>
+#include <utility>
 
 #include "gtest/gtest.h"
+#include "store-svc/domain/leases_contract.h"
 
 namespace postern::store {
 namespace {
@@ -13,101 +15,31 @@ const MailboxId kBob = *MailboxId::Parse("0000000000000000000000000000000b");
 
 class LeaseTableTest : public testing::Test {
  protected:
-  LeaseTable Make(uint64_t epoch = 5, size_t max_leases = 100) {
-    return LeaseTable({.grace = absl::Seconds(10), .epoch = epoch, .max_leases = max_leases},
-                      [this] { return now_; });
+  // With answers awaited, as they come at once.
+  struct Table : LeaseTable, AwaitedLeases {
+    Table(const Options& options, process::Clock clock)
+        : LeaseTable(options, std::move(clock)), AwaitedLeases(static_cast<LeaseTable*>(this)) {}
+    using AwaitedLeases::BreakStream;
+    using AwaitedLeases::EndSession;
+    using AwaitedLeases::Find;
+    using AwaitedLeases::Pin;
+    using AwaitedLeases::PutBackBroken;
+    using AwaitedLeases::Resume;
+    using AwaitedLeases::ResumeFormer;
+    using AwaitedLeases::Take;
+  };
+  Table Make(uint64_t epoch = 5, size_t max_leases = 100) {
+    return Table({.grace = absl::Seconds(10), .epoch = epoch, .max_leases = max_leases},
+                 [this] { return now_; });
   }
 
   absl::Time now_ = absl::FromUnixSeconds(1000000);
 };
 
-TEST_F(LeaseTableTest, IsExclusiveForEachMailbox) {
-  LeaseTable leases = Make();
-  const LeaseTable::Hold alice = *leases.Take(kAlice, "one");
-  EXPECT_TRUE(absl::IsAborted(leases.Take(kAlice, "one").status()));
-  EXPECT_TRUE(absl::IsAborted(leases.Take(kAlice, "two").status()));
-  EXPECT_TRUE(leases.Take(kBob, "two").ok());
-  EXPECT_EQ(*leases.Find(alice.fence, "one"), kAlice);
-  EXPECT_EQ(leases.size(), 2u);
-}
-
-TEST_F(LeaseTableTest, ACleanEndFreesAtOnce) {
-  LeaseTable leases = Make();
-  const LeaseTable::Hold first = *leases.Take(kAlice, "one");
-  EXPECT_TRUE(leases.EndSession(first).has_value());
-  EXPECT_TRUE(absl::IsFailedPrecondition(leases.Find(first.fence, "one").status()));
-  const LeaseTable::Hold second = *leases.Take(kAlice, "two");
-  EXPECT_GT(second.fence, first.fence);
-  EXPECT_FALSE(leases.EndSession(first).has_value()) << "an old hold frees nothing";
-  EXPECT_EQ(*leases.Find(second.fence, "two"), kAlice);
-}
-
-TEST_F(LeaseTableTest, ABrokenStreamKeepsTheLeaseForTheGrace) {
-  LeaseTable leases = Make();
-  const LeaseTable::Hold hold = *leases.Take(kAlice, "one");
-  leases.BreakStream(hold);
-  now_ += absl::Seconds(10) - absl::Nanoseconds(1);
-  EXPECT_TRUE(absl::IsAborted(leases.Take(kAlice, "two").status()));
-  EXPECT_EQ(*leases.Find(hold.fence, "one"), kAlice) << "its running calls go on";
-  now_ += absl::Nanoseconds(1);
-  EXPECT_TRUE(absl::IsFailedPrecondition(leases.Find(hold.fence, "one").status()));
-  EXPECT_TRUE(absl::IsNotFound(leases.Resume(hold.fence, "one").status()));
-  EXPECT_TRUE(leases.Take(kAlice, "two").ok());
-}
-
-TEST_F(LeaseTableTest, ResumeNeedsFenceAndCredential) {
-  LeaseTable leases = Make();
-  const LeaseTable::Hold hold = *leases.Take(kAlice, "one");
-  leases.BreakStream(hold);
-  EXPECT_TRUE(absl::IsNotFound(leases.Resume(hold.fence + 1, "one").status()));
-  EXPECT_TRUE(absl::IsUnauthenticated(leases.Resume(hold.fence, "two").status()));
-  const LeaseTable::Hold resumed = *leases.Resume(hold.fence, "one");
-  EXPECT_EQ(resumed.fence, hold.fence);
-  now_ += absl::Hours(1);
-  EXPECT_EQ(*leases.Find(hold.fence, "one"), kAlice) << "held again, without a time limit";
-}
-
-TEST_F(LeaseTableTest, AResumedLeaseIsNotItsOldStreams) {
-  LeaseTable leases = Make();
-  const LeaseTable::Hold old = *leases.Take(kAlice, "one");
-  const LeaseTable::Hold resumed = *leases.Resume(old.fence, "one");  // before the break was seen
-  leases.BreakStream(old);
-  now_ += absl::Hours(1);
-  EXPECT_TRUE(leases.Find(resumed.fence, "one").ok());
-  EXPECT_FALSE(leases.EndSession(old).has_value());
-  EXPECT_TRUE(leases.Find(resumed.fence, "one").ok());
-  EXPECT_TRUE(leases.EndSession(resumed).has_value());
-}
-
-TEST_F(LeaseTableTest, BrokenAgainItHasAWholeGraceAgain) {
-  LeaseTable leases = Make();
-  const LeaseTable::Hold hold = *leases.Take(kAlice, "one");
-  leases.BreakStream(hold);
-  now_ += absl::Seconds(9);
-  const LeaseTable::Hold resumed = *leases.Resume(hold.fence, "one");
-  leases.BreakStream(resumed);
-  now_ += absl::Seconds(9);
-  EXPECT_TRUE(leases.Find(hold.fence, "one").ok());
-  now_ += absl::Seconds(1);
-  EXPECT_FALSE(leases.Find(hold.fence, "one").ok());
-  EXPECT_EQ(leases.size(), 0u);
-}
-
-TEST_F(LeaseTableTest, AStaleFenceCommitsNothing) {
-  LeaseTable leases = Make();
-  const LeaseTable::Hold first = *leases.Take(kAlice, "one");
-  leases.BreakStream(first);
-  now_ += absl::Seconds(10);
-  const LeaseTable::Hold second = *leases.Take(kAlice, "two");
-  EXPECT_TRUE(absl::IsFailedPrecondition(leases.Pin(first.fence, "one").status()));
-  EXPECT_TRUE(absl::IsUnauthenticated(leases.Pin(second.fence, "one").status()));
-  EXPECT_TRUE(absl::IsFailedPrecondition(leases.Pin(0, "one").status()));
-}
-
 TEST_F(LeaseTableTest, NobodyTakesAMailboxWhileADeletionRuns) {
-  LeaseTable leases = Make();
-  const LeaseTable::Hold hold = *leases.Take(kAlice, "one");
-  ASSERT_EQ(*leases.Pin(hold.fence, "one"), kAlice);
+  Table leases = Make();
+  const Leases::Hold hold = *leases.Take(kAlice, "one");
+  ASSERT_EQ(*leases.Pin(kAlice, hold.fence, "one"), kAlice);
   leases.BreakStream(hold);
   now_ += absl::Hours(1);
   EXPECT_TRUE(absl::IsAborted(leases.Take(kAlice, "two").status()));
@@ -116,50 +48,34 @@ TEST_F(LeaseTableTest, NobodyTakesAMailboxWhileADeletionRuns) {
 }
 
 TEST_F(LeaseTableTest, ASessionThatEndsWhileItsDeletionRuns) {
-  LeaseTable leases = Make();
-  const LeaseTable::Hold hold = *leases.Take(kAlice, "one");
-  ASSERT_TRUE(leases.Pin(hold.fence, "one").ok());
+  Table leases = Make();
+  const Leases::Hold hold = *leases.Take(kAlice, "one");
+  ASSERT_TRUE(leases.Pin(kAlice, hold.fence, "one").ok());
   EXPECT_TRUE(leases.EndSession(hold).has_value());
   EXPECT_TRUE(absl::IsAborted(leases.Take(kAlice, "two").status()));
-  EXPECT_FALSE(leases.Find(hold.fence, "one").ok());
+  EXPECT_FALSE(leases.Find(kAlice, hold.fence, "one").ok());
   leases.Unpin(hold.fence);
   EXPECT_TRUE(leases.Take(kAlice, "two").ok());
 }
 
-TEST_F(LeaseTableTest, WhatLookedLikeAnEndCanBePutBack) {
-  LeaseTable leases = Make();
-  const LeaseTable::Hold hold = *leases.Take(kAlice, "one");
-  std::optional<LeaseTable::Ended> ended = leases.EndSession(hold);
-  leases.PutBackBroken(*ended);
-  EXPECT_TRUE(absl::IsAborted(leases.Take(kAlice, "two").status()));
-  EXPECT_TRUE(leases.Resume(hold.fence, "one").ok());
-
-  const LeaseTable::Hold bob = *leases.Take(kBob, "one");
-  ended = leases.EndSession(bob);
-  const LeaseTable::Hold other = *leases.Take(kBob, "two");
-  leases.PutBackBroken(*ended);
-  EXPECT_TRUE(leases.Find(other.fence, "two").ok()) << "who came meanwhile has it";
-  EXPECT_FALSE(leases.Find(bob.fence, "one").ok());
-}
-
 TEST_F(LeaseTableTest, WhatWasTakenUpMeanwhileIsNotBroken) {
-  LeaseTable former = Make(5);
+  Table former = Make(5);
   const uint64_t fence = former.Take(kAlice, "one")->fence;
-  LeaseTable leases = Make(6);
-  std::optional<LeaseTable::Ended> ended =
+  Table leases = Make(6);
+  std::optional<Leases::Ended> ended =
       leases.EndSession(*leases.ResumeFormer(kAlice, fence, "one"));
   ASSERT_TRUE(leases.ResumeFormer(kAlice, fence, "one").ok());
   leases.PutBackBroken(*ended);
   now_ += absl::Seconds(60);
-  EXPECT_TRUE(leases.Find(fence, "one").ok()) << "its stream is there";
+  EXPECT_TRUE(leases.Find(kAlice, fence, "one").ok()) << "its stream is there";
 }
 
 TEST_F(LeaseTableTest, FencesGrowOverRestarts) {
   uint64_t last = 0;
   for (uint64_t epoch = 1; epoch < 4; ++epoch) {
-    LeaseTable leases = Make(epoch);
+    Table leases = Make(epoch);
     for (int i = 0; i < 3; ++i) {
-      const LeaseTable::Hold hold = *leases.Take(kAlice, "one");
+      const Leases::Hold hold = *leases.Take(kAlice, "one");
       EXPECT_GT(hold.fence, last);
       last = hold.fence;
       leases.EndSession(hold);
@@ -168,25 +84,25 @@ TEST_F(LeaseTableTest, FencesGrowOverRestarts) {
 }
 
 TEST_F(LeaseTableTest, AFormerProcesssLeaseIsTakenUpWithinTheGrace) {
-  LeaseTable former = Make(5);
-  const LeaseTable::Hold hold = *former.Take(kAlice, "one");
-  LeaseTable leases = Make(6);
-  EXPECT_TRUE(absl::IsNotFound(leases.Resume(hold.fence, "one").status()));
+  Table former = Make(5);
+  const Leases::Hold hold = *former.Take(kAlice, "one");
+  Table leases = Make(6);
+  EXPECT_TRUE(absl::IsNotFound(leases.Resume(kAlice, hold.fence, "one").status()));
   now_ += absl::Seconds(9);
-  const LeaseTable::Hold resumed = *leases.ResumeFormer(kAlice, hold.fence, "one");
+  const Leases::Hold resumed = *leases.ResumeFormer(kAlice, hold.fence, "one");
   EXPECT_EQ(resumed.fence, hold.fence);
-  EXPECT_EQ(*leases.Find(hold.fence, "one"), kAlice);
+  EXPECT_EQ(*leases.Find(kAlice, hold.fence, "one"), kAlice);
   EXPECT_TRUE(absl::IsAborted(leases.Take(kAlice, "two").status()));
 }
 
 TEST_F(LeaseTableTest, AFormerProcesssLeaseIsNotTakenUp) {
-  LeaseTable former = Make(5);
-  const LeaseTable::Hold older = *former.Take(kAlice, "one");
+  Table former = Make(5);
+  const Leases::Hold older = *former.Take(kAlice, "one");
   former.EndSession(older);
-  const LeaseTable::Hold newer = *former.Take(kAlice, "two");
-  const LeaseTable::Hold bob = *former.Take(kBob, "one");
+  const Leases::Hold newer = *former.Take(kAlice, "two");
+  const Leases::Hold bob = *former.Take(kBob, "one");
 
-  LeaseTable leases = Make(6);
+  Table leases = Make(6);
   // A fence of this process, or of none.
   EXPECT_TRUE(absl::IsAborted(leases.ResumeFormer(kAlice, 0, "one").status()));
   EXPECT_TRUE(
@@ -195,19 +111,19 @@ TEST_F(LeaseTableTest, AFormerProcesssLeaseIsNotTakenUp) {
   ASSERT_TRUE(leases.ResumeFormer(kAlice, older.fence, "one").ok());
   ASSERT_TRUE(leases.ResumeFormer(kAlice, newer.fence, "two").ok());
   EXPECT_TRUE(absl::IsAborted(leases.ResumeFormer(kAlice, older.fence, "one").status()));
-  EXPECT_TRUE(absl::IsFailedPrecondition(leases.Pin(older.fence, "one").status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(leases.Pin(kAlice, older.fence, "one").status()));
   // Somebody took it since.
   ASSERT_TRUE(leases.Take(kBob, "three").ok());
   EXPECT_TRUE(absl::IsAborted(leases.ResumeFormer(kBob, bob.fence, "one").status()));
 
-  LeaseTable late = Make(6);
+  Table late = Make(6);
   now_ += absl::Seconds(10);
   EXPECT_TRUE(absl::IsAborted(late.ResumeFormer(kAlice, newer.fence, "two").status()));
 }
 
 TEST_F(LeaseTableTest, IsBounded) {
-  LeaseTable leases = Make(5, 2);
-  const LeaseTable::Hold hold = *leases.Take(kAlice, "one");
+  Table leases = Make(5, 2);
+  const Leases::Hold hold = *leases.Take(kAlice, "one");
   ASSERT_TRUE(leases.Take(kBob, "one").ok());
   const MailboxId third = *MailboxId::Parse("0000000000000000000000000000000c");
   EXPECT_TRUE(absl::IsResourceExhausted(leases.Take(third, "one").status()));
@@ -215,6 +131,21 @@ TEST_F(LeaseTableTest, IsBounded) {
   now_ += absl::Seconds(10);
   EXPECT_TRUE(leases.Take(third, "one").ok()) << "expired leases make room";
 }
+
+class LeaseTableHarness final : public LeasesHarness {
+ public:
+  Leases& leases() override { return table_; }
+  void Pass(absl::Duration time) override { now_ += time; }
+
+ private:
+  absl::Time now_ = absl::FromUnixSeconds(1000000);
+  LeaseTable table_{{.grace = kGrace}, [this] { return now_; }};
+};
+
+INSTANTIATE_TEST_SUITE_P(InMemory, LeasesContract,
+                         testing::Values(+[]() -> std::unique_ptr<LeasesHarness> {
+                           return std::make_unique<LeaseTableHarness>();
+                         }));
 
 }  // namespace
 }  // namespace postern::store

@@ -14,55 +14,21 @@
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
 #include "services/storage/postgresql/connection.h"
-#include "services/storage/postgresql/migrate.h"
 #include "services/storage/postgresql/pool.h"
-#include "services/storage/postgresql/testing/test_server.h"
 #include "store-svc/domain/mail_store_contract.h"
+#include "store-svc/postgresql/testing/test_database.h"
 
 namespace postern::store {
 namespace {
 
 using storage::postgresql::Connection;
-using storage::postgresql::Migrate;
 using storage::postgresql::Pool;
 using storage::postgresql::Server;
-using storage::postgresql::TestServer;
 
 struct Kind {
-  const char* isolation = "read committed";
+  TestDatabaseKind database;
   int32_t shard = 0;
-  bool partitioned = false;
 };
-
-// The same tables, as hash partitions of their shards.
-constexpr char kPartition[] = R"(
-  DO $$ DECLARE name text; BEGIN
-    FOR name IN SELECT table_name FROM information_schema.columns
-                WHERE table_schema = 'public' AND column_name = 'shard' LOOP
-      EXECUTE format('ALTER TABLE %I RENAME TO %I', name, 'old_' || name);
-      EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL) PARTITION BY HASH (shard)',
-                     name, 'old_' || name);
-      EXECUTE format('DROP TABLE %I', 'old_' || name);
-      FOR remainder IN 0..2 LOOP
-        EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES WITH (MODULUS 3, REMAINDER %s)',
-                       name || remainder, name, remainder);
-      END LOOP;
-    END LOOP;
-  END $$)";
-
-Server NewDatabase(const Kind& kind) {
-  Server server = TestServer::Shared().NewDatabase();
-  TestServer::Shared().Administer(absl::StrCat(
-      "ALTER ROLE ", server.user, " SET default_transaction_isolation = '", kind.isolation, "'"));
-  auto connection = Connection::Open(server);
-  EXPECT_TRUE(connection.ok()) << connection.status();
-  EXPECT_TRUE(Migrate(**connection, "store-svc", MailMigrations()).ok());
-  if (kind.partitioned) {
-    const absl::Status status = (*connection)->Execute(kPartition);
-    EXPECT_TRUE(status.ok()) << status;
-  }
-  return server;
-}
 
 class Replica {
  public:
@@ -144,7 +110,7 @@ class InTurn final : public MailStore {
 class TwoReplicas final : public MailStoreHarness {
  public:
   TwoReplicas(const Kind& kind, const MailStoreHarnessOptions& options)
-      : server_(NewDatabase(kind)), shard_(kind.shard), options_(options) {
+      : server_(NewMailDatabase(kind.database)), shard_(kind.shard), options_(options) {
     Reopen();
   }
 
@@ -189,8 +155,8 @@ class TwoReplicas final : public MailStoreHarness {
 };
 
 constexpr Kind kPlain;
-constexpr Kind kSerializable{.isolation = "serializable", .shard = 7};
-constexpr Kind kPartitioned{.shard = 70000, .partitioned = true};
+constexpr Kind kSerializable{.database = {.isolation = "serializable"}, .shard = 7};
+constexpr Kind kPartitioned{.database = {.partitioned = true}, .shard = 70000};
 
 template <const Kind* kind>
 std::unique_ptr<MailStoreHarness> MakeHarness(const MailStoreHarnessOptions& options) {

@@ -46,7 +46,43 @@ void OpenStream::TakeFirst() {
     if (stopped_.has_value()) return;
     under_way_ = true;
   }
-  absl::StatusOr<LeaseTable::Hold> hold = TakeLease();
+  const uint64_t fence = request_.resume_fence();
+  if (fence == 0) {
+    TakeAnew();
+    return;
+  }
+  parts_.leases->Resume(
+      fence, Credential(*context_, request_.token(), request_.session_nonce()),
+      [this] {
+        return VerifyToken(parts_, *context_, request_.token(), request_.session_nonce(),
+                           Expiry::kMindsNot);
+      },
+      [this](absl::StatusOr<Leases::Hold> hold) {
+        if (absl::IsNotFound(hold.status())) {
+          TakeAnew();
+        } else {
+          TakeHold(std::move(hold));
+        }
+      });
+}
+
+void OpenStream::TakeAnew() {
+  absl::StatusOr<MailboxId> mailbox =
+      VerifyToken(parts_, *context_, request_.token(), request_.session_nonce());
+  if (!mailbox.ok()) {
+    FailRead(mailbox.status());
+    return;
+  }
+  const std::string credential = Credential(*context_, request_.token(), request_.session_nonce());
+  const auto done = [this](absl::StatusOr<Leases::Hold> hold) { TakeHold(std::move(hold)); };
+  if (request_.resume_fence() != 0) {
+    parts_.leases->ResumeFormer(*mailbox, request_.resume_fence(), credential, done);
+  } else {
+    parts_.leases->Take(*mailbox, credential, done);
+  }
+}
+
+void OpenStream::TakeHold(absl::StatusOr<Leases::Hold> hold) {
   if (!hold.ok()) {
     FailRead(hold.status());
     return;
@@ -59,8 +95,7 @@ void OpenStream::TakeFirst() {
   }
   if (stopped) {
     // Drained meanwhile, when there was no lease to end yet.
-    parts_.leases->BreakStream(*hold_);
-    FailRead(absl::OkStatus());
+    parts_.leases->BreakStream(*hold_, [this] { FailRead(absl::OkStatus()); });
     return;
   }
   Metrics().leases.Set(static_cast<double>(parts_.leases->size()));
@@ -90,20 +125,6 @@ void OpenStream::TakeFetch() {
   } else if (at_once) {
     SubmitFetch();
   }
-}
-
-absl::StatusOr<LeaseTable::Hold> OpenStream::TakeLease() {
-  const std::string credential = Credential(*context_, request_.token(), request_.session_nonce());
-  const uint64_t fence = request_.resume_fence();
-  if (fence != 0) {
-    absl::StatusOr<LeaseTable::Hold> hold = parts_.leases->Resume(fence, credential);
-    if (!absl::IsNotFound(hold.status())) return hold;
-  }
-  absl::StatusOr<MailboxId> mailbox =
-      VerifyToken(parts_, *context_, request_.token(), request_.session_nonce());
-  if (!mailbox.ok()) return mailbox.status();
-  return fence != 0 ? parts_.leases->ResumeFormer(*mailbox, fence, credential)
-                    : parts_.leases->Take(*mailbox, credential);
 }
 
 void OpenStream::SubmitRead(void (OpenStream::*read)()) {
@@ -216,7 +237,7 @@ void OpenStream::OnWriteDone(bool ok) {
     absl::MutexLock lock(&mutex_);
     under_way_ = ok && !stopped_.has_value() && fetch_.has_value();
     if (!under_way_) {
-      if (stopped_.has_value()) Finish(rpc::ToGrpc(*stopped_));
+      FinishIfOver();
       return;
     }
   }
@@ -227,7 +248,7 @@ bool OpenStream::IdleAndStopped() {
   absl::MutexLock lock(&mutex_);
   if (!stopped_.has_value()) return false;
   under_way_ = false;
-  Finish(rpc::ToGrpc(*stopped_));
+  FinishIfOver();
   return true;
 }
 
@@ -236,26 +257,40 @@ void OpenStream::FailRead(const absl::Status& status) {
     absl::MutexLock lock(&mutex_);
     under_way_ = false;
     if (stopped_.has_value()) {
-      Finish(rpc::ToGrpc(*stopped_));
+      FinishIfOver();
       return;
     }
   }
   Stop(status, /*broken=*/false);
 }
 
+void OpenStream::FinishIfOver() {
+  if (stopped_.has_value() && !under_way_ && !ending_) Finish(rpc::ToGrpc(*stopped_));
+}
+
 void OpenStream::Stop(const absl::Status& status, bool broken) {
-  absl::MutexLock lock(&mutex_);
-  if (stopped_.has_value()) return;
-  stopped_ = status;
-  if (hold_.has_value()) {
-    if (broken) {
-      parts_.leases->BreakStream(*hold_);
-    } else {
-      ended_ = parts_.leases->EndSession(*hold_);
-    }
-    Metrics().leases.Set(static_cast<double>(parts_.leases->size()));
+  std::optional<Leases::Hold> hold;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (stopped_.has_value()) return;
+    stopped_ = status;
+    hold = hold_;
+    ending_ = hold.has_value();
+    FinishIfOver();
   }
-  if (!under_way_) Finish(rpc::ToGrpc(*stopped_));
+  if (!hold.has_value()) return;
+  const auto over = [this](std::optional<Leases::Ended> ended) {
+    Metrics().leases.Set(static_cast<double>(parts_.leases->size()));
+    absl::MutexLock lock(&mutex_);
+    ended_ = std::move(ended);
+    ending_ = false;
+    FinishIfOver();
+  };
+  if (broken) {
+    parts_.leases->BreakStream(*hold, [over] { over(std::nullopt); });
+  } else {
+    parts_.leases->EndSession(*hold, over);
+  }
 }
 
 void OpenStream::EndAsBroken() {
@@ -266,7 +301,7 @@ void OpenStream::OnDone() {
   {
     absl::MutexLock lock(&mutex_);
     if (ended_.has_value() && stopped_->ok() && context_->IsCancelled()) {
-      parts_.leases->PutBackBroken(*std::move(ended_));
+      parts_.leases->PutBackBroken(*std::move(ended_), [] {});
     }
   }
   streams_->Remove(this);

@@ -14,7 +14,7 @@
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/server_callback.h"
 #include "proto/postern/store/v1/maildrop.pb.h"
-#include "store-svc/domain/lease_table.h"
+#include "store-svc/domain/leases.h"
 #include "store-svc/rpc/maildrop_session.h"
 #include "store-svc/rpc/running_streams.h"
 
@@ -40,7 +40,9 @@ class OpenStream final : public grpc::ServerBidiReactor<v1::OpenRequest, v1::Ope
  private:
   void TakeFirst();
   void TakeFetch();
-  absl::StatusOr<LeaseTable::Hold> TakeLease();
+  // With a token that is good now.
+  void TakeAnew();
+  void TakeHold(absl::StatusOr<Leases::Hold> hold);
   // On the pool.
   void StartListing();
   void ReadNextPage();
@@ -49,8 +51,11 @@ class OpenStream final : public grpc::ServerBidiReactor<v1::OpenRequest, v1::Ope
   // The page that follows what was sent; it is the last when nothing follows it.
   void FillPage(const std::vector<MessageEntry>& entries);
   void WriteResponse();
-  // Ends the call when nothing is under way, else lets what is under way do it.
+  // Ends the lease, and the call when nothing is under way.
   void Stop(const absl::Status& status, bool broken);
+  // Ends the call, which is not to be touched any more, when it is stopped and nothing is under
+  // way.
+  void FinishIfOver() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // What was under way is over. True: the call ends, and is not to be touched any more.
   bool IdleAndStopped();
   void SubmitRead(void (OpenStream::*read)());
@@ -65,7 +70,7 @@ class OpenStream final : public grpc::ServerBidiReactor<v1::OpenRequest, v1::Ope
 
   // Of the reactions' thread: who it is, then what to fetch, until the end.
   v1::OpenRequest request_;
-  std::optional<LeaseTable::Hold> hold_;
+  std::optional<Leases::Hold> hold_;
 
   // Of whatever is under way: a job on the pool or a write.
   v1::OpenResponse response_;
@@ -75,10 +80,12 @@ class OpenStream final : public grpc::ServerBidiReactor<v1::OpenRequest, v1::Ope
 
   absl::Mutex mutex_;
   bool under_way_ ABSL_GUARDED_BY(mutex_) = false;
+  // Stopped, and the mailbox is not free yet.
+  bool ending_ ABSL_GUARDED_BY(mutex_) = false;
   // Waits until what is under way is over.
   std::optional<v1::OpenRequest::Fetch> fetch_ ABSL_GUARDED_BY(mutex_);
   std::optional<absl::Status> stopped_ ABSL_GUARDED_BY(mutex_);
-  std::optional<LeaseTable::Ended> ended_ ABSL_GUARDED_BY(mutex_);
+  std::optional<Leases::Ended> ended_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace postern::store

@@ -9,13 +9,21 @@ namespace postern::store {
 
 RetrieveStream::RetrieveStream(const MaildropParts* parts, grpc::CallbackServerContext* context,
                                const v1::RetrieveRequest* request)
-    : parts_(*parts), uid_(request->uid()) {
+    : parts_(*parts), context_(context), request_(request) {
   if (request->has_body_lines()) cutter_.emplace(request->body_lines());
-  absl::StatusOr<MailboxId> mailbox = parts_.leases->Find(
-      request->fence(), Credential(*context, request->token(), request->session_nonce()));
+  parts_.leases->Find(
+      request->fence(), Credential(*context, request->token(), request->session_nonce()),
+      [&] {
+        return VerifyToken(parts_, *context, request->token(), request->session_nonce(),
+                           Expiry::kMindsNot);
+      },
+      [this](absl::StatusOr<MailboxId> mailbox) { Take(std::move(mailbox)); });
+}
+
+void RetrieveStream::Take(absl::StatusOr<MailboxId> mailbox) {
   if (!mailbox.ok()) {
-    Finish(rpc::ToGrpc(
-        Refusal(parts_, *context, request->token(), request->session_nonce(), mailbox.status())));
+    Finish(rpc::ToGrpc(Refusal(parts_, *context_, request_->token(), request_->session_nonce(),
+                               mailbox.status())));
     return;
   }
   mailbox_ = *std::move(mailbox);
@@ -29,7 +37,7 @@ void RetrieveStream::SubmitRead(void (RetrieveStream::*read)()) {
 }
 
 void RetrieveStream::ReadFirst() {
-  absl::StatusOr<StoredMessage> message = parts_.store->Read(*mailbox_, uid_);
+  absl::StatusOr<StoredMessage> message = parts_.store->Read(*mailbox_, request_->uid());
   if (!message.ok()) {
     Finish(rpc::ToGrpc(message.status()));
     return;

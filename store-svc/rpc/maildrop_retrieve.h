@@ -26,6 +26,7 @@ class RetrieveStream final : public grpc::ServerWriteReactor<v1::RetrieveRespons
   void OnDone() override { delete this; }
 
  private:
+  void Take(absl::StatusOr<MailboxId> mailbox);
   // On the pool.
   void ReadFirst();
   void ReadNext();
@@ -34,7 +35,8 @@ class RetrieveStream final : public grpc::ServerWriteReactor<v1::RetrieveRespons
   void Send(std::string piece);
 
   const MaildropParts& parts_;
-  const uint64_t uid_;
+  grpc::CallbackServerContext* const context_;
+  const v1::RetrieveRequest* const request_;
   std::optional<MailboxId> mailbox_;
   std::optional<TopCutter> cutter_;
 

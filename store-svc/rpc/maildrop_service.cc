@@ -37,23 +37,37 @@ class MaildropService final : public v1::MaildropService::CallbackService {
   grpc::ServerUnaryReactor* Commit(grpc::CallbackServerContext* context,
                                    const v1::CommitRequest* request, v1::CommitResponse*) override {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    const uint64_t fence = request->fence();
-    absl::StatusOr<MailboxId> mailbox =
-        parts_.leases->Pin(fence, Credential(*context, request->token(), request->session_nonce()));
-    if (!mailbox.ok()) {
-      reactor->Finish(rpc::ToGrpc(
-          Refusal(parts_, *context, request->token(), request->session_nonce(), mailbox.status())));
-      return reactor;
-    }
-    if (request->deleted_uids().empty()) {
+    parts_.leases->Pin(
+        request->fence(), Credential(*context, request->token(), request->session_nonce()),
+        [&] {
+          return VerifyToken(parts_, *context, request->token(), request->session_nonce(),
+                             Expiry::kMindsNot);
+        },
+        [this, context, request, reactor](absl::StatusOr<MailboxId> mailbox) {
+          if (mailbox.ok()) {
+            Delete(*context, *request, *mailbox, reactor);
+          } else {
+            reactor->Finish(rpc::ToGrpc(Refusal(parts_, *context, request->token(),
+                                                request->session_nonce(), mailbox.status())));
+          }
+        });
+    return reactor;
+  }
+
+ private:
+  // Its lease is pinned.
+  void Delete(const grpc::CallbackServerContext& context, const v1::CommitRequest& request,
+              const MailboxId& mailbox, grpc::ServerUnaryReactor* reactor) {
+    const uint64_t fence = request.fence();
+    if (request.deleted_uids().empty()) {
       parts_.leases->Unpin(fence);
       reactor->Finish(grpc::Status::OK);
-      return reactor;
+      return;
     }
-    std::vector<uint64_t> uids(request->deleted_uids().begin(), request->deleted_uids().end());
-    parts_.store->Delete(*mailbox, fence, std::move(uids),
-                         [this, reactor, fence, count = request->deleted_uids_size(),
-                          call = rpc::ReadCallContext(*context)](absl::Status status) {
+    std::vector<uint64_t> uids(request.deleted_uids().begin(), request.deleted_uids().end());
+    parts_.store->Delete(mailbox, fence, std::move(uids),
+                         [this, reactor, fence, count = request.deleted_uids_size(),
+                          call = rpc::ReadCallContext(context)](absl::Status status) {
                            if (status.ok()) Metrics().deletions.Add(count);
                            if (!status.ok()) {
                              telemetry::Log(
@@ -63,10 +77,8 @@ class MaildropService final : public v1::MaildropService::CallbackService {
                            parts_.leases->Unpin(fence);
                            reactor->Finish(rpc::ToGrpc(status));
                          });
-    return reactor;
   }
 
- private:
   const MaildropParts& parts_;
   OpenStreams* const streams_;
 };

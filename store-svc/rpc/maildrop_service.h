@@ -1,4 +1,4 @@
-// postern.store.v1.MaildropService over a MailStore and a LeaseTable.
+// postern.store.v1.MaildropService over a MailStore and Leases.
 #ifndef POSTERN_STORE_SVC_RPC_MAILDROP_SERVICE_H_
 #define POSTERN_STORE_SVC_RPC_MAILDROP_SERVICE_H_
 

@@ -10,7 +10,7 @@
 #include "services/identity/token.h"
 #include "services/process/clock.h"
 #include "services/process/worker_pool.h"
-#include "store-svc/domain/lease_table.h"
+#include "store-svc/domain/leases.h"
 #include "store-svc/domain/mail_store.h"
 
 namespace grpc {
@@ -22,7 +22,7 @@ namespace postern::store {
 // All of it outlives every call.
 struct MaildropParts {
   MailStore* store;
-  LeaseTable* leases;
+  Leases* leases;
   const identity::TokenVerifier* verifier;
   // For reads.
   process::WorkerPool* pool;
@@ -35,12 +35,15 @@ struct MaildropParts {
 std::string Credential(const grpc::CallbackServerContext& context, absl::string_view token,
                        absl::string_view session_nonce);
 
-// The mailbox that the token opens now. UNAUTHENTICATED, the reason being logged.
+// The mailbox that the token opens now; opened once, whatever its expiry says. UNAUTHENTICATED, the
+// reason being logged.
+enum class Expiry { kMinds, kMindsNot };
 absl::StatusOr<MailboxId> VerifyToken(const MaildropParts& parts,
                                       const grpc::CallbackServerContext& context,
-                                      absl::string_view token, absl::string_view session_nonce);
+                                      absl::string_view token, absl::string_view session_nonce,
+                                      Expiry expiry = Expiry::kMinds);
 
-// What a call answers whose fence or credential the lease table refused: a token that is no good at
+// What a call answers whose fence or credential was refused: a token that is no good at
 // all is UNAUTHENTICATED before its fence is of interest.
 absl::Status Refusal(const MaildropParts& parts, const grpc::CallbackServerContext& context,
                      absl::string_view token, absl::string_view session_nonce,
