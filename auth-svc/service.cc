@@ -124,8 +124,8 @@ class AuthService final : public process::RunningService {
         reading_pool_(opened.reads, kMaxWaitingReads),
         admin_pool_(/*threads=*/1, kMaxWaitingAdminCalls),
         directory_service_(*directory_, resolver_, reading_pool_),
-        admin_service_(*directory_, Upkeep(resolver_, Limits(config)), hasher_, admin_pool_,
-                       hashing_pool_, process::SystemClock()) {}
+        admin_service_(*directory_, Upkeep(resolver_, Limits(config), config.mailbox_shards()),
+                       hasher_, admin_pool_, hashing_pool_, process::SystemClock()) {}
 
   absl::Status Listen(const config::v1::AuthSvc& config) {
     absl::StatusOr<std::unique_ptr<Authenticator>> authenticator =
@@ -164,11 +164,10 @@ class AuthService final : public process::RunningService {
 }  // namespace
 
 absl::Status CheckConfig(const config::v1::AuthSvc& config) {
-  if (config.has_postgresql() == config.has_database_file()) {
-    return absl::InvalidArgumentError(config.has_postgresql()
-                                          ? "database_file: stands beside postgresql, and one of "
-                                            "them is the database"
-                                          : "database_file: absent, and so is postgresql");
+  if (absl::Status status = storage::postgresql::CheckOneDatabase(config.has_postgresql(),
+                                                                  config.has_database_file());
+      !status.ok()) {
+    return status;
   }
   const std::string& separator = config.subaddress_separator();
   // RFC 5321 atext, but no letter or digit: those are names.
@@ -184,10 +183,9 @@ absl::Status CheckConfig(const config::v1::AuthSvc& config) {
 }
 
 absl::StatusOr<std::string> Migrate(const config::v1::AuthSvc& config) {
-  if (!config.has_postgresql()) {
-    return absl::InvalidArgumentError("database_file: is migrated whenever it is opened");
-  }
-  return storage::postgresql::MigrateDatabase(config.postgresql(), kService, DirectoryMigrations());
+  return config.has_postgresql() ? storage::postgresql::MigrateDatabase(
+                                       config.postgresql(), kService, DirectoryMigrations())
+                                 : storage::postgresql::NothingToMigrate();
 }
 
 absl::StatusOr<std::unique_ptr<process::RunningService>> MakeService(

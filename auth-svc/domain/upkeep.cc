@@ -5,12 +5,20 @@
 #include <optional>
 
 #include "absl/container/flat_hash_set.h"
+#include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "services/crypto/random_id.h"
 
 namespace postern::auth {
 namespace {
+
+// As store-svc reads it (store-svc/domain/mailbox_id.h).
+std::string NewMailboxId(int32_t shards) {
+  absl::BitGen random;
+  const int32_t shard = absl::Uniform(random, 0, shards);
+  return shard == 0 ? crypto::RandomId() : absl::StrCat(shard, "-", crypto::RandomId());
+}
 
 // Enough to know where to begin.
 constexpr size_t kNamedInErrors = 5;
@@ -134,7 +142,7 @@ absl::StatusOr<Account> Upkeep::AddAccount(DirectoryWriter& directory, absl::str
   if (!is_free.ok()) return is_free;
   Account account;
   account.account_id = crypto::RandomId();
-  account.mailbox_id = crypto::RandomId();
+  account.mailbox_id = NewMailboxId(mailbox_shards_);
   account.address = *std::move(canonical);
   account.password_hash = std::move(password_hash);
   absl::Status inserted = directory.InsertAccount(account);

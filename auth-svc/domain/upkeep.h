@@ -3,6 +3,7 @@
 #ifndef POSTERN_AUTH_SVC_DOMAIN_UPKEEP_H_
 #define POSTERN_AUTH_SVC_DOMAIN_UPKEEP_H_
 
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,7 +22,9 @@ namespace postern::auth {
 // operator typed them.
 class Upkeep {
  public:
-  Upkeep(Resolver resolver, AliasLimits limits) : resolver_(std::move(resolver)), limits_(limits) {}
+  // New mailboxes are spread over `mailbox_shards` shards, at least 1.
+  Upkeep(Resolver resolver, AliasLimits limits, int32_t mailbox_shards = 1)
+      : resolver_(std::move(resolver)), limits_(limits), mailbox_shards_(mailbox_shards) {}
 
   absl::StatusOr<Domain> AddDomain(DirectoryWriter& directory, absl::string_view name) const;
   absl::StatusOr<Domain> SetDomainEnabled(DirectoryWriter& directory, absl::string_view name,
@@ -56,6 +59,7 @@ class Upkeep {
 
   Resolver resolver_;
   AliasLimits limits_;
+  int32_t mailbox_shards_;
 };
 
 }  // namespace postern::auth

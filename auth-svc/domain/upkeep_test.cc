@@ -66,7 +66,7 @@ class UpkeepTest : public testing::Test {
   }
 
   const AliasLimits limits_{/*max_depth=*/3, /*max_mailboxes=*/4};
-  const Upkeep upkeep_{Resolver("+", limits_), limits_};
+  Upkeep upkeep_{Resolver("+", limits_), limits_};
   const std::unique_ptr<Directory> directory_ = MakeTestDirectory();
   Account added_;
 };
@@ -109,6 +109,17 @@ TEST_F(UpkeepTest, IdsAreRandomAndNeverUsedAgain) {
     }
     ASSERT_EQ(RemoveAccount("carol@example.test"), absl::OkStatus());
   }
+}
+
+TEST_F(UpkeepTest, MailboxesAreSpreadOverTheShards) {
+  upkeep_ = Upkeep(Resolver("+", limits_), limits_, /*mailbox_shards=*/3);
+  std::set<std::string> shards;
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_EQ(AddAccount(absl::StrCat("user", i, "@example.test")), absl::OkStatus());
+    EXPECT_THAT(added_.mailbox_id, MatchesRegex("([12]-)?[0-9a-f]{32}"));
+    shards.insert(added_.mailbox_id.substr(0, added_.mailbox_id.find('-') + 1));
+  }
+  EXPECT_EQ(shards.size(), 3u);
 }
 
 TEST_F(UpkeepTest, AccountsAndAliasesShareOneNamespace) {

@@ -75,7 +75,7 @@ PostgresqlLeases::PostgresqlLeases(Pool* pool, const Options& options)
     : pool_(*pool),
       options_(options),
       workers_(kThreads, options.max_waiting),
-      heart_([this] { Live(); }) {}
+      heart_([this, first = Beat()] { Live(first); }) {}
 
 PostgresqlLeases::~PostgresqlLeases() {
   {
@@ -272,10 +272,15 @@ void PostgresqlLeases::ReleaseLeftOvers() {
   }
 }
 
-void PostgresqlLeases::Live() {
-  absl::Status last;
-  bool stopping = false;
-  while (!stopping) {
+void PostgresqlLeases::Live(absl::Status last) {
+  for (;;) {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_),
+                                  last.ok() ? options_.heartbeat : options_.heartbeat / 10)) {
+        break;
+      }
+    }
     const absl::Status status = Beat();
     if (status.ok()) ReleaseLeftOvers();
     if (status.ok() != last.ok()) {
@@ -285,10 +290,6 @@ void PostgresqlLeases::Live() {
           {{"status", status.ToString()}});
     }
     last = status;
-    absl::MutexLock lock(&mutex_);
-    mutex_.AwaitWithTimeout(absl::Condition(&stopping_),
-                            status.ok() ? options_.heartbeat : options_.heartbeat / 10);
-    stopping = stopping_;
   }
   // What its streams hold is nobody's now: their sessions are over, or resume by their fences.
   pool_

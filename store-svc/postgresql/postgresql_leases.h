@@ -37,7 +37,7 @@ class PostgresqlLeases final : public Leases {
   // Connections that it uses at the same time.
   static constexpr size_t kThreads = 2;
 
-  // `pool` must outlive it.
+  // `pool` must outlive it. Blocks for its first heartbeat; without a database the others go on.
   PostgresqlLeases(storage::postgresql::Pool* pool, const Options& options);
   // Answers what was asked. What its streams still hold is free for others at once.
   ~PostgresqlLeases() override;
@@ -79,7 +79,7 @@ class PostgresqlLeases final : public Leases {
   void ReleaseLater(Release release);
   void ReleaseLeftOvers();
 
-  void Live();
+  void Live(absl::Status last);
   absl::Status Beat();
   // This replica's number; 0 before the first heartbeat.
   int64_t holder() const;

@@ -36,18 +36,7 @@ void Execute(const Server& server, const std::string& sql) {
 // A replica.
 struct Replica {
   Replica(const Server& server, const PostgresqlLeases::Options& options)
-      : pool(server, {}), leases(&pool, options) {
-    // It takes leases when its heart has beaten once.
-    AwaitedLeases awaited(&leases);
-    const absl::Time deadline = absl::Now() + absl::Seconds(20);
-    const MailboxId probe = *MailboxId::Parse("ffffffffffffffffffffffffffffffff");
-    absl::StatusOr<Leases::Hold> hold = absl::UnavailableError("");
-    while (absl::IsUnavailable(hold.status()) && absl::Now() < deadline) {
-      hold = awaited.Take(probe, "probe");
-      if (hold.ok()) awaited.EndSession(*hold);
-    }
-    EXPECT_TRUE(hold.ok()) << hold.status();
-  }
+      : pool(server, {}), leases(&pool, options) {}
 
   Pool pool;
   PostgresqlLeases leases;

@@ -10,7 +10,6 @@
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
 #include "services/identity/access.h"
-#include "services/storage/sqlite/sqlite.h"
 #include "store-svc/testing/breakable_hop.h"
 #include "store-svc/testing/store_calls.h"
 #include "store-svc/testing/store_process.h"
@@ -279,15 +278,17 @@ TEST(MaildropAge, CutsNoSession) {
 
 TEST_F(MaildropTest, ARestartedStoreLetsTheSessionResume) {
   Fill(2);
-  OpenMaildrop session = Session();
+  const std::string token = Token();
+  OpenMaildrop session(pop3_, token);
   ASSERT_TRUE(session.Open().ok());
   const uint64_t fence = session.lease().fence();
   process_.Kill();
   EXPECT_FALSE(session.AwaitEnd().ok());
   process_.Start();
   Connect();
-  OpenMaildrop resumed = Session();
-  ASSERT_TRUE(resumed.Open(fence).ok());
+  OpenMaildrop resumed(pop3_, token);
+  const absl::Status status = resumed.Open(fence);
+  ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(resumed.lease().fence(), fence);
   EXPECT_TRUE(absl::IsAborted(Session("other").Open()));
   ASSERT_TRUE(resumed.Commit({1}).ok());
@@ -305,20 +306,18 @@ TEST_F(MaildropTest, ListsAHundredThousand) {
   process_.Terminate();
   ASSERT_EQ(process_.Wait(), 0);
   constexpr int kMessages = 100000;
-  {
-    std::unique_ptr<storage::Sqlite> database =
-        *storage::Sqlite::Open(process_.database_file(), storage::Sqlite::Mode::kReadWrite);
-    ASSERT_TRUE(
-        database
-            ->Execute(absl::StrCat(
+  process_.Execute(
+      OnPostgresql()
+          ? absl::StrCat("INSERT INTO message SELECT shard, mailbox_id, i * 2, sha256, octets, "
+                         "prefix FROM generate_series(2, ",
+                         kMessages, ") AS i, message WHERE uid = 1")
+          : absl::StrCat(
                 "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < ",
                 kMessages,
-                ") INSERT INTO message (mailbox_id, uid, body_id, octets, prefix) "
-                "SELECT mailbox_id, i * 2, body_id, octets, prefix FROM n, message WHERE uid = 1;"
-                "UPDATE mailbox SET messages = ",
-                kMessages, ", uid_next = ", 2 * kMessages + 1))
-            .ok());
-  }
+                ") INSERT INTO message (mailbox_id, uid, body_id, octets, prefix) SELECT "
+                "mailbox_id, i * 2, body_id, octets, prefix FROM n, message WHERE uid = 1"));
+  process_.Execute(absl::StrCat("UPDATE mailbox SET messages = ", kMessages,
+                                ", uid_next = ", 2 * kMessages + 1));
   process_.Start();
   Connect();
   OpenMaildrop session = Session();

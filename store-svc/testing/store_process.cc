@@ -12,19 +12,31 @@
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <thread>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "grpcpp/support/channel_arguments.h"
 #include "gtest/gtest.h"
 #include "services/identity/access.h"
+#include "services/identity/test_pki.h"
+#include "services/identity/token.h"
 #include "services/rpc/channel.h"
+#include "services/storage/postgresql/connection.h"
+#include "services/storage/postgresql/testing/test_server.h"
+#include "services/storage/sqlite/sqlite.h"
 
 extern char** environ;
 
 namespace postern::store {
 namespace {
+
+using storage::postgresql::Connection;
+using storage::postgresql::Server;
+using storage::postgresql::TestServer;
 
 constexpr char kBinary[] = "store-svc/store-svc";
 constexpr absl::Duration kStartTime = absl::Seconds(30);
@@ -60,19 +72,53 @@ void WriteTokenKeys(const std::string& private_file, const std::string& public_f
 
 }  // namespace
 
+bool OnPostgresql() {
+  const char* const database = std::getenv("POSTERN_TEST_DATABASE");
+  return database != nullptr && absl::string_view(database) == "postgresql";
+}
+
+struct StoreProcess::Deployment {
+  Deployment() {
+    WriteTokenKeys(folder + "/token.key", folder + "/token.pub");
+    signer = *identity::TokenSigner::Open(folder + "/token.key");
+    if (OnPostgresql()) postgresql = TestServer::Shared().NewDatabase();
+  }
+
+  std::string Settings() const {
+    if (!OnPostgresql()) return absl::StrCat("database_file: ", database_file(), "\n");
+    return absl::StrCat("postgresql:\n  hosts: [\"", absl::StrJoin(postgresql.hosts, "\", \""),
+                        "\"]\n  database: ", postgresql.database, "\n  user: ", postgresql.user,
+                        "\n  password_file: ", postgresql.password_file,
+                        "\n  allow_unsafe_durability: true\n");
+  }
+  std::string database_file() const { return folder + "/mail.db"; }
+
+  const std::string folder = MakeFolder();
+  const identity::TestPki pki{folder + "/pki"};
+  std::map<std::string, config::v1::MutualTls> identities;
+  std::unique_ptr<identity::TokenSigner> signer;
+  Server postgresql;
+  bool migrated = false;
+};
+
 StoreProcess::StoreProcess(absl::string_view settings)
-    : folder_(MakeFolder()), pki_(folder_ + "/pki") {
-  WriteTokenKeys(folder_ + "/token.key", folder_ + "/token.pub");
-  signer_ = *identity::TokenSigner::Open(folder_ + "/token.key");
-  const config::v1::MutualTls tls = Identity(identity::kStoreSvc);
+    : StoreProcess(std::make_shared<Deployment>(), settings) {}
+
+StoreProcess::StoreProcess(const StoreProcess& like, absl::string_view settings)
+    : StoreProcess(like.deployment_, settings) {}
+
+StoreProcess::StoreProcess(std::shared_ptr<Deployment> deployment, absl::string_view settings)
+    : deployment_(std::move(deployment)), folder_(MakeFolder()) {
+  const config::v1::MutualTls& tls = Identity(identity::kStoreSvc);
   std::ofstream(config_file()) << "process:\n"
                                << "  ports_file: " << folder_ << "/ports.json\n"
                                << "  mtls:\n"
                                << "    certificate_file: " << tls.certificate_file() << "\n"
                                << "    private_key_file: " << tls.private_key_file() << "\n"
                                << "    ca_file: " << tls.ca_file() << "\n"
-                               << "database_file: " << database_file() << "\n"
-                               << "token_verification_keys_file: " << folder_ << "/token.pub\n"
+                               << deployment_->Settings()
+                               << "token_verification_keys_file: " << deployment_->folder
+                               << "/token.pub\n"
                                << settings << "\n";
 }
 
@@ -80,28 +126,63 @@ StoreProcess::~StoreProcess() {
   if (pid_ > 0) Kill();
 }
 
-config::v1::MutualTls StoreProcess::Identity(absl::string_view identity) {
-  auto [found, fresh] = identities_.try_emplace(std::string(identity));
-  if (fresh) found->second = pki_.IssueIdentity(identity);
+std::string StoreProcess::Sign(const token::v1::Claims& claims) const {
+  return deployment_->signer->Sign(claims);
+}
+
+const config::v1::MutualTls& StoreProcess::Identity(absl::string_view identity) {
+  auto [found, fresh] = deployment_->identities.try_emplace(std::string(identity));
+  if (fresh) found->second = deployment_->pki.IssueIdentity(identity);
   return found->second;
 }
 
-void StoreProcess::Start() {
-  const std::string ports_file = folder_ + "/ports.json";
-  std::remove(ports_file.c_str());
-  port_ = 0;
+void StoreProcess::Execute(absl::string_view sql) const {
+  const absl::Status status = OnPostgresql()
+                                  ? (*Connection::Open(deployment_->postgresql))->Execute(sql)
+                                  : (*storage::Sqlite::Open(deployment_->database_file(),
+                                                            storage::Sqlite::Mode::kReadWrite))
+                                        ->Execute(sql);
+  ASSERT_TRUE(status.ok()) << status;
+}
+
+int64_t StoreProcess::Number(absl::string_view sql) const {
+  if (OnPostgresql()) {
+    const auto connection = *Connection::Open(deployment_->postgresql);
+    auto rows = connection->Run(sql, {});
+    EXPECT_TRUE(rows.ok()) << rows.status();
+    return rows.ok() ? (*rows)->Int(0, 0) : -1;
+  }
+  const auto database =
+      *storage::Sqlite::Open(deployment_->database_file(), storage::Sqlite::Mode::kReadOnly);
+  storage::Use use(*database->Prepare(sql));
+  EXPECT_TRUE(*use->Step());
+  return use->Int(0);
+}
+
+void StoreProcess::Spawn(std::vector<std::string> arguments) {
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, 2, (folder_ + "/log").c_str(),
                                    O_CREAT | O_APPEND | O_WRONLY, 0600);
   std::string binary = kBinary;
-  std::string flag = "--config";
-  std::string config = config_file();
-  char* argv[] = {binary.data(), flag.data(), config.data(), nullptr};
-  const int spawned = posix_spawn(&pid_, kBinary, &actions, nullptr, argv, environ);
+  std::vector<char*> argv = {binary.data()};
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  const int spawned = posix_spawn(&pid_, kBinary, &actions, nullptr, argv.data(), environ);
   if (spawned != 0) pid_ = -1;
-  ASSERT_EQ(spawned, 0) << kBinary;
   posix_spawn_file_actions_destroy(&actions);
+  ASSERT_EQ(spawned, 0) << kBinary;
+}
+
+void StoreProcess::Start() {
+  if (OnPostgresql() && !std::exchange(deployment_->migrated, true)) {
+    Spawn({"migrate", "--config", config_file()});
+    ASSERT_EQ(Wait(), 0) << log();
+  }
+  const std::string ports_file = folder_ + "/ports.json";
+  std::remove(ports_file.c_str());
+  port_ = 0;
+  Spawn({"--config", config_file()});
   const absl::Time deadline = absl::Now() + kStartTime;
   while (port_ == 0) {
     ASSERT_LT(absl::Now(), deadline) << log();
@@ -122,6 +203,8 @@ void StoreProcess::Kill() {
 }
 
 void StoreProcess::Terminate() { Signal(SIGTERM); }
+void StoreProcess::Stop() { Signal(SIGSTOP); }
+void StoreProcess::Continue() { Signal(SIGCONT); }
 
 int StoreProcess::Wait() {
   int status = 0;

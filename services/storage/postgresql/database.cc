@@ -147,6 +147,17 @@ absl::Status Database::Ready() const {
   return state_;
 }
 
+absl::Status CheckOneDatabase(bool has_postgresql, bool has_database_file) {
+  if (has_postgresql != has_database_file) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      has_postgresql ? "database_file: stands beside postgresql, and one of them is the database"
+                     : "database_file: absent, and so is postgresql");
+}
+
+absl::Status NothingToMigrate() {
+  return absl::InvalidArgumentError("database_file: is migrated whenever it is opened");
+}
+
 absl::StatusOr<std::string> MigrateDatabase(const config::v1::PostgreSql& config,
                                             absl::string_view service,
                                             absl::Span<const Migration> migrations) {

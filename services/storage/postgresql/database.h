@@ -54,6 +54,12 @@ class Database {
   std::thread watch_;
 };
 
+// A service's CheckConfig: it has either `postgresql` or `database_file`.
+absl::Status CheckOneDatabase(bool has_postgresql, bool has_database_file);
+
+// `<service> migrate` with a database_file.
+absl::Status NothingToMigrate();
+
 // `<service> migrate`: says what it did, for people.
 absl::StatusOr<std::string> MigrateDatabase(const config::v1::PostgreSql& config,
                                             absl::string_view service,
