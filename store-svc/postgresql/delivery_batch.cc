@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <map>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -45,30 +44,11 @@ constexpr char kCountIn[] =
     "FROM unnest($2::bytea[], $3::bigint[], $4::bigint[], $5::bigint[]) "
     "AS c (mailbox_id, uid_next, messages, octets) "
     "WHERE m.shard = $1 AND m.mailbox_id = c.mailbox_id";
-constexpr char kAddBodies[] =
-    "INSERT INTO body (shard, sha256, reference_count, original_octets, octets) "
-    "SELECT $1, sha256, added, original, octets "
-    "FROM unnest($2::bytea[], $3::bigint[], $4::bigint[], $5::bytea[]) "
-    "AS b (sha256, added, original, octets) "
-    "ON CONFLICT (shard, sha256) "
-    "DO UPDATE SET reference_count = body.reference_count + excluded.reference_count";
-constexpr char kLockStaged[] =
-    "SELECT 1 FROM staged_body WHERE shard = $1 AND piece_key = $2 FOR UPDATE";
-constexpr char kAddStagedBody[] =
-    "INSERT INTO body (shard, sha256, reference_count, piece_key) VALUES ($1, $2, $3, $4) "
-    "ON CONFLICT (shard, sha256) "
-    "DO UPDATE SET reference_count = body.reference_count + excluded.reference_count";
-// Unless an equal body was there already.
-constexpr char kUnstage[] =
-    "DELETE FROM staged_body s USING body b WHERE s.shard = $1 AND s.piece_key = $2 "
-    "AND b.shard = $1 AND b.sha256 = $3 AND b.piece_key = $2";
 constexpr char kAddMessages[] =
     "INSERT INTO message (shard, mailbox_id, uid, sha256, octets, prefix) "
     "SELECT $1, mailbox_id, uid, sha256, octets, prefix "
     "FROM unnest($2::bytea[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bytea[]) "
     "AS m (mailbox_id, uid, sha256, octets, prefix)";
-
-SqlValue Unsigned(uint64_t number) { return SqlValue::Int(static_cast<int64_t>(number)); }
 
 class Batch {
  public:
@@ -96,11 +76,6 @@ class Batch {
     uint64_t uid_next = 0;
     bool changed = false;
   };
-  struct Body {
-    const PendingDelivery* delivery = nullptr;
-    int64_t references = 0;
-  };
-
   bool staged() const { return group_.front()->staged.has_value(); }
 
   // Ids, and the mailboxes that are there.
@@ -127,9 +102,7 @@ class Batch {
         {kClaimIds, {shard_, ids.value(), digests.value(), now_}},
         {kLockMailboxes, {shard_, wanted.value()}},
     };
-    if (staged()) {
-      statements.push_back({kLockStaged, {shard_, SqlValue::Blob(group_.front()->staged->octets)}});
-    }
+    if (staged()) statements.push_back(storage::LockStaged(*group_.front()->staged));
     auto answers = connection_.RunAll(statements);
     if (!answers.ok()) return answers.status();
     if (staged() && answers->back()->size() == 0) {
@@ -220,9 +193,7 @@ class Batch {
       mailbox.usage.octets += octets;
       mailbox.changed = true;
     }
-    Body& body = bodies_[pending.sha256];
-    body.delivery = &pending;
-    body.references += static_cast<int64_t>(delivery.recipients.size());
+    bodies_.Add(pending.sha256, pending.piece, static_cast<int64_t>(delivery.recipients.size()));
     return DeliveryResult{};
   }
 
@@ -238,31 +209,16 @@ class Batch {
       messages.Add(static_cast<int64_t>(mailbox.usage.messages));
       octets.Add(static_cast<int64_t>(mailbox.usage.octets));
     }
-    Array hashes = Array::Bytea();
-    Array references = Array::Bigint();
-    Array originals = Array::Bigint();
-    Array contents = Array::Bytea();
-    for (const auto& [sha256, body] : bodies_) {
-      hashes.Add(sha256);
-      references.Add(body.references);
-      originals.Add(int64_t{body.delivery->piece.original_octets});
-      contents.Add(body.delivery->piece.octets);
-    }
     std::vector<Statement> statements;
     if (to_.size() > 0) {
       statements.push_back(
           {kCountIn, {shard_, ids.value(), uid_next.value(), messages.value(), octets.value()}});
       if (staged()) {
         const PendingDelivery& one = *group_.front();
-        const SqlValue key = SqlValue::Blob(one.staged->octets);
-        const SqlValue sha256 = SqlValue::Blob(one.sha256);
-        statements.push_back(
-            {kAddStagedBody, {shard_, sha256, Unsigned(one.delivery.recipients.size()), key}});
-        statements.push_back({kUnstage, {shard_, key, sha256}});
+        storage::AppendAddStaged(*one.staged, one.sha256,
+                                 static_cast<int64_t>(one.delivery.recipients.size()), &statements);
       } else {
-        statements.push_back(
-            {kAddBodies,
-             {shard_, hashes.value(), references.value(), originals.value(), contents.value()}});
+        bodies_.AppendTo(&statements);
       }
       statements.push_back({kAddMessages,
                             {shard_, to_.value(), uids_.value(), hashes_.value(), octets_.value(),
@@ -282,8 +238,7 @@ class Batch {
   absl::flat_hash_set<std::string> claimed_;
   absl::flat_hash_map<std::string, std::string> digests_;
   absl::flat_hash_map<MailboxId, Mailbox> mailboxes_;
-  // In the order of their hashes.
-  std::map<std::string, Body> bodies_;
+  storage::BodyChanges bodies_{group_.front()->shard()};
 
   // The rows of message.
   Array to_ = Array::Bytea();

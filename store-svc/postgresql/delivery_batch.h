@@ -12,18 +12,12 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "services/storage/body/piece_codec.h"
+#include "services/storage/body/postgresql_bodies.h"
 #include "services/storage/postgresql/connection.h"
 #include "store-svc/domain/mail_store.h"
 #include "store-svc/domain/room.h"
 
 namespace postern::store {
-
-// Names a body's pieces, for ever.
-struct StagedKey {
-  int32_t shard = 0;
-  // 16.
-  std::string octets;
-};
 
 // One on its way.
 struct PendingDelivery {
@@ -35,7 +29,7 @@ struct PendingDelivery {
   uint64_t body_octets = 0;
   // The body, unless it is staged in pieces.
   storage::CompressedPiece piece;
-  std::optional<StagedKey> staged;
+  std::optional<storage::StagedKey> staged;
   // Whether the mailboxes have room, when that was decided over several shards: it is not looked at
   // again.
   std::optional<absl::Status> decided;

@@ -11,14 +11,13 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "services/crypto/random_id.h"
 #include "services/crypto/sha256.h"
 #include "services/process/worker_pool.h"
 #include "services/storage/body/piece_codec.h"
+#include "services/storage/body/postgresql_bodies.h"
 #include "services/storage/postgresql/array.h"
 #include "services/storage/postgresql/connection.h"
 #include "store-svc/domain/delivery_rules.h"
@@ -30,15 +29,13 @@
 namespace postern::store {
 namespace {
 
-using storage::CompressedPiece;
 using storage::SqlRows;
 using storage::SqlValue;
+using storage::StagedKey;
 using storage::postgresql::Array;
 using storage::postgresql::Connection;
 using storage::postgresql::Pool;
 using storage::postgresql::Statement;
-
-constexpr storage::Migration kMigrations[] = {{1, sql::k0001Mail}};
 
 constexpr size_t kDeliveryWriters = 2;
 static_assert(kMailStoreWriters > kDeliveryWriters);
@@ -48,7 +45,6 @@ static_assert(kMailStoreWriters > kDeliveryWriters);
 constexpr size_t kDeletionBatch = 200;
 // Left-overs that one look takes up.
 constexpr int64_t kLeftOvers = 100;
-constexpr int64_t kMaxPieces = 1 << 16;
 
 constexpr char kListingStart[] =
     "SELECT b.uid_validity, b.uid_next, b.messages, b.octets, "
@@ -74,37 +70,12 @@ constexpr char kWhole[] =
     "AND uid >= $3 AND uid < $4 ORDER BY uid LIMIT $5 + 1) AS page) AS m "
     "LEFT JOIN body b ON b.shard = $1 AND b.sha256 = m.sha256 AND m.total <= $6 AND m.place <= $5 "
     "ORDER BY m.uid";
-constexpr char kPiece[] =
-    "SELECT original_octets, octets FROM body_piece WHERE shard = $1 AND piece_key = $2 "
-    "AND position = $3";
 constexpr char kUsages[] =
     "SELECT mailbox_id, messages, octets, quota_messages, quota_octets FROM mailbox "
     "WHERE shard = $1 AND mailbox_id = ANY($2::bytea[])";
 constexpr char kUsagesInOrder[] =
     "SELECT mailbox_id, messages, octets, quota_messages, quota_octets FROM mailbox "
     "WHERE (shard, mailbox_id) > ($1, $2) ORDER BY shard, mailbox_id LIMIT $3";
-
-// A body that comes in: nobody waits longer for its next piece than a gateway does for a client.
-constexpr char kFirstPiece[] =
-    "WITH staged AS (INSERT INTO staged_body (shard, piece_key, expires_at) "
-    "VALUES ($1, $2, now() + interval '1 hour') RETURNING 1) "
-    "INSERT INTO body_piece (shard, piece_key, position, original_octets, octets) "
-    "SELECT $1, $2, $3, $4, $5 FROM staged";
-constexpr char kNextPiece[] =
-    "WITH staged AS (UPDATE staged_body SET expires_at = now() + interval '1 hour' "
-    "WHERE shard = $1 AND piece_key = $2 RETURNING 1) "
-    "INSERT INTO body_piece (shard, piece_key, position, original_octets, octets) "
-    "SELECT $1, $2, $3, $4, $5 FROM staged";
-constexpr char kCopyStaged[] =
-    "WITH staged AS (INSERT INTO staged_body (shard, piece_key, expires_at) "
-    "VALUES ($1, $2, now() + interval '1 hour')) "
-    "INSERT INTO body_piece (shard, piece_key, position, original_octets, octets) "
-    "SELECT $1, $2, position, original_octets, octets FROM body_piece "
-    "WHERE shard = $3 AND piece_key = $4";
-constexpr char kDropStaged[] =
-    "WITH staged AS (DELETE FROM staged_body WHERE shard = $1 AND piece_key = $2 "
-    "RETURNING piece_key) "
-    "DELETE FROM body_piece p USING staged WHERE p.shard = $1 AND p.piece_key = staged.piece_key";
 
 constexpr char kLockLease[] =
     "SELECT 1 FROM lease WHERE shard = $1 AND mailbox_id = $2 AND fence = $3 "
@@ -131,18 +102,6 @@ constexpr char kIsSetDown[] = "SELECT 1 FROM deletion WHERE shard = $1 AND mailb
 constexpr char kCountOut[] =
     "UPDATE mailbox SET messages = messages - $3, octets = octets - $4 "
     "WHERE shard = $1 AND mailbox_id = $2";
-constexpr char kLockBodies[] =
-    "SELECT 1 FROM body WHERE shard = $1 AND sha256 = ANY($2::bytea[]) ORDER BY sha256 FOR UPDATE";
-constexpr char kDeleteBodies[] =
-    "WITH gone AS (DELETE FROM body b USING unnest($2::bytea[], $3::bigint[]) AS r (sha256, taken) "
-    "WHERE b.shard = $1 AND b.sha256 = r.sha256 AND b.reference_count <= r.taken "
-    "RETURNING b.piece_key) "
-    "DELETE FROM body_piece p USING gone WHERE p.shard = $1 AND p.piece_key = gone.piece_key";
-// After that.
-constexpr char kReleaseBodies[] =
-    "UPDATE body b SET reference_count = reference_count - r.taken "
-    "FROM unnest($2::bytea[], $3::bigint[]) AS r (sha256, taken) "
-    "WHERE b.shard = $1 AND b.sha256 = r.sha256 AND b.reference_count > r.taken";
 
 constexpr char kOldDeliveries[] =
     "SELECT shard, delivery_id FROM delivery WHERE committed_at < $1 ORDER BY committed_at "
@@ -150,8 +109,6 @@ constexpr char kOldDeliveries[] =
 constexpr char kForget[] =
     "DELETE FROM delivery WHERE shard = $1 AND delivery_id = ANY($2::bytea[])";
 constexpr char kUnfinishedDeletions[] = "SELECT DISTINCT mailbox_id FROM deletion LIMIT $1";
-constexpr char kExpiredBodies[] =
-    "SELECT shard, piece_key FROM staged_body WHERE expires_at < now() LIMIT $1";
 
 SqlValue Unsigned(uint64_t number) {
   return SqlValue::Int(static_cast<int64_t>(std::min<uint64_t>(number, INT64_MAX)));
@@ -192,33 +149,21 @@ std::vector<MessageEntry> EntriesOf(const SqlRows& rows, int column) {
   return entries;
 }
 
-// 128 bits.
-std::string NewPieceKey() { return absl::HexStringToBytes(crypto::RandomId()); }
-
 // Takes the references of deleted messages back, counts them out, and commits.
 absl::Status ReleaseAndCommit(Connection& connection, const MailboxId& mailbox,
                               const SqlRows& deleted) {
   if (deleted.size() == 0) return connection.Execute("COMMIT");
-  std::map<absl::string_view, int64_t> taken;
+  storage::BodyChanges bodies(mailbox.shard());
   int64_t octets = 0;
   for (size_t row = 0; row < deleted.size(); ++row) {
-    ++taken[deleted.Octets(row, 0)];
+    bodies.Release(deleted.Octets(row, 0), 1);
     octets += deleted.Int(row, 1);
   }
-  Array hashes = Array::Bytea();
-  Array references = Array::Bigint();
-  for (const auto& [sha256, count] : taken) {
-    hashes.Add(sha256);
-    references.Add(count);
-  }
-  const SqlValue shard = Shard(mailbox);
-  return connection
-      .RunAll({{kCountOut, {shard, Id(mailbox), Unsigned(deleted.size()), SqlValue::Int(octets)}},
-               {kLockBodies, {shard, hashes.value()}},
-               {kDeleteBodies, {shard, hashes.value(), references.value()}},
-               {kReleaseBodies, {shard, hashes.value(), references.value()}},
-               {"COMMIT", {}}})
-      .status();
+  std::vector<Statement> statements = {
+      {kCountOut, {Shard(mailbox), Id(mailbox), Unsigned(deleted.size()), SqlValue::Int(octets)}}};
+  bodies.AppendTo(&statements);
+  statements.push_back({"COMMIT", {}});
+  return connection.RunAll(statements).status();
 }
 
 class PostgresqlMailStore;
@@ -283,7 +228,7 @@ class PostgresqlMailStore final : public MailStore {
 
   // For PostgresqlStagedBody.
   void Deliver(std::unique_ptr<PendingDelivery> pending);
-  absl::Status AddPiece(const StagedKey& key, int64_t position, const CompressedPiece& piece);
+  Pool& pool() { return pool_; }
   // Nothing when the pieces are a body's.
   void DropStaged(const StagedKey& key);
   // Runs `job` on a thread that may block, and gives `done` its answer.
@@ -292,14 +237,11 @@ class PostgresqlMailStore final : public MailStore {
 
  private:
   absl::StatusOr<std::vector<Room>> ReadRooms(absl::Span<const MailboxId> ids);
-  absl::StatusOr<std::string> ReadPieceOf(const StagedKey& key, int64_t index);
   // The body of a row of kWhole, up to `octets` with what is there.
   absl::Status AppendBody(const SqlRows& rows, size_t row, int32_t shard, uint64_t octets,
                           std::string* to);
   void DeliverToShards(std::unique_ptr<PendingDelivery> pending);
   absl::StatusOr<DeliveryResult> DeliverToShards(const PendingDelivery& whole);
-  absl::Status DropNow(const StagedKey& key);
-  absl::Status CopyStaged(const StagedKey& from, const StagedKey& to);
   // Runs `deleting` among the locks of a deletion, with the lease's unless that is kNoFence; how
   // many messages went. `left`: whether more are set down.
   absl::StatusOr<uint64_t> RunDeletion(const MailboxId& mailbox, uint64_t fence,
@@ -332,10 +274,11 @@ void PostgresqlStagedBody::Append(absl::string_view piece,
                                   absl::AnyInvocable<void(absl::Status)> done) {
   hash_.Update(piece);
   octets_ += piece.size();
-  if (key_.empty()) key_ = NewPieceKey();
+  if (key_.empty()) key_ = storage::NewStagedKey(shard_).octets;
   store_->Write<absl::Status>(
       [this, compressed = storage::CompressPiece(piece), position = pieces_++] {
-        return store_->AddPiece({shard_, key_}, position, compressed);
+        return WithoutFullDisk(
+            storage::StagePiece(store_->pool(), {shard_, key_}, position, compressed));
       },
       std::move(done));
 }
@@ -390,12 +333,12 @@ absl::StatusOr<DeliveryResult> PostgresqlMailStore::DeliverToShards(const Pendin
   std::vector<std::unique_ptr<PendingDelivery>> parts = SplitByShard(whole, *rooms);
   std::vector<StagedKey> copies;
   const absl::Cleanup drop = [&] {
-    for (const StagedKey& copy : copies) DropNow(copy).IgnoreError();
+    for (const StagedKey& copy : copies) storage::DropStaged(pool_, copy).IgnoreError();
   };
   for (std::unique_ptr<PendingDelivery>& part : parts) {
     if (!part->staged.has_value() || part->staged->shard == part->shard()) continue;
-    copies.push_back({part->shard(), NewPieceKey()});
-    const absl::Status copied = CopyStaged(*part->staged, copies.back());
+    copies.push_back(storage::NewStagedKey(part->shard()));
+    const absl::Status copied = storage::CopyStaged(pool_, *part->staged, copies.back());
     if (!copied.ok()) return WithoutFullDisk(copied);
     part->staged = copies.back();
   }
@@ -411,41 +354,10 @@ void PostgresqlMailStore::Write(absl::AnyInvocable<Answer()> job,
   if (!accepted) std::move (*shared)(TooManyWrites());
 }
 
-absl::Status PostgresqlMailStore::AddPiece(const StagedKey& key, int64_t position,
-                                           const CompressedPiece& piece) {
-  if (position >= kMaxPieces) return absl::OutOfRangeError("a body has at most 65536 pieces");
-  const absl::Status status = pool_.Lend(Pool::OnBreak::kFail, [&](Connection& connection) {
-    absl::StatusOr<std::unique_ptr<SqlRows>> added = connection.Run(
-        position == 0 ? kFirstPiece : kNextPiece,
-        {SqlValue::Int(key.shard), SqlValue::Blob(key.octets), SqlValue::Int(position),
-         SqlValue::Int(piece.original_octets), SqlValue::Blob(piece.octets)});
-    if (!added.ok()) return added.status();
-    return (*added)->changes() == 1
-               ? absl::OkStatus()
-               : absl::UnavailableError("the body's pieces have been waiting for too long");
-  });
-  return WithoutFullDisk(status);
-}
-
-absl::Status PostgresqlMailStore::CopyStaged(const StagedKey& from, const StagedKey& to) {
-  return pool_.Lend(Pool::OnBreak::kFail, [&](Connection& connection) {
-    return connection
-        .Run(kCopyStaged, {SqlValue::Int(to.shard), SqlValue::Blob(to.octets),
-                           SqlValue::Int(from.shard), SqlValue::Blob(from.octets)})
-        .status();
-  });
-}
-
 void PostgresqlMailStore::DropStaged(const StagedKey& key) {
   // What is not dropped expires.
-  Write<absl::Status>([this, key] { return DropNow(key); }, [](const absl::Status&) {});
-}
-
-absl::Status PostgresqlMailStore::DropNow(const StagedKey& key) {
-  return pool_.Lend(Pool::OnBreak::kRepeat, [&](Connection& connection) {
-    return connection.Run(kDropStaged, {SqlValue::Int(key.shard), SqlValue::Blob(key.octets)})
-        .status();
-  });
+  Write<absl::Status>([this, key] { return storage::DropStaged(pool_, key); },
+                      [](const absl::Status&) {});
 }
 
 absl::StatusOr<std::vector<Room>> PostgresqlMailStore::ReadRooms(absl::Span<const MailboxId> ids) {
@@ -567,7 +479,7 @@ absl::Status PostgresqlMailStore::AppendBody(const SqlRows& rows, size_t row, in
   int64_t index = 0;
   do {
     absl::StatusOr<std::string> piece =
-        in_pieces ? ReadPieceOf(key, index++)
+        in_pieces ? storage::ReadStagedPiece(pool_, key, index++)
                   : storage::DecompressPiece(rows.Octets(row, 4), rows.Int(row, 3));
     if (!piece.ok()) return piece.status();
     to->append(*piece);
@@ -577,18 +489,9 @@ absl::Status PostgresqlMailStore::AppendBody(const SqlRows& rows, size_t row, in
              : absl::DataLossError("a message has not the length that its entry says");
 }
 
-absl::StatusOr<std::string> PostgresqlMailStore::ReadPieceOf(const StagedKey& key, int64_t index) {
-  if (index < 0 || index >= kMaxPieces) return absl::NotFoundError("no such piece");
-  absl::StatusOr<std::unique_ptr<SqlRows>> rows = pool_.Query(
-      kPiece, {SqlValue::Int(key.shard), SqlValue::Blob(key.octets), SqlValue::Int(index)});
-  if (!rows.ok()) return rows.status();
-  if ((*rows)->size() == 0) return absl::NotFoundError("no such piece");
-  return storage::DecompressPiece((*rows)->Octets(0, 1), (*rows)->Int(0, 0));
-}
-
 absl::StatusOr<std::string> PostgresqlMailStore::ReadPiece(absl::string_view body, int64_t index) {
   absl::StatusOr<StagedKey> key = ParseBodyName(body);
-  return key.ok() ? ReadPieceOf(*key, index) : key.status();
+  return key.ok() ? storage::ReadStagedPiece(pool_, *key, index) : key.status();
 }
 
 absl::StatusOr<uint64_t> PostgresqlMailStore::RunDeletion(const MailboxId& mailbox, uint64_t fence,
@@ -746,13 +649,9 @@ absl::Status PostgresqlMailStore::TakeUpLeftOvers() {
   for (size_t row = 0; row < (*mailboxes)->size(); ++row) {
     FinishDeletion(MailboxId::FromOctets((*mailboxes)->Octets(row, 0)));
   }
-  absl::StatusOr<std::unique_ptr<SqlRows>> bodies =
-      pool_.Query(kExpiredBodies, {SqlValue::Int(kLeftOvers)});
-  if (!bodies.ok()) return bodies.status();
-  for (size_t row = 0; row < (*bodies)->size(); ++row) {
-    DropStaged(
-        {static_cast<int32_t>((*bodies)->Int(row, 0)), std::string((*bodies)->Octets(row, 1))});
-  }
+  absl::StatusOr<std::vector<StagedKey>> expired = storage::FindExpired(pool_, kLeftOvers);
+  if (!expired.ok()) return expired.status();
+  for (const StagedKey& key : *expired) DropStaged(key);
   return absl::OkStatus();
 }
 
@@ -782,7 +681,11 @@ absl::StatusOr<size_t> PostgresqlMailStore::Forget(absl::Time before, size_t lim
 
 }  // namespace
 
-absl::Span<const storage::Migration> MailMigrations() { return kMigrations; }
+absl::Span<const storage::Migration> MailMigrations() {
+  static const storage::Migration kMigrations[] = {{1, storage::PostgresqlBodySchema()},
+                                                   {2, sql::k0001Mail}};
+  return kMigrations;
+}
 
 std::unique_ptr<MailStore> MakePostgresqlMailStore(Pool* pool,
                                                    const PostgresqlMailStoreOptions& options,

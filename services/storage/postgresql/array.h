@@ -16,6 +16,7 @@ class Array {
  public:
   static Array Bytea() { return Array(17); }
   static Array Bigint() { return Array(20); }
+  static Array Text() { return Array(25); }
 
   void Add(absl::string_view octets);
   void Add(int64_t number);

@@ -1,4 +1,4 @@
--- Mail. A shard stands first in every key (docs/adr/0036): every statement of a transaction is about one.
+-- Mail. Bodies are in services/storage's tables. A shard stands first in every key (docs/adr/0036): every statement of a transaction is about one.
 
 CREATE TABLE mailbox (
   shard integer NOT NULL,
@@ -16,40 +16,6 @@ CREATE TABLE mailbox (
   quota_octets bigint,
   PRIMARY KEY (shard, mailbox_id)
 ) WITH (fillfactor = 50);
-
--- Bodies by their content. One of up to 256 KiB stands in its row; a larger one's pieces are in body_piece, under a key
--- that is never used again.
-CREATE TABLE body (
-  shard integer NOT NULL,
-  sha256 bytea NOT NULL,
-  reference_count bigint NOT NULL,
-  -- Before compression (services/storage/body); NULL, as octets, when there are pieces.
-  original_octets integer,
-  octets bytea,
-  piece_key bytea,
-  PRIMARY KEY (shard, sha256)
-) WITH (toast_tuple_target = 8160);
--- They are compressed already.
-ALTER TABLE body ALTER COLUMN octets SET STORAGE EXTERNAL;
-
-CREATE TABLE body_piece (
-  shard integer NOT NULL,
-  piece_key bytea NOT NULL,
-  position integer NOT NULL,
-  original_octets integer NOT NULL,
-  octets bytea NOT NULL,
-  PRIMARY KEY (shard, piece_key, position)
-);
-ALTER TABLE body_piece ALTER COLUMN octets SET STORAGE EXTERNAL;
-
--- Pieces of a body that is on its way in: its row goes when the body stands in its table, or with the pieces when
--- nobody sent more of it for long.
-CREATE TABLE staged_body (
-  shard integer NOT NULL,
-  piece_key bytea NOT NULL,
-  expires_at timestamptz NOT NULL,
-  PRIMARY KEY (shard, piece_key)
-);
 
 CREATE TABLE message (
   shard integer NOT NULL,
