@@ -173,6 +173,7 @@ JobOutcome DecideOutcome(const Job& job, const std::vector<DeliveryResult>& resu
                          absl::string_view message_start, const OutcomeContext& context) {
   JobOutcome outcome;
   outcome.queue_id = job.message.queue_id;
+  outcome.claim = job.claim;
   std::vector<FailedRecipient> failed;
   const bool expired = context.schedule.Expired(job.message.enqueued_at, context.now);
   // By attempts that were made: what failed together is tried again in one transaction.

@@ -6,6 +6,7 @@
 #include <thread>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/random/random.h"
 #include "absl/synchronization/mutex.h"
 #include "boost/asio/co_spawn.hpp"
@@ -35,6 +36,8 @@ constexpr int kPageRows = 1000;
 constexpr std::chrono::seconds kLongestSleep{60};
 // The wait before the spool is asked again after it failed.
 constexpr std::chrono::seconds kSpoolPause{1};
+// The wait before a destination that others are busy with is looked at again.
+constexpr std::chrono::seconds kBusyPause{1};
 // For jobs that run when the runner is destroyed without a drain.
 constexpr absl::Duration kLastGrace = absl::Seconds(1);
 constexpr absl::Duration kForgetInterval = absl::Minutes(10);
@@ -96,10 +99,14 @@ class QueueRunner::Loop : public std::enable_shared_from_this<QueueRunner::Loop>
                  .running_remote = options_.max_sessions,
                  .running_per_destination = options_.max_sessions_per_destination,
                  .running_local = options_.max_local_jobs}),
-        timer_(context_) {}
+        timer_(context_),
+        renewal_(context_) {}
 
   void Run() {
-    boost::asio::post(context_, [this] { Find(); });
+    boost::asio::post(context_, [this] {
+      Find();
+      RenewLater();
+    });
     thread_ = std::thread([this] { context_.run(); });
   }
 
@@ -128,6 +135,7 @@ class QueueRunner::Loop : public std::enable_shared_from_this<QueueRunner::Loop>
     if (drained_) {
       // The loop ends by itself, when the last callback has let go of it: a thread of the spool's
       // may still be on its way out of one.
+      boost::asio::post(context_, [this] { renewal_.cancel(); });
       work_.reset();
     } else {
       context_.stop();
@@ -251,6 +259,23 @@ class QueueRunner::Loop : public std::enable_shared_from_this<QueueRunner::Loop>
     });
   }
 
+  // Jobs of this process stay its own while they run, those that a drain waits for too.
+  void RenewLater() {
+    renewal_.expires_after(absl::ToChronoMilliseconds(options_.claim / 5));
+    renewal_.async_wait([this](const boost::system::error_code& error) {
+      if (error) return;
+      RenewLater();
+      if (claims_.empty()) return;
+      std::vector<JobClaim> claims;
+      for (const auto& [key, claim] : claims_) claims.push_back({key.queue_id, claim});
+      spool_->Renew(std::move(claims), options_.clock() + options_.claim, [](absl::Status status) {
+        if (!status.ok()) {
+          Log(LogLevel::kWarning, "claims can't be renewed", {{"status", status.ToString()}});
+        }
+      });
+    });
+  }
+
   // Returns when the spool has what became of the job, whatever it takes: without it, a delivered
   // recipient would be delivered to again.
   awaitable<Committed> Record(const JobOutcome& outcome) {
@@ -259,6 +284,11 @@ class QueueRunner::Loop : public std::enable_shared_from_this<QueueRunner::Loop>
       absl::StatusOr<Committed> committed = co_await async::Await<absl::StatusOr<Committed>>(
           [&](async::Done<Committed> done) { spool_->Record(outcome, std::move(done)); });
       if (committed.ok()) co_return *std::move(committed);
+      if (absl::IsFailedPrecondition(committed.status())) {
+        Log(LogLevel::kError, "the outcome of a delivery is lost: another has claimed the job",
+            {{"queue_id", outcome.queue_id}});
+        co_return Committed();
+      }
       Log(LogLevel::kError, "the outcome of a delivery can't be written, trying again",
           {{"queue_id", outcome.queue_id}, {"status", committed.status().ToString()}});
       pause.expires_after(kSpoolPause);
@@ -268,15 +298,19 @@ class QueueRunner::Loop : public std::enable_shared_from_this<QueueRunner::Loop>
   }
 
   static awaitable<void> RunJob(std::shared_ptr<Loop> self, JobKey key) {
-    // Loaded after the job is known as running: no other can have it, and what an earlier one
-    // wrote down is seen.
+    const bool local = key.destination == kLocalDestination;
     absl::StatusOr<std::optional<Job>> job =
         co_await async::Await<absl::StatusOr<std::optional<Job>>>(
             [&](async::Done<std::optional<Job>> done) {
-              self->spool_->Load(key, self->options_.clock(), std::move(done));
+              const absl::Time now = self->options_.clock();
+              self->spool_->Claim(key, now, now + self->options_.claim,
+                                  local ? 0 : self->options_.max_sessions_per_destination,
+                                  std::move(done));
             });
     if (!job.ok() || !job->has_value()) {
-      if (!job.ok()) {
+      if (absl::IsResourceExhausted(job.status())) {
+        self->SleepFor(kBusyPause);
+      } else if (!job.ok()) {
         Log(LogLevel::kError, "the spool can't be read",
             {{"queue_id", key.queue_id}, {"status", job.status().ToString()}});
         self->SleepFor(kSpoolPause);
@@ -284,7 +318,9 @@ class QueueRunner::Loop : public std::enable_shared_from_this<QueueRunner::Loop>
       self->FinishJob(key, {});
       co_return;
     }
+    self->claims_[key] = (*job)->claim;
     std::vector<JobKey> due = co_await self->Attempt(**job);
+    self->claims_.erase(key);
     self->FinishJob(key, due);
   }
 
@@ -358,6 +394,9 @@ class QueueRunner::Loop : public std::enable_shared_from_this<QueueRunner::Loop>
   DueWindow window_;
   // Waits for the next due recipient.
   boost::asio::steady_timer timer_;
+  boost::asio::steady_timer renewal_;
+  // Of what runs.
+  absl::flat_hash_map<JobKey, std::string> claims_;
   absl::Time wake_at_ = absl::InfinitePast();
   absl::Time forgotten_at_ = absl::InfinitePast();
   bool stopping_ = false;

@@ -28,6 +28,9 @@ struct QueueRunnerOptions {
   // Jobs known at a time, running ones included; what is due beyond stays in the spool.
   size_t window = 2000;
   size_t window_per_destination = 200;
+  // How long the spool keeps a job for this process without a word from it. Running ones are kept
+  // for as long as they take.
+  absl::Duration claim = absl::Minutes(5);
   // How long a delivery_id is remembered.
   absl::Duration delivery_id_retention = absl::Hours(24);
   process::Clock clock = process::SystemClock();

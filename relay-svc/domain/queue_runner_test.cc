@@ -471,8 +471,11 @@ TEST_F(QueueRunnerTest, ACrashBetweenDeliverAndItsRecordDuplicatesNothing) {
   const std::vector<JobKey> due = Enqueue({{"bob@example.test", ""}});
   for (int attempt = 0; attempt < 2; ++attempt) {
     // As the runner does, without the Record.
-    absl::StatusOr<std::optional<Job>> job = WaitFor<std::optional<Job>>(
-        [&](auto done) { spool_->Load(due[0], kStart, std::move(done)); });
+    absl::StatusOr<std::optional<Job>> job = WaitFor<std::optional<Job>>([&](auto done) {
+      // The first one's claim has run out.
+      const absl::Time now = kStart + attempt * absl::Hours(1);
+      spool_->Claim(due[0], now, now + absl::Minutes(1), 0, std::move(done));
+    });
     ASSERT_TRUE(job.ok() && job->has_value());
     std::vector<DeliveryRecipient> bob = {{"bob@example.test", {}}};
     bob[0].mailboxes.emplace_back().set_mailbox_id("b1");

@@ -91,8 +91,15 @@ struct Job {
   };
   SpooledMessage message;
   std::string destination;
+  // Names the claim that it is under.
+  std::string claim;
   // Those that are due, in the order of the envelope.
   std::vector<Recipient> recipients;
+};
+
+struct JobClaim {
+  std::string queue_id;
+  std::string claim;
 };
 
 struct RecipientOutcome {
@@ -116,6 +123,8 @@ struct AddedRecipient {
 
 struct JobOutcome {
   std::string queue_id;
+  // The job's.
+  std::string claim;
   std::vector<RecipientOutcome> recipients;
   // Ours, every one of them.
   std::vector<AddedRecipient> added;
@@ -130,6 +139,7 @@ struct JobOutcome {
 // Where the next FindDue goes on: after this row.
 struct DueCursor {
   int64_t next_attempt_us = INT64_MIN;
+  std::string queue_id;
   int64_t recipient_id = INT64_MIN;
 };
 
@@ -164,8 +174,9 @@ struct QueuePage {
   std::string next_page_token;
 };
 
-// Thread-safe; callbacks run on the spool's own threads and must not block. What is in flight is
-// not in the spool: after a crash everything that had no outcome is due again.
+// Thread-safe; callbacks run on the spool's own threads and must not block. Several processes may
+// share a spool: a job is worked on by whoever claimed it. What became of a claim that nobody keeps
+// (its process died) is not known: its recipients are due again when it runs out.
 class Spool {
  public:
   virtual ~Spool() = default;
@@ -174,14 +185,21 @@ class Spool {
 
   // Recipients that wait, aren't held and are due, the longest first; at most `limit` rows.
   virtual void FindDue(absl::Time now, DueCursor after, int limit, async::Done<DuePage> done) = 0;
-  // Every recipient of the key that is due. nullopt: none (delivered, held, deleted meanwhile).
-  virtual void Load(JobKey key, absl::Time now, async::Done<std::optional<Job>> done) = 0;
+  // Every recipient of the key that is due, for the caller alone until `until`. nullopt: none
+  // (delivered, held, deleted, claimed by another). RESOURCE_EXHAUSTED: over all processes
+  // `max_running` jobs of the destination are claimed already (0: any number); a moment's count,
+  // that several who ask at once may pass together.
+  virtual void Claim(JobKey key, absl::Time now, absl::Time until, int max_running,
+                     async::Done<std::optional<Job>> done) = 0;
+  // Claims that are still the caller's stay so until `until`.
+  virtual void Renew(std::vector<JobClaim> claims, absl::Time until, async::DoneStatus done) = 0;
   // Piece `index` (from 0) of the message's body. NOT_FOUND past the end, or when the message is
   // gone.
   virtual void ReadPiece(std::string queue_id, int64_t index, async::Done<std::string> done) = 0;
   // Writes down an attempt's outcomes and, with them, the notice. The message and its body go when
   // no recipient waits. For a message that was deleted meanwhile nothing is done. Never refused for
-  // a full queue.
+  // a full queue. Ends the claim. FAILED_PRECONDITION: it had run out and another has the job;
+  // nothing is written.
   virtual void Record(JobOutcome outcome, async::Done<Committed> done) = 0;
   // Forgets delivery_ids committed before `before`.
   virtual void ForgetDeliveryIds(absl::Time before, async::DoneStatus done) = 0;
@@ -191,7 +209,7 @@ class Spool {
   // NOT_FOUND here and below: no such message.
   virtual void Get(std::string queue_id, async::Done<QueueEntry> done) = 0;
   virtual void SetHeld(std::string queue_id, bool held, async::DoneStatus done) = 0;
-  // Makes every waiting recipient due; an empty queue_id: of every message.
+  // Makes every waiting recipient due that nobody has claimed; an empty queue_id: of every message.
   virtual void MakeDue(std::string queue_id, absl::Time now, async::DoneStatus done) = 0;
   virtual void Delete(std::string queue_id, async::DoneStatus done) = 0;
 

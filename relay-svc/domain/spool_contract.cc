@@ -34,9 +34,12 @@ DuePage Due(Spool& spool, absl::Time now, DueCursor after = {}, int limit = 100)
   return page.value_or(DuePage{});
 }
 
-std::optional<Job> Load(Spool& spool, JobKey key, absl::Time now = kStart) {
-  absl::StatusOr<std::optional<Job>> job = WaitFor<std::optional<Job>>(
-      [&](auto done) { spool.Load(std::move(key), now, std::move(done)); });
+constexpr absl::Duration kClaim = absl::Minutes(1);
+
+std::optional<Job> Claim(Spool& spool, JobKey key, absl::Time now = kStart) {
+  absl::StatusOr<std::optional<Job>> job = WaitFor<std::optional<Job>>([&](auto done) {
+    spool.Claim(std::move(key), now, now + kClaim, /*max_running=*/0, std::move(done));
+  });
   EXPECT_TRUE(job.ok()) << job.status();
   return job.value_or(std::nullopt);
 }
@@ -97,7 +100,7 @@ TEST_P(SpoolContract, WhatIsCommittedIsDueAndSurvivesARestart) {
   const DuePage page = Due(*spool_, kStart);
   EXPECT_TRUE(page.end);
   EXPECT_EQ(page.keys, (std::vector<JobKey>{{"1", "x.test"}, {"1", "y.test"}, {"1", "x.test"}}));
-  const std::optional<Job> job = Load(*spool_, {"1", "x.test"});
+  const std::optional<Job> job = Claim(*spool_, {"1", "x.test"});
   ASSERT_TRUE(job.has_value());
   EXPECT_EQ(job->message.sender, "alice@example.test");
   EXPECT_EQ(job->message.octets, 20u);
@@ -112,7 +115,7 @@ TEST_P(SpoolContract, WhatIsCommittedIsDueAndSurvivesARestart) {
 
 TEST_P(SpoolContract, TheTraceStaysWithTheMessage) {
   ASSERT_TRUE(Enqueue(Message("1"), "body\r\n").ok());
-  const std::optional<Job> job = Load(*spool_, {"1", "remote.test"});
+  const std::optional<Job> job = Claim(*spool_, {"1", "remote.test"});
   ASSERT_TRUE(job.has_value());
   EXPECT_EQ(job->message.trace_id, "0123456789abcdef0123456789abcdef");
   EXPECT_EQ(Get(*spool_, "1")->message.trace_id, job->message.trace_id);
@@ -133,7 +136,7 @@ TEST_P(SpoolContract, LargeBodiesComeBackInPieces) {
     read += *piece;
   }
   EXPECT_EQ(read, body);
-  const std::optional<Job> job = Load(*spool_, {"1", "remote.test"});
+  const std::optional<Job> job = Claim(*spool_, {"1", "remote.test"});
   ASSERT_TRUE(job.has_value());
   EXPECT_EQ(job->message.octets, body.size());
   EXPECT_TRUE(job->message.eight_bit);
@@ -204,16 +207,17 @@ TEST_P(SpoolContract, AFullQueueRefusesButRepeats) {
 
 TEST_P(SpoolContract, OutcomesAreWrittenDown) {
   ASSERT_TRUE(Enqueue(Message("1", {{"a@x.test", "x.test"}, {"b@x.test", "x.test"}}), "x").ok());
-  std::optional<Job> job = Load(*spool_, {"1", "x.test"});
+  std::optional<Job> job = Claim(*spool_, {"1", "x.test"});
   ASSERT_TRUE(job.has_value());
   const absl::Time later = kStart + absl::Seconds(60);
   Record(*spool_, {"1",
+                   job->claim,
                    {{job->recipients[0].id, Kind::kDelivered, "250 ok", {}},
                     {job->recipients[1].id, Kind::kWaiting, "450 later", later}},
                    {}});
 
   Reopen();
-  EXPECT_FALSE(Load(*spool_, {"1", "x.test"}).has_value());
+  EXPECT_FALSE(Claim(*spool_, {"1", "x.test"}).has_value());
   const DuePage page = Due(*spool_, kStart);
   EXPECT_TRUE(page.keys.empty());
   EXPECT_EQ(page.next_due, later);
@@ -224,31 +228,68 @@ TEST_P(SpoolContract, OutcomesAreWrittenDown) {
   EXPECT_EQ(entry->recipients[1].attempts, 1);
   EXPECT_EQ(entry->recipients[1].last_result, "450 later");
 
-  job = Load(*spool_, {"1", "x.test"}, later);
+  job = Claim(*spool_, {"1", "x.test"}, later);
   ASSERT_TRUE(job.has_value());
   ASSERT_EQ(job->recipients.size(), 1u);
   EXPECT_EQ(job->recipients[0].attempts, 1);
-  Record(*spool_, {"1", {{job->recipients[0].id, Kind::kDelivered, "250 ok", {}}}, {}});
+  Record(*spool_, {"1", job->claim, {{job->recipients[0].id, Kind::kDelivered, "250 ok", {}}}, {}});
   EXPECT_EQ(spool_->messages(), 0);
   EXPECT_TRUE(absl::IsNotFound(Get(*spool_, "1").status()));
   EXPECT_TRUE(absl::IsNotFound(Piece(*spool_, "1", 0).status()));
 }
 
+TEST_P(SpoolContract, AJobIsWhoeverClaimedIt) {
+  ASSERT_TRUE(Enqueue(Message("1"), "x").ok());
+  const JobKey key{"1", "remote.test"};
+  const std::optional<Job> first = Claim(*spool_, key);
+  ASSERT_TRUE(first.has_value());
+  EXPECT_FALSE(Claim(*spool_, key).has_value());
+  EXPECT_FALSE(Claim(*spool_, key, kStart + kClaim - absl::Seconds(1)).has_value());
+  ASSERT_TRUE(WaitForStatus([&](auto done) {
+                spool_->Renew({{"1", first->claim}}, kStart + 2 * kClaim, std::move(done));
+              }).ok());
+  EXPECT_FALSE(Claim(*spool_, key, kStart + kClaim).has_value()) << "renewed";
+  ASSERT_TRUE(WaitForStatus([&](auto done) { spool_->MakeDue("", kStart, std::move(done)); }).ok());
+  EXPECT_FALSE(Claim(*spool_, key, kStart + kClaim).has_value()) << "whatever an operator says";
+
+  // It ran out, and the first comes back late.
+  const absl::Time later = kStart + 2 * kClaim;
+  const std::optional<Job> second = Claim(*spool_, key, later);
+  ASSERT_TRUE(second.has_value());
+  EXPECT_EQ(second->recipients[0].attempts, 0);
+  const auto record = [&](const Job& job, Kind kind) {
+    return WaitFor<Committed>([&](auto done) {
+             spool_->Record({"1", job.claim, {{job.recipients[0].id, kind, "said so", later}}},
+                            std::move(done));
+           })
+        .status();
+  };
+  ASSERT_TRUE(WaitForStatus([&](auto done) {
+                spool_->Renew({{"1", first->claim}}, later + absl::Hours(1), std::move(done));
+              }).ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(record(*first, Kind::kFailed)));
+  EXPECT_EQ(Get(*spool_, "1")->recipients[0].last_result, "");
+  EXPECT_TRUE(record(*second, Kind::kWaiting).ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(record(*second, Kind::kFailed))) << "once";
+  EXPECT_TRUE(Claim(*spool_, key, later).has_value());
+}
+
 TEST_P(SpoolContract, ARecipientThatAnAttemptMadeWaitsForItself) {
   ASSERT_TRUE(Enqueue(Message("1", {{"all@example.test", ""}}), "body\r\n").ok());
-  const std::optional<Job> job = Load(*spool_, {"1", ""});
+  const std::optional<Job> job = Claim(*spool_, {"1", ""});
   ASSERT_TRUE(job.has_value());
   const absl::Time later = kStart + absl::Minutes(1);
-  JobOutcome outcome{.queue_id = "1"};
+  JobOutcome outcome{.queue_id = "1", .claim = job->claim};
   outcome.recipients = {{job->recipients[0].id, Kind::kDelivered, "1 of 2", {}}};
   outcome.added = {{"bob@example.test", 1, later, "the mailbox is full"}};
   Record(*spool_, outcome);
-  EXPECT_FALSE(Load(*spool_, {"1", ""}).has_value());
-  const std::optional<Job> next = Load(*spool_, {"1", ""}, later);
+  EXPECT_FALSE(Claim(*spool_, {"1", ""}).has_value());
+  const std::optional<Job> next = Claim(*spool_, {"1", ""}, later);
   ASSERT_TRUE(next.has_value());
   ASSERT_EQ(next->recipients.size(), 1u);
   EXPECT_EQ(next->recipients[0].address, "bob@example.test");
   EXPECT_EQ(next->recipients[0].attempts, 1);
+  outcome.claim = next->claim;
   outcome.recipients = {{next->recipients[0].id, Kind::kDelivered, "", {}}};
   outcome.added.clear();
   Record(*spool_, outcome);
@@ -258,9 +299,9 @@ TEST_P(SpoolContract, ARecipientThatAnAttemptMadeWaitsForItself) {
 TEST_P(SpoolContract, TheNoticeComesWithTheFailure) {
   Reopen(1);
   ASSERT_TRUE(Enqueue(Message("1"), "x").ok());
-  const std::optional<Job> job = Load(*spool_, {"1", "remote.test"});
+  const std::optional<Job> job = Claim(*spool_, {"1", "remote.test"});
   ASSERT_TRUE(job.has_value());
-  JobOutcome outcome{"1", {{job->recipients[0].id, Kind::kFailed, "550 no", {}}}, {}};
+  JobOutcome outcome{"1", job->claim, {{job->recipients[0].id, Kind::kFailed, "550 no", {}}}, {}};
   outcome.notice = JobOutcome::Notice{Message("2", {{"alice@example.test", ""}}), "your mail\r\n"};
   outcome.notice->message.message.sender = "";
   // Even though the queue is full.
@@ -268,7 +309,7 @@ TEST_P(SpoolContract, TheNoticeComesWithTheFailure) {
   EXPECT_EQ(committed.due, (std::vector<JobKey>{{"2", ""}}));
   EXPECT_EQ(spool_->messages(), 1);
   EXPECT_TRUE(absl::IsNotFound(Get(*spool_, "1").status()));
-  const std::optional<Job> notice = Load(*spool_, {"2", ""});
+  const std::optional<Job> notice = Claim(*spool_, {"2", ""});
   ASSERT_TRUE(notice.has_value());
   EXPECT_EQ(notice->message.sender, "");
   EXPECT_EQ(notice->message.octets, 11u);
@@ -277,10 +318,10 @@ TEST_P(SpoolContract, TheNoticeComesWithTheFailure) {
 
 TEST_P(SpoolContract, ADeletedMessageGetsNoNotice) {
   ASSERT_TRUE(Enqueue(Message("1"), "x").ok());
-  const std::optional<Job> job = Load(*spool_, {"1", "remote.test"});
+  const std::optional<Job> job = Claim(*spool_, {"1", "remote.test"});
   ASSERT_TRUE(job.has_value());
   ASSERT_TRUE(WaitForStatus([&](auto done) { spool_->Delete("1", std::move(done)); }).ok());
-  JobOutcome outcome{"1", {{job->recipients[0].id, Kind::kFailed, "550 no", {}}}, {}};
+  JobOutcome outcome{"1", job->claim, {{job->recipients[0].id, Kind::kFailed, "550 no", {}}}, {}};
   outcome.notice = JobOutcome::Notice{Message("2"), "your mail\r\n"};
   EXPECT_TRUE(Record(*spool_, outcome).due.empty());
   EXPECT_EQ(spool_->messages(), 0);
@@ -291,7 +332,7 @@ TEST_P(SpoolContract, HeldMessagesAreNotDue) {
   ASSERT_TRUE(Enqueue(Message("2"), "x").ok());
   ASSERT_TRUE(WaitForStatus([&](auto done) { spool_->SetHeld("1", true, std::move(done)); }).ok());
   EXPECT_EQ(Due(*spool_, kStart).keys, (std::vector<JobKey>{{"2", "remote.test"}}));
-  EXPECT_FALSE(Load(*spool_, {"1", "remote.test"}).has_value());
+  EXPECT_FALSE(Claim(*spool_, {"1", "remote.test"}).has_value());
   EXPECT_TRUE(Get(*spool_, "1")->held);
   ASSERT_TRUE(WaitForStatus([&](auto done) { spool_->SetHeld("1", false, std::move(done)); }).ok());
   EXPECT_EQ(Due(*spool_, kStart).keys.size(), 2u);
@@ -303,9 +344,10 @@ TEST_P(SpoolContract, MakeDue) {
   const absl::Time later = kStart + absl::Hours(1);
   for (const char* queue_id : {"1", "2"}) {
     ASSERT_TRUE(Enqueue(Message(queue_id), "x").ok());
-    const std::optional<Job> job = Load(*spool_, {queue_id, "remote.test"});
+    const std::optional<Job> job = Claim(*spool_, {queue_id, "remote.test"});
     ASSERT_TRUE(job.has_value());
-    Record(*spool_, {queue_id, {{job->recipients[0].id, Kind::kWaiting, "450", later}}, {}});
+    Record(*spool_,
+           {queue_id, job->claim, {{job->recipients[0].id, Kind::kWaiting, "450", later}}, {}});
   }
   EXPECT_TRUE(Due(*spool_, kStart).keys.empty());
   ASSERT_TRUE(

@@ -6,6 +6,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "relay-svc/domain/spool_rules.h"
 #include "relay-svc/sqlite/migrations.h"
 #include "services/storage/body/body_store.h"
 
@@ -14,10 +15,6 @@ namespace {
 
 using storage::Sqlite;
 using storage::Statement;
-
-// A page of the queue's list stays well below the largest RPC message.
-constexpr size_t kMaxPageOctets = 512 << 10;
-constexpr size_t kMaxListedResultOctets = 200;
 
 constexpr int64_t kStateWaiting = 0;
 constexpr int64_t kStateDelivered = 1;
@@ -39,10 +36,6 @@ class Query {
  private:
   absl::StatusOr<Statement*> statement_;
 };
-
-absl::Status NotQueued(absl::string_view queue_id) {
-  return absl::NotFoundError(absl::StrCat("no message ", queue_id, " in the queue"));
-}
 
 std::string Text(absl::string_view view) { return std::string(view.data(), view.size()); }
 
@@ -112,14 +105,6 @@ SpooledMessage ReadMessage(Query& query) {
   message.eight_bit = query->Int(6) != 0;
   message.trace_id = Text(query->Text(7));
   return message;
-}
-
-size_t ListedOctets(const QueueEntry& entry) {
-  size_t octets = 128 + entry.message.sender.size();
-  for (const QueueEntry::Recipient& recipient : entry.recipients) {
-    octets += 48 + recipient.address.size() + recipient.last_result.size();
-  }
-  return octets;
 }
 
 }  // namespace
@@ -269,7 +254,7 @@ absl::StatusOr<DuePage> SelectDue(Sqlite& database, absl::Time now, DueCursor af
       if (!row.ok()) return row.status();
       if (!*row) break;
       ++rows;
-      page.cursor = {query->Int(0), query->Int(1)};
+      page.cursor = {query->Int(0), "", query->Int(1)};
       JobKey key{Text(query->Text(2)), Text(query->Text(3))};
       if (page.keys.empty() || !(page.keys.back() == key)) page.keys.push_back(std::move(key));
     }
@@ -322,7 +307,7 @@ absl::StatusOr<QueuePage> SelectEntries(Sqlite& database, int page_size,
                                         absl::string_view page_token) {
   int64_t after = 0;
   if (!page_token.empty() && (!absl::SimpleAtoi(page_token, &after) || after < 0)) {
-    return absl::InvalidArgumentError("page_token is not one of ours");
+    return NotOurPageToken();
   }
   struct Row {
     int64_t id;
@@ -347,28 +332,19 @@ absl::StatusOr<QueuePage> SelectEntries(Sqlite& database, int page_size,
       next.entry.held = query->Int(8) != 0;
     }
   }
-  QueuePage page;
-  size_t octets = 0;
+  PageFiller filler(page_size);
   for (Row& row : rows) {
     absl::StatusOr<std::vector<QueueEntry::Recipient>> recipients =
         SelectRecipients(database, row.id);
     if (!recipients.ok()) return recipients.status();
-    for (QueueEntry::Recipient& recipient : *recipients) {
-      if (recipient.last_result.size() > kMaxListedResultOctets) {
-        recipient.last_result.resize(kMaxListedResultOctets);
-      }
-    }
     row.entry.recipients = *std::move(recipients);
-    octets += ListedOctets(row.entry);
-    if (!page.entries.empty() &&
-        (octets > kMaxPageOctets || page.entries.size() == static_cast<size_t>(page_size))) {
-      page.next_page_token = absl::StrCat(after);
+    if (!filler.Add(std::move(row.entry))) {
+      filler.page().next_page_token = absl::StrCat(after);
       break;
     }
     after = row.id;
-    page.entries.push_back(std::move(row.entry));
   }
-  return page;
+  return std::move(filler.page());
 }
 
 absl::StatusOr<QueueEntry> SelectEntry(Sqlite& database, absl::string_view queue_id) {

@@ -5,7 +5,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "relay-svc/domain/spool_rules.h"
 #include "relay-svc/sqlite/spool_rows.h"
 #include "services/crypto/sha256.h"
 #include "services/process/worker_pool.h"
@@ -40,21 +43,46 @@ class QueueSize {
   telemetry::Gauge& gauge_;
 };
 
-Committed CommittedNow(const NewMessage& message) {
-  Committed committed;
-  committed.queue_id = message.message.queue_id;
-  for (const NewMessage::Recipient& recipient : message.recipients) {
-    JobKey key{message.message.queue_id, recipient.destination};
-    if (std::find(committed.due.begin(), committed.due.end(), key) == committed.due.end()) {
-      committed.due.push_back(std::move(key));
-    }
+// Who works on what, for as long as this process lives. Thread-safe.
+class Claims {
+ public:
+  // nullopt: it is claimed.
+  std::optional<std::string> Take(const JobKey& key, absl::Time now, absl::Time until) {
+    absl::MutexLock lock(&mutex_);
+    auto [found, fresh] = by_key_.try_emplace(key);
+    if (!fresh && found->second.until > now) return std::nullopt;
+    if (!fresh) keys_.erase(found->second.claim);
+    found->second = {absl::StrCat(++last_), until};
+    keys_.emplace(found->second.claim, key);
+    return found->second.claim;
   }
-  return committed;
-}
+  void Renew(const std::string& claim, absl::Time until) {
+    absl::MutexLock lock(&mutex_);
+    if (auto key = keys_.find(claim); key != keys_.end()) by_key_[key->second].until = until;
+  }
+  bool IsCurrent(const std::string& claim) const {
+    absl::MutexLock lock(&mutex_);
+    return keys_.contains(claim);
+  }
+  void End(const std::string& claim) {
+    absl::MutexLock lock(&mutex_);
+    auto key = keys_.find(claim);
+    if (key == keys_.end()) return;
+    by_key_.erase(key->second);
+    keys_.erase(key);
+  }
 
-bool HasHighOctet(absl::string_view octets) {
-  return std::any_of(octets.begin(), octets.end(), [](char c) { return (c & 0x80) != 0; });
-}
+ private:
+  struct Claimed {
+    std::string claim;
+    absl::Time until;
+  };
+
+  mutable absl::Mutex mutex_;
+  uint64_t last_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::flat_hash_map<JobKey, Claimed> by_key_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::string, JobKey> keys_ ABSL_GUARDED_BY(mutex_);
+};
 
 // What a writer and its writes share; outlives the writer while a write is under way.
 struct WriterState {
@@ -159,7 +187,7 @@ class SqliteSpoolWriter : public SpoolWriter {
       if (!earlier.ok()) return earlier.status();
       if (earlier->has_value()) {
         if ((*earlier)->digest != message.digest) {
-          return absl::AlreadyExistsError("this delivery_id was used for another message");
+          return OtherMessage();
         }
         *committed = Committed{(*earlier)->queue_id, true, {}};
         return state.body_id == 0 ? absl::OkStatus() : storage::DropBody(database, state.body_id);
@@ -168,7 +196,7 @@ class SqliteSpoolWriter : public SpoolWriter {
     *committed = CommittedNow(message);
     // The size as of the last commit: one group may overshoot it.
     if (state.size->messages() >= state.options->max_messages) {
-      return absl::ResourceExhaustedError("the queue is full");
+      return QueueIsFull();
     }
     absl::StatusOr<int64_t> body_id =
         state.body_id == 0
@@ -200,9 +228,29 @@ class SqliteSpool : public Spool {
     Read([=](Sqlite& database) { return SelectDue(database, now, after, limit); }, std::move(done));
   }
 
-  void Load(JobKey key, absl::Time now, Done<std::optional<Job>> done) override {
+  // The one process that has the file limits what runs by itself.
+  void Claim(JobKey key, absl::Time now, absl::Time until, int,
+             Done<std::optional<Job>> done) override {
+    const std::optional<std::string> claim = claims_.Take(key, now, until);
+    if (!claim.has_value()) {
+      done(std::nullopt);
+      return;
+    }
     Read([key = std::move(key), now](Sqlite& database) { return SelectJob(database, key, now); },
-         std::move(done));
+         Done<std::optional<Job>>([this, claim = *claim, done = std::move(done)](
+                                      absl::StatusOr<std::optional<Job>> job) mutable {
+           if (job.ok() && job->has_value()) {
+             (*job)->claim = claim;
+           } else {
+             claims_.End(claim);
+           }
+           done(std::move(job));
+         }));
+  }
+
+  void Renew(std::vector<JobClaim> claims, absl::Time until, DoneStatus done) override {
+    for (const JobClaim& claim : claims) claims_.Renew(claim.claim, until);
+    done(absl::OkStatus());
   }
 
   void ReadPiece(std::string queue_id, int64_t index, Done<std::string> done) override {
@@ -212,6 +260,10 @@ class SqliteSpool : public Spool {
   }
 
   void Record(JobOutcome outcome, Done<Committed> done) override {
+    if (!claims_.IsCurrent(outcome.claim)) {
+      done(ClaimIsStale());
+      return;
+    }
     struct Recording {
       JobOutcome outcome;
       storage::CompressedPiece notice_body;
@@ -224,8 +276,7 @@ class SqliteSpool : public Spool {
       JobOutcome::Notice& notice = *recording->outcome.notice;
       recording->notice_sha256 = crypto::Sha256Of(notice.body);
       recording->notice_body = storage::CompressPiece(notice.body);
-      notice.message.message.octets = notice.body.size();
-      notice.message.message.eight_bit = HasHighOctet(notice.body);
+      DescribeBody(&notice);
       notice.body.clear();
     }
     commits_.Submit(
@@ -245,6 +296,7 @@ class SqliteSpool : public Spool {
             done(std::move(status));
             return;
           }
+          claims_.End(recording->outcome.claim);
           Committed committed;
           if (recording->recorded.found && recording->outcome.notice.has_value()) {
             committed = CommittedNow(recording->outcome.notice->message);
@@ -328,6 +380,7 @@ class SqliteSpool : public Spool {
 
   const SqliteSpoolOptions options_;
   QueueSize size_;
+  Claims claims_;
   absl::Mutex mutex_;
   std::vector<std::unique_ptr<Sqlite>> idle_readers_ ABSL_GUARDED_BY(mutex_);
   // Last, since their threads use what stands above.

@@ -1,0 +1,78 @@
+#include "relay-svc/domain/spool_rules.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace postern::relay {
+namespace {
+
+constexpr size_t kMaxPageOctets = 512 << 10;
+constexpr size_t kMaxListedResultOctets = 200;
+
+size_t ListedOctets(const QueueEntry& entry) {
+  size_t octets = 128 + entry.message.sender.size();
+  for (const QueueEntry::Recipient& recipient : entry.recipients) {
+    octets += 48 + recipient.address.size() + recipient.last_result.size();
+  }
+  return octets;
+}
+
+}  // namespace
+
+Committed CommittedNow(const NewMessage& message) {
+  Committed committed;
+  committed.queue_id = message.message.queue_id;
+  for (const NewMessage::Recipient& recipient : message.recipients) {
+    JobKey key{message.message.queue_id, recipient.destination};
+    if (std::find(committed.due.begin(), committed.due.end(), key) == committed.due.end()) {
+      committed.due.push_back(std::move(key));
+    }
+  }
+  return committed;
+}
+
+bool HasHighOctet(absl::string_view octets) {
+  return std::any_of(octets.begin(), octets.end(), [](char c) { return (c & 0x80) != 0; });
+}
+
+void DescribeBody(JobOutcome::Notice* notice) {
+  notice->message.message.octets = notice->body.size();
+  notice->message.message.eight_bit = HasHighOctet(notice->body);
+}
+
+absl::Status NotQueued(absl::string_view queue_id) {
+  return absl::NotFoundError(absl::StrCat("no message ", queue_id, " in the queue"));
+}
+
+absl::Status QueueIsFull() { return absl::ResourceExhaustedError("the queue is full"); }
+
+absl::Status OtherMessage() {
+  return absl::AlreadyExistsError("this delivery_id was used for another message");
+}
+
+absl::Status ClaimIsStale() {
+  return absl::FailedPreconditionError("the claim ran out, and another has the job");
+}
+
+absl::Status NotOurPageToken() {
+  return absl::InvalidArgumentError("page_token is not one of ours");
+}
+
+bool PageFiller::Add(QueueEntry entry) {
+  for (QueueEntry::Recipient& recipient : entry.recipients) {
+    if (recipient.last_result.size() > kMaxListedResultOctets) {
+      recipient.last_result.resize(kMaxListedResultOctets);
+    }
+  }
+  octets_ += ListedOctets(entry);
+  if (!page_.entries.empty() &&
+      (octets_ > kMaxPageOctets || page_.entries.size() == static_cast<size_t>(page_size_))) {
+    return false;
+  }
+  page_.entries.push_back(std::move(entry));
+  return true;
+}
+
+}  // namespace postern::relay
