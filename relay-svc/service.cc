@@ -16,6 +16,7 @@
 #include "relay-svc/domain/policy.h"
 #include "relay-svc/domain/queue_runner.h"
 #include "relay-svc/domain/submission.h"
+#include "relay-svc/postgresql/postgresql_spool.h"
 #include "relay-svc/rpc/policy_service.h"
 #include "relay-svc/rpc/queue_admin_service.h"
 #include "relay-svc/rpc/submission_service.h"
@@ -28,6 +29,7 @@
 #include "services/identity/token.h"
 #include "services/rpc/channel.h"
 #include "services/rpc/server.h"
+#include "services/storage/postgresql/database.h"
 
 namespace postern::relay {
 namespace {
@@ -38,6 +40,9 @@ constexpr int kRpcThreads = 4;
 // nothing must not take what a live one needs.
 constexpr int kMaxConnecting = 500;
 constexpr absl::Duration kPingTime = absl::Seconds(2);
+constexpr char kService[] = "relay-svc";
+// That run at the same time: the spool's, and the watch's.
+constexpr int kConnections = static_cast<int>(kSpoolThreads) + 1;
 
 RemoteDeliveryOptions RemoteOptions(const config::v1::Delivery& delivery) {
   RemoteDeliveryOptions options;
@@ -85,6 +90,8 @@ class RelayService : public process::RunningService {
   std::unique_ptr<Resolver> resolver;
   std::unique_ptr<LocalDelivery> local;
   std::unique_ptr<RemoteDelivery> remote;
+  // What the spool is in; null when that is a file.
+  std::unique_ptr<storage::postgresql::Database> database;
   std::unique_ptr<Spool> spool;
   std::unique_ptr<QueueRunner> runner;
   std::unique_ptr<Policy> policy;
@@ -96,6 +103,7 @@ class RelayService : public process::RunningService {
   std::unique_ptr<rpc::RpcServer> server;
 
   absl::Status Ready() override {
+    if (database != nullptr) return database->Ready();
     struct Answer {
       absl::Notification came;
       absl::Status status;
@@ -125,6 +133,16 @@ class RelayService : public process::RunningService {
 }  // namespace
 
 absl::Status CheckConfig(const config::v1::RelaySvc& config) {
+  if (absl::Status status = storage::postgresql::CheckOneDatabase(config.has_postgresql(),
+                                                                  config.has_database_file());
+      !status.ok()) {
+    return status;
+  }
+  if (config.has_postgresql() && config.postgresql().max_connections() < kConnections) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("postgresql.max_connections: ", config.postgresql().max_connections(),
+                     ", and at least ", kConnections, " are used at the same time"));
+  }
   absl::flat_hash_set<std::string> domains;
   for (const config::v1::NextHop& hop : config.delivery().next_hops()) {
     if (!domains.insert(hop.domain()).second) {
@@ -159,6 +177,12 @@ absl::Status CheckConfig(const config::v1::RelaySvc& config) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::string> Migrate(const config::v1::RelaySvc& config) {
+  return config.has_postgresql() ? storage::postgresql::MigrateDatabase(config.postgresql(),
+                                                                        kService, SpoolMigrations())
+                                 : storage::postgresql::NothingToMigrate();
+}
+
 absl::StatusOr<std::unique_ptr<process::RunningService>> MakeService(
     const config::v1::RelaySvc& config) {
   const config::v1::MutualTls& tls = config.process().mtls();
@@ -183,10 +207,19 @@ absl::StatusOr<std::unique_ptr<process::RunningService>> MakeService(
   if (!resolver.ok()) return resolver.status();
   service->resolver = *std::move(resolver);
 
-  absl::StatusOr<std::unique_ptr<Spool>> spool =
-      OpenSqliteSpool(config.database_file(), {.max_messages = config.max_queue_messages()});
-  if (!spool.ok()) return spool.status();
-  service->spool = *std::move(spool);
+  if (config.has_postgresql()) {
+    absl::StatusOr<std::unique_ptr<storage::postgresql::Database>> database =
+        storage::postgresql::Database::Open(config.postgresql(), kService, SpoolMigrations());
+    if (!database.ok()) return database.status();
+    service->database = *std::move(database);
+    service->spool = MakePostgresqlSpool(&service->database->pool(),
+                                         {.max_messages = config.max_queue_messages()});
+  } else {
+    absl::StatusOr<std::unique_ptr<Spool>> spool =
+        OpenSqliteSpool(config.database_file(), {.max_messages = config.max_queue_messages()});
+    if (!spool.ok()) return spool.status();
+    service->spool = *std::move(spool);
+  }
 
   service->local = std::make_unique<LocalDelivery>(service->store.get());
   service->remote =

@@ -3,6 +3,7 @@
 #define POSTERN_RELAY_SVC_SERVICE_H_
 
 #include <memory>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -13,6 +14,9 @@ namespace postern::relay {
 
 // What the rules of a field can't judge. INVALID_ARGUMENT names the setting.
 absl::Status CheckConfig(const config::v1::RelaySvc& config);
+
+// Brings the PostgreSQL schema up to date; says what it did.
+absl::StatusOr<std::string> Migrate(const config::v1::RelaySvc& config);
 
 absl::StatusOr<std::unique_ptr<process::RunningService>> MakeService(
     const config::v1::RelaySvc& config);
