@@ -69,8 +69,10 @@ RemoteDeliveryOptions RemoteOptions(const config::v1::Delivery& delivery) {
   return options;
 }
 
-QueueRunnerOptions RunnerOptions(const config::v1::Delivery& delivery) {
+QueueRunnerOptions RunnerOptions(const config::v1::RelaySvc& config) {
+  const config::v1::Delivery& delivery = config.delivery();
   QueueRunnerOptions options;
+  options.claim = absl::Seconds(config.claim_seconds());
   options.hostname = delivery.hostname();
   std::vector<absl::Duration> waits;
   for (const int64_t seconds : delivery.retry_seconds()) waits.push_back(absl::Seconds(seconds));
@@ -224,9 +226,9 @@ absl::StatusOr<std::unique_ptr<process::RunningService>> MakeService(
   service->local = std::make_unique<LocalDelivery>(service->store.get());
   service->remote =
       std::make_unique<RemoteDelivery>(RemoteOptions(config.delivery()), service->resolver.get());
-  service->runner = std::make_unique<QueueRunner>(RunnerOptions(config.delivery()),
-                                                  service->spool.get(), service->directory.get(),
-                                                  service->local.get(), service->remote.get());
+  service->runner = std::make_unique<QueueRunner>(RunnerOptions(config), service->spool.get(),
+                                                  service->directory.get(), service->local.get(),
+                                                  service->remote.get());
 
   PolicyOptions policy;
   policy.ttl_seconds = static_cast<int>(config.policy_ttl_seconds());
@@ -238,7 +240,8 @@ absl::StatusOr<std::unique_ptr<process::RunningService>> MakeService(
   service->submission.directory = service->directory.get();
   service->submission.verifier = service->verifier.get();
   service->submission.committed = [runner = service->runner.get()](std::vector<JobKey> due) {
-    runner->Offer(std::move(due));
+    // A repetition: nobody may know yet of what the first try committed.
+    due.empty() ? runner->Wake() : runner->Offer(std::move(due));
   };
 
   service->policy_rpc =

@@ -11,8 +11,10 @@ import subprocess
 import sys
 import time
 
-from ctl.up import accounts, banner, ca, configs, layout, lock, logs, ports, state, supervisor
+from ctl.up import (accounts, banner, ca, configs, health, layout, lock, logs, ports, postgresql,
+                    state, supervisor)
 from ctl.up.failure import Failure
+from ctl.up.private_file import write_private
 
 # The detached supervisor tells its parent, over a pipe, what a person would see; this line ends it.
 _READY_LINE = "ready"
@@ -51,15 +53,87 @@ class _Voice:
             self._pipe = None
 
 
-def _choose_ports(data: layout.DataDir, options: argparse.Namespace) -> configs.Ports:
+_MAX_REPLICAS = 8
+# PostgreSQL's fast shutdown.
+_POSTGRESQL_GRACE_SECONDS = 60.0
+
+
+def _decide_database(data: layout.DataDir, options: argparse.Namespace) -> None:
+    """What the data is in is decided by the first start."""
+    try:
+        decided = json.loads(data.platform.read_text(encoding="utf-8"))["database"]
+    except FileNotFoundError:
+        has_file = any(data.database_dir("auth-svc").glob("*.db"))
+        decided = "sqlite" if has_file or not options.postgresql else "postgresql"
+        write_private(data.platform, json.dumps({"database": decided}) + "\n")
+    except (ValueError, KeyError, TypeError) as error:
+        raise Failure(f"{data.platform} is damaged ({error!r})") from error
+    if decided == "postgresql" and not options.postgresql:
+        raise Failure(f"what is in {data.root} lives in PostgreSQL: ./dev up --postgresql")
+    if decided != "postgresql" and options.postgresql:
+        raise Failure(f"what is in {data.root} lives in SQLite: choose another place, --data DIR")
+
+
+def _choose_ports(data: layout.DataDir, options: argparse.Namespace) -> configs.Platform:
     free = ports.FreePorts()
     explicit = {listener.name: getattr(options, f"{listener.name}_port")
                 for listener in layout.LISTENERS}
     explicit = {name: port for name, port in explicit.items() if port is not None}
-    return configs.Ports(
+    processes = layout.processes(options.replicas)
+    return configs.Platform(configs.Ports(
         listeners=ports.choose_listener_ports(data, options.ports, explicit, free),
-        rpc={s.name: free.take() for s in layout.SERVICES if s.serves_rpc},
-        http={s.name: free.take() for s in layout.SERVICES})
+        rpc={p.name: free.take() for p in processes if p.service.serves_rpc},
+        http={p.name: free.take() for p in processes},
+        postgresql=free.take() if options.postgresql else None), options.replicas)
+
+
+def _units(data: layout.DataDir, platform: configs.Platform,
+           grace: dict[str, float]) -> list[supervisor.Unit]:
+    units = []
+    for process in platform.processes:
+        binary = process.service.binary
+        if not binary.exists():
+            raise Failure(f"{binary} is not built: ./dev build")
+        port = platform.ports.http[process.name]
+        units.append(supervisor.Unit(
+            process.name, [str(binary), "--config", str(data.config_file(process.name))],
+            lambda port=port: health.ready(port), grace[process.name]))
+    return units
+
+
+def _stages(data: layout.DataDir, platform: configs.Platform,
+            grace: dict[str, float]) -> list[supervisor.Stage]:
+    """The database server, if there is one, and then all that uses it."""
+    stages = [supervisor.Stage(_units(data, platform, grace))]
+    if platform.ports.postgresql is None:
+        return stages
+    server = postgresql.Server(data, platform.ports.postgresql, platform.replicas)
+    server.prepare()
+
+    def make_databases() -> None:
+        server.make_databases()
+        for service in postgresql.SERVICES:
+            first = next(p for p in platform.processes if p.service.name == service)
+            _migrate(first.service, data.config_file(first.name))
+
+    return [supervisor.Stage([supervisor.Unit(
+        postgresql.NAME, server.command, server.ready, _POSTGRESQL_GRACE_SECONDS,
+        signal.SIGINT)], make_databases)] + stages
+
+
+def _migrate(service: layout.Service, config: pathlib.Path) -> None:
+    done = subprocess.run([str(service.binary), "migrate", "--config", str(config)],
+                          capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Failure(f"{service.name} migrate failed:\n{done.stderr.strip()}")
+
+
+def _stop_order(platform: configs.Platform) -> list[list[str]]:
+    """The gateways first, then relay-svc, store-svc, auth-svc, and what they use last."""
+    order = [[p.name for p in platform.processes if not p.service.serves_rpc]]
+    for service in reversed([s for s in layout.SERVICES if s.serves_rpc]):
+        order.append([p.name for p in platform.processes if p.service == service])
+    return order + ([[postgresql.NAME]] if platform.ports.postgresql is not None else [])
 
 
 def _supervise(data: layout.DataDir, options: argparse.Namespace) -> int:
@@ -74,11 +148,14 @@ def _supervise(data: layout.DataDir, options: argparse.Namespace) -> int:
 def _run(data: layout.DataDir, options: argparse.Namespace, voice: _Voice) -> int:
     data.create()
     held = lock.Lock(data)
+    _decide_database(data, options)
     chosen = _choose_ports(data, options)
     if ca.ensure(data):
         voice.say(f"made a development CA: {data.ca_certificate}")
     written = configs.write(data, chosen)
-    platform = supervisor.Supervisor(data, chosen, configs.grace_seconds(written), voice.say)
+    platform = supervisor.Supervisor(
+        data, _stages(data, chosen, configs.grace_seconds(written)), _stop_order(chosen),
+        lambda pids: state.write(data, chosen, pids), voice.say)
     try:
         if platform.start():
             accounts.ensure(data)
@@ -120,12 +197,15 @@ def _check(data: layout.DataDir, options: argparse.Namespace) -> int:
     """Fails where _run would, short of starting anything: before a build that takes its time."""
     data.create()
     held = lock.Lock(data)
+    _decide_database(data, options)
     _choose_ports(data, options)
     del held
     return 0
 
 
 def _up(options: argparse.Namespace, arguments: list[str]) -> int:
+    if options.replicas > 1 and not options.postgresql:
+        raise Failure("several replicas share no SQLite file: --postgresql")
     data = layout.DataDir(options.data)
     if options.check:
         return _check(data, options)
@@ -186,6 +266,13 @@ def _port(text: str) -> int:
     return port
 
 
+def _replicas(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= _MAX_REPLICAS:
+        raise argparse.ArgumentTypeError(f"expected 1 to {_MAX_REPLICAS}")
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="./dev", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -205,6 +292,10 @@ def _parser() -> argparse.ArgumentParser:
         up.add_argument(f"--{listener.name}-port", type=_port, metavar="PORT",
                         dest=f"{listener.name}_port",
                         help=f"the {listener.name} listener's (default: {listener.default_port})")
+    up.add_argument("--postgresql", action="store_true",
+                    help="keep all data in a PostgreSQL server, which runs under DIR too")
+    up.add_argument("--replicas", type=_replicas, default=1, metavar="N",
+                    help="of each process (more than one: with --postgresql)")
     up.add_argument("--check", action="store_true", help=argparse.SUPPRESS)
     up.add_argument("--pipe", type=int, help=argparse.SUPPRESS)
 

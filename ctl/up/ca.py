@@ -88,6 +88,18 @@ def issue_identity(data: layout.DataDir, identity: str) -> None:
           ["clientAuth"] + (["serverAuth"] if serves else []))
 
 
+def ensure_server(data: layout.DataDir, name: str) -> None:
+    """A certificate for a server of others' make, on the loopback; made when absent or it ends soon."""
+    if not _signed_by_ca(data, name) or not _good_for_long(data.certificate(name), data.key(name)):
+        issue(data, name, ["DNS:localhost", f"IP:{layout.HOST}"], ["serverAuth"])
+
+
+def _signed_by_ca(data: layout.DataDir, name: str) -> bool:
+    check = subprocess.run(("openssl", "verify", "-CAfile", str(data.ca_certificate),
+                            str(data.certificate(name))), capture_output=True, check=False)
+    return check.returncode == 0
+
+
 def _make_token_keys(data: layout.DataDir) -> None:
     signing, verification = _new(data.token_signing_key), _new(data.token_verification_keys)
     _openssl("genpkey", "-algorithm", "ed25519", "-out", str(signing))

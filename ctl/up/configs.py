@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import Any
 
-from ctl.up import ca, layout, yaml_text
+from ctl.up import ca, layout, postgresql, yaml_text
 from ctl.up.failure import Failure
 from ctl.up.private_file import write_private
 
@@ -22,11 +22,25 @@ _HEADER = """\
 
 @dataclasses.dataclass(frozen=True)
 class Ports:
-    """Every port of one platform."""
+    """Every port of one platform: of listeners by their names, the others by those of processes."""
 
     listeners: dict[str, int]
     rpc: dict[str, int]
     http: dict[str, int]
+    # Of the database server, if there is one.
+    postgresql: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Platform:
+    """What runs, and where."""
+
+    ports: Ports
+    replicas: int = 1
+
+    @property
+    def processes(self) -> tuple[layout.Process, ...]:
+        return layout.processes(self.replicas)
 
 
 def _mtls(data: layout.DataDir, identity: str) -> dict[str, str]:
@@ -37,37 +51,44 @@ def _mtls(data: layout.DataDir, identity: str) -> dict[str, str]:
     }
 
 
-def _target(ports: Ports, service: str) -> dict[str, str]:
-    return {"target": f"{layout.HOST}:{ports.rpc[service]}"}
+def _target(platform: Platform, service: str) -> dict[str, str]:
+    addresses = [f"{layout.HOST}:{platform.ports.rpc[process.name]}"
+                 for process in platform.processes if process.service.name == service]
+    return {"target": ("ipv4:" if len(addresses) > 1 else "") + ",".join(addresses)}
 
 
-def _listeners(service: str, ports: Ports) -> list[dict[str, Any]]:
+def _listeners(service: str, platform: Platform) -> list[dict[str, Any]]:
     return [{
         "name": listener.name,
         "address": layout.HOST,
-        "port": ports.listeners[listener.name],
+        "port": platform.ports.listeners[listener.name],
         "tls_enabled": listener.tls == "starttls",
         "implicit_tls": listener.tls == "implicit",
         "security_domain": ca.PUBLIC,
         # RFC 1939 3 asks for ten minutes, RFC 5321 4.5.3.2.7 for five.
         "idle_timeout_seconds": 600 if service == "gateway-pop3" else 300,
-    } for listener in layout.LISTENERS if listener.service == service]
+    } | ({"share_port": True} if platform.replicas > 1 else {})
+            for listener in layout.LISTENERS if listener.service == service]
 
 
-def make(data: layout.DataDir, ports: Ports) -> dict[str, dict[str, Any]]:
+def _database(data: layout.DataDir, platform: Platform, service: str) -> dict[str, Any]:
+    if platform.ports.postgresql is None:
+        file = {"auth-svc": "directory.db", "store-svc": "mail.db", "relay-svc": "spool.db"}
+        return {"database_file": str(data.database_dir(service) / file[service])}
+    return {"postgresql": {
+        "hosts": [f"{layout.HOST}:{platform.ports.postgresql}"],
+        "database": postgresql.name_of(service),
+        "user": postgresql.name_of(service),
+        "password_file": str(data.database_password_file(service)),
+        "ca_file": str(data.ca_certificate),
+    }}
+
+
+def make(data: layout.DataDir, platform: Platform) -> dict[str, dict[str, Any]]:
     """Each process's configuration by its name, before the overlay."""
 
     def target(service: str) -> dict[str, str]:
-        return _target(ports, service)
-
-    def process(service: str) -> dict[str, Any]:
-        return {"process": {
-            "http": {"address": layout.HOST, "port": ports.http[service]},
-            "mtls": _mtls(data, service),
-        }}
-
-    def rpc(service: str) -> dict[str, Any]:
-        return {"rpc": {"address": layout.HOST, "port": ports.rpc[service]}}
+        return _target(platform, service)
 
     def gateway(service: str) -> dict[str, Any]:
         return {
@@ -77,49 +98,53 @@ def make(data: layout.DataDir, ports: Ports) -> dict[str, dict[str, Any]]:
                 "certificate_file": str(data.certificate(ca.PUBLIC)),
                 "private_key_file": str(data.key(ca.PUBLIC)),
             }],
-            "listeners": _listeners(service, ports),
+            "listeners": _listeners(service, platform),
         }
 
     keys = {"token_verification_keys_file": str(data.token_verification_keys)}
-    return {
-        "auth-svc": process("auth-svc") | rpc("auth-svc") | {
-            "database_file": str(data.database_dir("auth-svc") / "directory.db"),
+    services: dict[str, dict[str, Any]] = {
+        "auth-svc": _database(data, platform, "auth-svc") | {
             "token_signing_key_file": str(data.token_signing_key),
         },
-        "store-svc": process("store-svc") | rpc("store-svc") | {
-            "database_file": str(data.database_dir("store-svc") / "mail.db"),
-        } | keys,
-        "relay-svc": process("relay-svc") | rpc("relay-svc") | {
-            "database_file": str(data.database_dir("relay-svc") / "spool.db"),
-        } | keys | {
+        "store-svc": _database(data, platform, "store-svc") | keys,
+        "relay-svc": _database(data, platform, "relay-svc") | keys | {
             "auth_svc": target("auth-svc"),
             "store_svc": target("store-svc"),
             "delivery": {"hostname": layout.MAIL_HOST},
         },
-        "gateway-pop3": process("gateway-pop3") | gateway("gateway-pop3") | {
+        "gateway-pop3": gateway("gateway-pop3") | {
             "auth_svc": target("auth-svc"),
             "store_svc": target("store-svc"),
         },
-        "gateway-smtp-submission":
-            process("gateway-smtp-submission") | {"role": "submission"} |
-            gateway("gateway-smtp-submission") | {
-                "auth_svc": target("auth-svc"),
-                "relay_svc": target("relay-svc"),
-            },
-        "gateway-smtp-mx":
-            process("gateway-smtp-mx") | {"role": "mx"} | gateway("gateway-smtp-mx") | {
-                "store_svc": target("store-svc"),
-                "relay_svc": target("relay-svc"),
-            },
+        "gateway-smtp-submission": {"role": "submission"} | gateway("gateway-smtp-submission") | {
+            "auth_svc": target("auth-svc"),
+            "relay_svc": target("relay-svc"),
+        },
+        "gateway-smtp-mx": {"role": "mx"} | gateway("gateway-smtp-mx") | {
+            "store_svc": target("store-svc"),
+            "relay_svc": target("relay-svc"),
+        },
     }
 
+    def process(one: layout.Process) -> dict[str, Any]:
+        ports = platform.ports
+        own: dict[str, Any] = {"process": {
+            "http": {"address": layout.HOST, "port": ports.http[one.name]},
+            "mtls": _mtls(data, one.service.name),
+        }}
+        if one.service.serves_rpc:
+            own["rpc"] = {"address": layout.HOST, "port": ports.rpc[one.name]}
+        return own
 
-def _posternctl(data: layout.DataDir, ports: Ports) -> dict[str, Any]:
+    return {one.name: process(one) | services[one.service.name] for one in platform.processes}
+
+
+def _posternctl(data: layout.DataDir, platform: Platform) -> dict[str, Any]:
     return {
         "mtls": _mtls(data, "posternctl"),
-        "auth_svc": _target(ports, "auth-svc"),
-        "store_svc": _target(ports, "store-svc"),
-        "relay_svc": _target(ports, "relay-svc"),
+        "auth_svc": _target(platform, "auth-svc"),
+        "store_svc": _target(platform, "store-svc"),
+        "relay_svc": _target(platform, "relay-svc"),
     }
 
 
@@ -155,21 +180,24 @@ def _read_overlay(data: layout.DataDir) -> dict[str, Any]:
     return overlay
 
 
-def write(data: layout.DataDir, ports: Ports) -> dict[str, dict[str, Any]]:
-    """Writes DATA/config/<service>.yaml, the overlay applied, and posternctl's. Gives the services'."""
-    written = merge(make(data, ports), _read_overlay(data))
-    for service, config in written.items():
-        header = _HEADER.format(service=service, overlay=data.overlay)
-        write_private(data.config_file(service), header + yaml_text.dump(config))
-    write_private(data.config_file("posternctl"), yaml_text.dump(_posternctl(data, ports)))
+def write(data: layout.DataDir, platform: Platform) -> dict[str, dict[str, Any]]:
+    """Writes DATA/config/<process>.yaml, the overlay applied, and posternctl's. Gives the processes'."""
+    overlay = _read_overlay(data)
+    made = make(data, platform)
+    written = {one.name: merge(made[one.name], overlay.get(one.service.name, {}))
+               for one in platform.processes}
+    for name, config in written.items():
+        header = _HEADER.format(service=name, overlay=data.overlay)
+        write_private(data.config_file(name), header + yaml_text.dump(config))
+    write_private(data.config_file("posternctl"), yaml_text.dump(_posternctl(data, platform)))
     return written
 
 
 def grace_seconds(written: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """How long each service may drain."""
+    """How long each process may drain."""
     grace: dict[str, float] = {}
-    for service, config in written.items():
+    for name, config in written.items():
         value = config.get("process", {}).get("drain_grace_seconds", _DEFAULT_GRACE_SECONDS)
         # The service reads "2m" too; it judges the value, here it is only a bound for a hang.
-        grace[service] = float(value) if isinstance(value, (int, float)) else _LONGEST_GRACE_SECONDS
+        grace[name] = float(value) if isinstance(value, (int, float)) else _LONGEST_GRACE_SECONDS
     return grace

@@ -43,6 +43,22 @@ SERVICES = (
     Service("gateway-smtp-mx", "gateway-smtp", serves_rpc=False),
 )
 
+
+@dataclasses.dataclass(frozen=True)
+class Process:
+    """One replica of a service."""
+
+    # The service's, with a number when there are several.
+    name: str
+    service: Service
+
+
+def processes(replicas: int) -> tuple[Process, ...]:
+    """In the order of SERVICES."""
+    return tuple(Process(s.name if replicas == 1 else f"{s.name}-{number}", s)
+                 for s in SERVICES for number in range(replicas))
+
+
 POSTERNCTL = PROGRAMS / "ctl" / "posternctl"
 # Who gets a certificate for gRPC.
 IDENTITIES = tuple(service.name for service in SERVICES) + ("posternctl",)
@@ -86,6 +102,9 @@ class DataDir:
         self.config = self.root / "config"
         self.logs = self.root / "logs"
         self.passwords = self.root / "passwords"
+        # What the data is in, once it was decided.
+        self.platform = self.root / "platform.json"
+        self.postgresql = self.root / "postgresql"
 
     def create(self) -> None:
         """Makes the directory; mail and keys in it are nobody else's business, hence 0700."""
@@ -107,8 +126,11 @@ class DataDir:
     def key(self, name: str) -> pathlib.Path:
         return self.certificates / f"{name}.key"
 
-    def config_file(self, service: str) -> pathlib.Path:
-        return self.config / f"{service}.yaml"
+    def config_file(self, process: str) -> pathlib.Path:
+        return self.config / f"{process}.yaml"
+
+    def database_password_file(self, service: str) -> pathlib.Path:
+        return self.keys / f"postgresql-{service}.txt"
 
     def database_dir(self, service: str) -> pathlib.Path:
         return self.root / service

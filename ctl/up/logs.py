@@ -51,12 +51,19 @@ def tail(path: pathlib.Path, lines: int, since: int = 0) -> str:
 
 
 def show(data: layout.DataDir, service: str | None, lines: int, follow: bool) -> int:
-    """Prints the last lines of one log or of all, and what comes after if `follow`."""
-    names = [s.name for s in layout.SERVICES] + [SUPERVISOR]
+    """Prints the last lines of one log (a service's is those of its replicas) or of all, and what
+    comes after if `follow`."""
+    services = [s.name for s in layout.SERVICES]
+    names = services + [SUPERVISOR]
+    names += sorted({file.stem for file in data.logs.glob("*.log")} - set(names))
     if service is not None and service not in names:
         raise Failure(f"{service!r} has no log; there are {', '.join(names)}")
-    files = [data.log(name) for name in ([service] if service else names)]
-    files = [str(file) for file in files if file.exists()]
+
+    def wanted(name: str) -> bool:
+        return service is None or name == service or (
+            service in services and name.removeprefix(f"{service}-").isdigit())
+
+    files = [str(data.log(name)) for name in names if wanted(name) and data.log(name).exists()]
     if not files:
         raise Failure(f"no logs in {data.logs}")
     command = ["tail", "-n", str(lines)] + (["-F"] if follow else []) + ["--"] + files

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ctl.up import configs, health, layout, lock
+from ctl.up import configs, health, layout, lock, postgresql
 from ctl.up.failure import Failure
 from ctl.up.private_file import write_private
 
 
-def write(data: layout.DataDir, ports: configs.Ports, pids: dict[str, int | None]) -> None:
+def write(data: layout.DataDir, platform: configs.Platform, pids: dict[str, int | None]) -> None:
+    ports = platform.ports
     write_private(data.state, json.dumps({
-        "ports": {"listeners": ports.listeners, "rpc": ports.rpc, "http": ports.http},
+        "replicas": platform.replicas,
+        "ports": {"listeners": ports.listeners, "rpc": ports.rpc, "http": ports.http,
+                  "postgresql": ports.postgresql},
         "pids": pids,
     }, indent=2) + "\n")
 
@@ -31,6 +34,14 @@ def status(data: layout.DataDir) -> dict[str, Any]:
     running = lock.holder(data) is not None
     state = _read(data)
     ports, pids = state["ports"], state["pids"]
+    servers: dict[str, Any] = {}
+    if ports.get("postgresql") is not None:
+        port = ports["postgresql"]
+        servers["postgresql"] = {
+            "pid": pids.get("postgresql") if running else None,
+            "ready": running and postgresql.Server(data, port, 1).ready()[0],
+            "address": f"{layout.HOST}:{port}",
+        }
     return {
         "data": str(data.root),
         "running": running,
@@ -49,17 +60,18 @@ def status(data: layout.DataDir) -> dict[str, Any]:
             } for user in layout.USERS
         },
         "services": {
-            service.name: {
-                "pid": pids.get(service.name) if running else None,
-                "ready": running and health.ready(ports["http"][service.name])[0],
-                "http": f"http://{layout.HOST}:{ports['http'][service.name]}",
-            } for service in layout.SERVICES
+            process.name: {
+                "pid": pids.get(process.name) if running else None,
+                "ready": running and health.ready(ports["http"][process.name])[0],
+                "http": f"http://{layout.HOST}:{ports['http'][process.name]}",
+            } for process in layout.processes(state.get("replicas", 1))
         },
-    }
+    } | servers
 
 
 def is_ready(current: dict[str, Any]) -> bool:
-    return all(service["ready"] for service in current["services"].values())
+    servers = [current["postgresql"]] if "postgresql" in current else []
+    return all(one["ready"] for one in [*servers, *current["services"].values()])
 
 
 def text(current: dict[str, Any]) -> str:
@@ -67,8 +79,11 @@ def text(current: dict[str, Any]) -> str:
     for name, listener in current["listeners"].items():
         lines.append(f"{name:<12} {listener['host']}:{listener['port']:<6} TLS: {listener['tls']}")
     lines.append("")
-    for name, service in current["services"].items():
-        condition = "ready" if service["ready"] else ("not ready" if service["pid"] else "stopped")
-        pid = f"pid {service['pid']}" if service["pid"] else ""
-        lines.append(f"{name:<24} {condition:<10} {pid:<12} {service['http']}")
+    where = [(name, one, one["http"]) for name, one in current["services"].items()]
+    if "postgresql" in current:
+        where.insert(0, ("postgresql", current["postgresql"], current["postgresql"]["address"]))
+    for name, one, address in where:
+        condition = "ready" if one["ready"] else ("not ready" if one["pid"] else "stopped")
+        pid = f"pid {one['pid']}" if one["pid"] else ""
+        lines.append(f"{name:<26} {condition:<10} {pid:<12} {address}")
     return "\n".join(lines)

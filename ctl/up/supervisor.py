@@ -1,4 +1,4 @@
-"""Starts the six processes, starts again what dies, and stops them in order."""
+"""Starts the processes, starts again what dies, and stops them in order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable
 
-from ctl.up import configs, health, layout, logs, state
+from ctl.up import layout, logs
 from ctl.up.failure import Failure
 
 # A service that lived this long starts again at once; one that dies sooner waits, longer each time.
@@ -33,16 +33,36 @@ def _how_it_ended(code: int) -> str:
     return f"exit code {code}"
 
 
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """One process to keep."""
+
+    name: str
+    command: list[str]
+    # Whether it is, and what it says.
+    ready: Callable[[], tuple[bool, str]]
+    # How long it may take to stop when it is told to.
+    grace_seconds: float
+    stop_signal: signal.Signals = signal.SIGTERM
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """Units that start together, and what is to be done when all of them are ready."""
+
+    units: list[Unit]
+    then: Callable[[], None] = lambda: None
+
+
 @dataclasses.dataclass
 class _Child:
-    service: layout.Service
-    grace_seconds: float
+    unit: Unit
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     delay: float = 0.0
     # Where its log began when it was started.
     log_offset: int = 0
-    # When to start it again; None while it runs.
+    # When to start it again; None while it runs, or was never started.
     due_at: float | None = None
 
     @property
@@ -56,12 +76,15 @@ class _Child:
 class Supervisor:
     """All on the main thread: it forks here, so that the kernel ends the services with it."""
 
-    def __init__(self, data: layout.DataDir, ports: configs.Ports, grace_seconds: dict[str, float],
-                 say: Callable[[str], None]):
+    def __init__(self, data: layout.DataDir, stages: list[Stage], stop_order: list[list[str]],
+                 write_state: Callable[[dict[str, int | None]], None], say: Callable[[str], None]):
+        """`stop_order`: names of units, those of one list together."""
         self._data = data
-        self._ports = ports
+        self._stages = stages
+        self._stop_order = stop_order
+        self._write_pids = write_state
         self._say = say
-        self._children = [_Child(s, grace_seconds[s.name]) for s in layout.SERVICES]
+        self._children = {unit.name: _Child(unit) for stage in stages for unit in stage.units}
         self._stop_signals = 0
         self._wake_reader, wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
@@ -82,17 +105,15 @@ class Supervisor:
             os.read(self._wake_reader, 4096)
 
     def _spawn(self, child: _Child) -> None:
-        service = child.service
-        if not service.binary.exists():
-            raise Failure(f"{service.binary} is not built: ./dev build")
-        log = logs.open_for_append(self._data.log(service.name))
-        child.log_offset = logs.size(self._data.log(service.name))
+        name, command = child.unit.name, child.unit.command
+        log = logs.open_for_append(self._data.log(name))
+        child.log_offset = logs.size(self._data.log(name))
         try:
             # A session of its own: Ctrl-C is for the supervisor, which drains in order. setpriv:
-            # if the supervisor is killed, the kernel sends the service its SIGTERM.
+            # if the supervisor is killed, the kernel sends the process its signal to stop.
             child.process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "TERM", "--", str(service.binary), "--config",
-                 str(self._data.config_file(service.name))],
+                ["setpriv", "--pdeathsig", child.unit.stop_signal.name.removeprefix("SIG"), "--",
+                 *command],
                 cwd=self._data.root, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True)
         finally:
@@ -102,13 +123,12 @@ class Supervisor:
         self._write_state()
 
     def _write_state(self) -> None:
-        state.write(self._data, self._ports,
-                    {child.service.name: child.pid for child in self._children})
+        self._write_pids({name: child.pid for name, child in self._children.items()})
 
     def _reap(self) -> None:
         """Says who died and starts again who is due."""
         now = time.monotonic()
-        for child in self._children:
+        for child in self._children.values():
             if child.process is not None and child.process.poll() is not None:
                 lived = now - child.started_at
                 if lived >= _SETTLED_SECONDS:
@@ -117,82 +137,89 @@ class Supervisor:
                     child.delay = min(max(child.delay * 2, _FIRST_DELAY_SECONDS),
                                       _LAST_DELAY_SECONDS)
                 when = f" in {child.delay:g} s" if child.delay else ""
-                self._say(f"{child.service.name} (pid {child.process.pid}) died: "
+                self._say(f"{child.unit.name} (pid {child.process.pid}) died: "
                           f"{_how_it_ended(child.process.returncode)}; starting it again{when}")
                 child.process = None
                 child.due_at = now + child.delay
             if child.due_at is not None and child.due_at <= now:
                 self._spawn(child)
-                self._say(f"{child.service.name} started again (pid {child.pid})")
+                self._say(f"{child.unit.name} started again (pid {child.pid})")
 
     def _fail_if_it_cannot_start(self, child: _Child) -> None:
         if child.process is None or child.process.poll() not in (1, 2):
             return
-        raise Failure(f"{child.service.name} could not start "
+        raise Failure(f"{child.unit.name} could not start "
                       f"({_how_it_ended(child.process.returncode)})\n{self._last_words(child)}")
 
     def _last_words(self, child: _Child) -> str:
-        log = self._data.log(child.service.name)
+        log = self._data.log(child.unit.name)
         return f"the end of {log}:\n{logs.tail(log, 10, child.log_offset)}"
 
     def start(self) -> bool:
-        """Starts everything and waits until all are ready. False: told to stop meanwhile."""
-        for child in self._children:
-            self._spawn(child)
-        waiting = list(self._children)
+        """Starts everything, stage by stage, and waits until all are ready. False: told to stop
+        meanwhile."""
+        for stage in self._stages:
+            children = [self._children[unit.name] for unit in stage.units]
+            for child in children:
+                self._spawn(child)
+            self._await_ready(children)
+            if self.stopping:
+                return False
+            stage.then()
+        return True
+
+    def _await_ready(self, waiting: list[_Child]) -> None:
         deadline = time.monotonic() + _READY_SECONDS
         why: dict[str, str] = {}
         while waiting and not self.stopping:
             for child in list(waiting):
                 self._fail_if_it_cannot_start(child)
-                is_ready, answer = health.ready(self._ports.http[child.service.name])
+                is_ready, answer = child.unit.ready()
                 if is_ready:
-                    self._say(f"{child.service.name} is ready (pid {child.pid})")
+                    self._say(f"{child.unit.name} is ready (pid {child.pid})")
                     waiting.remove(child)
                 else:
-                    why[child.service.name] = answer
+                    why[child.unit.name] = answer
             self._reap()
             if waiting and time.monotonic() > deadline:
-                name = waiting[0].service.name
+                name = waiting[0].unit.name
                 raise Failure(f"{name} is not ready after {_READY_SECONDS:g} s: {why[name]}\n"
                               f"{self._last_words(waiting[0])}")
             if waiting:
                 self._sleep(_READY_POLL_SECONDS)
-        return not self.stopping
 
     def run(self) -> None:
         """Keeps everything running until a signal says stop."""
         while not self.stopping:
             self._reap()
-            for child in self._children:
-                logs.rotate_in_place(self._data.log(child.service.name))
-            due = [child.due_at for child in self._children if child.due_at is not None]
+            for child in self._children.values():
+                logs.rotate_in_place(self._data.log(child.unit.name))
+            due = [child.due_at for child in self._children.values() if child.due_at is not None]
             self._sleep(min([at - time.monotonic() for at in due] + [_HOUSEKEEPING_SECONDS]))
 
     def stop(self) -> None:
-        """Drains: the gateways first, then relay-svc, store-svc, auth-svc."""
-        gateways = [child for child in self._children if not child.service.serves_rpc]
-        rest = [child for child in reversed(self._children) if child.service.serves_rpc]
+        """Drains, those first that take in mail."""
         # A signal from here on is somebody who doesn't want to wait.
         asked_before = max(1, self._stop_signals)
-        for group in [gateways] + [[child] for child in rest]:
+        for names in self._stop_order:
+            group = [self._children[name] for name in names]
             running = [child for child in group if not child.ended()]
             for child in running:
-                child.process.terminate()
+                child.process.send_signal(child.unit.stop_signal)
             deadline = time.monotonic() + _STOP_MARGIN_SECONDS + max(
-                [child.grace_seconds for child in group])
+                [child.unit.grace_seconds for child in group])
             while any(not child.ended() for child in running):
                 if self._stop_signals > asked_before or time.monotonic() > deadline:
                     for child in running:
                         if not child.ended():
-                            self._say(f"{child.service.name} (pid {child.pid}) is cut off")
+                            self._say(f"{child.unit.name} (pid {child.pid}) is cut off")
                             child.process.kill()
                             child.process.wait()
                     break
                 self._sleep(min(deadline - time.monotonic(), 1.0))
             for child in running:
                 code = child.process.wait()
-                self._say(f"{child.service.name} (pid {child.pid}) stopped" +
+                self._say(f"{child.unit.name} (pid {child.pid}) stopped" +
                           (f" ({_how_it_ended(code)})" if code else ""))
                 child.process = None
         self._write_state()

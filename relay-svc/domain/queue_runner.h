@@ -30,7 +30,7 @@ struct QueueRunnerOptions {
   size_t window_per_destination = 200;
   // How long the spool keeps a job for this process without a word from it. Running ones are kept
   // for as long as they take.
-  absl::Duration claim = absl::Minutes(5);
+  absl::Duration claim = absl::Minutes(2);
   // How long a delivery_id is remembered.
   absl::Duration delivery_id_retention = absl::Hours(24);
   process::Clock clock = process::SystemClock();

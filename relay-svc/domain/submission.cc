@@ -206,7 +206,7 @@ awaitable<absl::StatusOr<v1::EnqueueResponse>> Submission::End() {
         writer_->Commit(std::move(message), [&parts = parts_, done = std::move(done)](
                                                 absl::StatusOr<Committed> result) mutable {
           // At once, from the spool's thread: no attempt can be over before this.
-          if (result.ok() && !result->due.empty()) parts.committed(result->due);
+          if (result.ok()) parts.committed(result->due);
           done(std::move(result));
         });
       });

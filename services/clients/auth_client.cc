@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/support/client_callback.h"
@@ -160,17 +161,92 @@ class ExchangeCall : public grpc::ClientBidiReactor<AuthenticateRequest, Authent
   absl::Status status_;
 };
 
-class GrpcSaslExchange : public SaslExchange {
+// An exchange whose first step goes out again when the service can't be reached: another replica
+// may answer. What follows an answer belongs to the replica that gave it.
+class Exchange : public std::enable_shared_from_this<Exchange> {
  public:
-  explicit GrpcSaslExchange(std::shared_ptr<ExchangeCall> call) : call_(std::move(call)) {}
-  ~GrpcSaslExchange() override { call_->Abandon(); }
+  Exchange(std::shared_ptr<AuthenticationService::Stub> stub, const rpc::CallContext& call)
+      : stub_(std::move(stub)),
+        context_(rpc::WithDeadline(call)),
+        until_(rpc::RetryUntil(context_, absl::Now())),
+        call_(std::make_shared<ExchangeCall>(stub_, context_)) {}
 
-  void Step(AuthenticateRequest request, async::Done<AuthenticateResponse> done) override {
-    call_->Step(call_, std::move(request), std::move(done));
+  void Step(AuthenticateRequest request, async::Done<AuthenticateResponse> done) {
+    std::shared_ptr<ExchangeCall> call;
+    bool first = false;
+    {
+      absl::MutexLock lock(&mutex_);
+      call = call_;
+      first = !std::exchange(begun_, true);
+    }
+    if (first) {
+      StepFirst(call, std::move(request), std::move(done));
+    } else {
+      call->Step(call, std::move(request), std::move(done));
+    }
+  }
+
+  void Abandon() {
+    absl::MutexLock lock(&mutex_);
+    abandoned_ = true;
+    call_->Abandon();
   }
 
  private:
-  const std::shared_ptr<ExchangeCall> call_;
+  void StepFirst(const std::shared_ptr<ExchangeCall>& call, AuthenticateRequest request,
+                 async::Done<AuthenticateResponse> done) {
+    call->Step(
+        call, request,
+        [self = shared_from_this(), request,
+         done = std::move(done)](absl::StatusOr<AuthenticateResponse> answer) mutable {
+          const absl::Duration delay = rpc::RetryDelay(++self->repetitions_);
+          if (!absl::IsUnavailable(answer.status()) || !rpc::WorthRetrying(delay, self->until_)) {
+            done(std::move(answer));
+            return;
+          }
+          rpc::RunAfter(delay,
+                        [self, request = std::move(request), done = std::move(done)]() mutable {
+                          self->StepAgain(std::move(request), std::move(done));
+                        });
+        });
+  }
+
+  void StepAgain(AuthenticateRequest request, async::Done<AuthenticateResponse> done) {
+    std::shared_ptr<ExchangeCall> call;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (!abandoned_) call = call_ = std::make_shared<ExchangeCall>(stub_, context_);
+    }
+    if (call == nullptr) {
+      done(absl::CancelledError("nobody waits for the answer"));
+      return;
+    }
+    StepFirst(call, std::move(request), std::move(done));
+  }
+
+  const std::shared_ptr<AuthenticationService::Stub> stub_;
+  const rpc::CallContext context_;
+  const absl::Time until_;
+  // Of one attempt after the other.
+  int repetitions_ = 0;
+
+  absl::Mutex mutex_;
+  bool begun_ ABSL_GUARDED_BY(mutex_) = false;
+  bool abandoned_ ABSL_GUARDED_BY(mutex_) = false;
+  std::shared_ptr<ExchangeCall> call_ ABSL_GUARDED_BY(mutex_);
+};
+
+class GrpcSaslExchange : public SaslExchange {
+ public:
+  explicit GrpcSaslExchange(std::shared_ptr<Exchange> exchange) : exchange_(std::move(exchange)) {}
+  ~GrpcSaslExchange() override { exchange_->Abandon(); }
+
+  void Step(AuthenticateRequest request, async::Done<AuthenticateResponse> done) override {
+    exchange_->Step(std::move(request), std::move(done));
+  }
+
+ private:
+  const std::shared_ptr<Exchange> exchange_;
 };
 
 class GrpcAuthenticationClient : public AuthenticationClient {
@@ -179,7 +255,7 @@ class GrpcAuthenticationClient : public AuthenticationClient {
       : stub_(AuthenticationService::NewStub(channel)) {}
 
   std::unique_ptr<SaslExchange> Authenticate(const rpc::CallContext& call) override {
-    return std::make_unique<GrpcSaslExchange>(std::make_shared<ExchangeCall>(stub_, call));
+    return std::make_unique<GrpcSaslExchange>(std::make_shared<Exchange>(stub_, call));
   }
 
  private:

@@ -427,16 +427,17 @@ class GrpcMaildropClient : public MaildropClient {
     auto lease = std::make_shared<MaildropLease>(
         stub_, MaildropLease::Holder{call.trace, std::move(token), std::move(session_nonce)});
     MaildropLease* opening = lease.get();
-    opening->Open(rpc::WithDeadline(call).deadline, [lease = std::move(lease),
-                                                     done = std::move(done)](
-                                                        absl::StatusOr<MaildropListing>
-                                                            listing) mutable {
-      if (!listing.ok()) {
-        done(listing.status());
-        return;
-      }
-      done(OpenedMaildrop{std::make_unique<GrpcMaildrop>(std::move(lease)), *std::move(listing)});
-    });
+    const rpc::CallContext limited = rpc::WithDeadline(call);
+    opening->Open(limited.deadline, rpc::RetryUntil(limited, absl::Now()),
+                  [lease = std::move(lease),
+                   done = std::move(done)](absl::StatusOr<MaildropListing> listing) mutable {
+                    if (!listing.ok()) {
+                      done(listing.status());
+                      return;
+                    }
+                    done(OpenedMaildrop{std::make_unique<GrpcMaildrop>(std::move(lease)),
+                                        *std::move(listing)});
+                  });
   }
 
  private:

@@ -255,8 +255,22 @@ class LeaseStream : public grpc::ClientBidiReactor<OpenRequest, OpenResponse> {
   std::optional<grpc::Alarm> release_alarm_;
 };
 
-void MaildropLease::Open(absl::Time deadline, async::Done<MaildropListing> done) {
-  StartStream(/*resume_fence=*/0, deadline, std::move(done));
+void MaildropLease::Open(absl::Time deadline, absl::Time until, async::Done<MaildropListing> done) {
+  StartStream(/*resume_fence=*/0, deadline,
+              [self = shared_from_this(), deadline, until,
+               done = std::move(done)](absl::StatusOr<MaildropListing> opened) mutable {
+                if (absl::IsUnavailable(opened.status())) {
+                  absl::MutexLock lock(&self->mutex_);
+                  const absl::Duration delay = rpc::RetryDelay(++self->resume_attempts_);
+                  if (self->state_ == State::kOpening && rpc::WorthRetrying(delay, until)) {
+                    rpc::RunAfter(delay, [self, deadline, until, done = std::move(done)]() mutable {
+                      self->Open(deadline, until, std::move(done));
+                    });
+                    return;
+                  }
+                }
+                done(std::move(opened));
+              });
 }
 
 void MaildropLease::StartStream(uint64_t resume_fence, absl::Time deadline,

@@ -38,7 +38,8 @@ class MaildropLease : public std::enable_shared_from_this<MaildropLease> {
       : stub_(std::move(stub)), holder_(std::move(holder)) {}
 
   // Once, before anything else. Returns the listing.
-  void Open(absl::Time deadline, async::Done<MaildropListing> done);
+  // Again until `until` while the store can't be reached: another replica may answer.
+  void Open(absl::Time deadline, absl::Time until, async::Done<MaildropListing> done);
   // The fence as soon as the lease is held: at once, or after at most 10 s of trying to take it up
   // again; or why it is lost. UNAVAILABLE: it is not held by `until`, which a person waits for.
   void WhenHeld(absl::Time until, async::Done<uint64_t> done);

@@ -438,7 +438,7 @@ class LoopGateway : public Gateway {
     const asio::ip::address address = asio::ip::make_address(config.address(), error);
     if (error) return BindError(config, "not an IP address");
     tcp::endpoint endpoint(address, static_cast<unsigned short>(config.port()));
-    if (config.port() != 0) {
+    if (config.port() != 0 && !config.share_port()) {
       // SO_REUSEPORT would share the port with another process of this user without a word, another
       // gateway for instance: first see that nobody listens there.
       tcp::acceptor probe(loops_.front()->io);

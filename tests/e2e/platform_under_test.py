@@ -56,8 +56,11 @@ class Platform:
     # All that this run of the tests made.
     made: ClassVar[list["Platform"]] = []
 
-    def __init__(self, data: pathlib.Path, overlay: dict[str, Any] | None = None):
+    def __init__(self, data: pathlib.Path, overlay: dict[str, Any] | None = None,
+                 flags: tuple[str, ...] = ()):
+        """`flags`: more of `./dev up`'s."""
         self.data = data
+        self._flags = flags
         self.status: dict[str, Any] = {}
         self._ended_by_test: set[int] = set()
         self._log_read = 0
@@ -75,7 +78,8 @@ class Platform:
         return self
 
     def try_start(self) -> subprocess.CompletedProcess[str]:
-        done = run_up_command("up", "--data", str(self.data), "--ports", "auto", "--detach")
+        done = run_up_command("up", "--data", str(self.data), "--ports", "auto", "--detach",
+                              *self._flags)
         if done.returncode != 0:
             # What could not start is told by the command itself.
             self.take_deaths()
@@ -97,8 +101,9 @@ class Platform:
     def port(self, listener: str) -> int:
         return self.status["listeners"][listener]["port"]
 
-    def pid(self, service: str) -> int:
-        return self.refresh()["services"][service]["pid"]
+    def pid(self, process: str) -> int:
+        status = self.refresh()
+        return (status["services"] | {"postgresql": status.get("postgresql")})[process]["pid"]
 
     def metrics_url(self, service: str) -> str:
         return self.status["services"][service]["http"] + "/metrics"

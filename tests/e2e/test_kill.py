@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import collections
-import contextlib
-import dataclasses
 import poplib
-import smtplib
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.e2e.mail_clients import Clients, make_message
+from tests.e2e.load import Load, running, subjects
+from tests.e2e.mail_clients import Clients
 from tests.e2e.platform_under_test import Account, Platform
 from tests.e2e.waiting import wait_until
 
@@ -32,43 +29,6 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         platform.stop()
 
 
-@dataclasses.dataclass
-class _Load:
-    """Clients that send until told to stop, each message once or, after a failure, another one."""
-
-    connect: Callable[[], smtplib.SMTP]
-    sender: str
-    recipient: str
-    accepted: set[str] = dataclasses.field(default_factory=set)
-    stop: threading.Event = dataclasses.field(default_factory=threading.Event)
-    lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
-
-    def run(self, client: int) -> None:
-        number = 0
-        while not self.stop.is_set():
-            with contextlib.suppress(OSError, smtplib.SMTPException):
-                session = self.connect()
-                with contextlib.closing(session):
-                    while not self.stop.is_set():
-                        number += 1
-                        subject = f"load-{client}-{number}"
-                        session.sendmail(self.sender, [self.recipient],
-                                         make_message(self.sender, self.recipient, subject))
-                        with self.lock:
-                            self.accepted.add(subject)
-
-
-def _subjects(clients: Clients, account: Account) -> collections.Counter[str]:
-    session = clients.pop3s(account)
-    found: collections.Counter[str] = collections.Counter()
-    for number in range(1, session.stat()[0] + 1):
-        for line in session.top(number, 0)[1]:
-            if line.startswith(b"Subject: "):
-                found[line.decode().removeprefix("Subject: ")] += 1
-    session.quit()
-    return found
-
-
 @pytest.mark.parametrize("way,service", [
     ("in", "gateway-smtp-mx"), ("in", "store-svc"), ("in", "relay-svc"), ("in", "auth-svc"),
     ("in", "gateway-pop3"),
@@ -79,27 +39,20 @@ def test_kill_while_clients_send(killed: Platform, way: str, service: str) -> No
     clients = Clients(killed)
     account = killed.add_account()
     if way == "in":
-        load = _Load(clients.smtp_mx, SENDER, account.address)
+        load = Load(clients.smtp_mx, SENDER, account.address)
     else:
-        load = _Load(lambda: clients.smtp_submissions(account), account.address, account.address)
-    threads = [threading.Thread(target=load.run, args=(number,)) for number in range(CLIENTS)]
-    for thread in threads:
-        thread.start()
-    try:
+        load = Load(lambda: clients.smtp_submissions(account), account.address, account.address)
+    with running(load, CLIENTS):
         wait_until(lambda: len(load.accepted) >= BEFORE, 60, "the load runs")
         dead = killed.kill(service)
         at_kill = len(load.accepted)
         wait_until(lambda: len(load.accepted) >= at_kill + AFTER, 120, "mail is taken again")
         wait_until(lambda: killed.pid(service) not in (None, dead), 60, "it is started again")
-    finally:
-        load.stop.set()
-        for thread in threads:
-            thread.join()
     killed.wait_all_ready()
 
     def arrived() -> collections.Counter[str] | None:
         try:
-            found = _subjects(clients, account)
+            found = subjects(clients, account)
         except (poplib.error_proto, OSError):
             return None
         return found if set(found) >= load.accepted else None

@@ -1,0 +1,64 @@
+"""Clients that send as fast as they can, and what arrived of it."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import smtplib
+import threading
+from collections.abc import Callable, Iterator
+
+from tests.e2e.mail_clients import Clients, make_message
+from tests.e2e.platform_under_test import Account
+
+
+@dataclasses.dataclass
+class Load:
+    """Clients that send until told to stop, each message once or, after a failure, another one."""
+
+    connect: Callable[[], smtplib.SMTP]
+    sender: str
+    recipient: str
+    accepted: set[str] = dataclasses.field(default_factory=set)
+    stop: threading.Event = dataclasses.field(default_factory=threading.Event)
+    lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+
+    def run(self, client: int) -> None:
+        number = 0
+        while not self.stop.is_set():
+            with contextlib.suppress(OSError, smtplib.SMTPException):
+                session = self.connect()
+                with contextlib.closing(session):
+                    while not self.stop.is_set():
+                        number += 1
+                        subject = f"load-{client}-{number}"
+                        session.sendmail(self.sender, [self.recipient],
+                                         make_message(self.sender, self.recipient, subject))
+                        with self.lock:
+                            self.accepted.add(subject)
+
+
+def subjects(clients: Clients, account: Account) -> collections.Counter[str]:
+    session = clients.pop3s(account)
+    found: collections.Counter[str] = collections.Counter()
+    for number in range(1, session.stat()[0] + 1):
+        for line in session.top(number, 0)[1]:
+            if line.startswith(b"Subject: "):
+                found[line.decode().removeprefix("Subject: ")] += 1
+    session.quit()
+    return found
+
+
+@contextlib.contextmanager
+def running(load: Load, clients: int) -> Iterator[None]:
+    """While in it, so many clients send."""
+    threads = [threading.Thread(target=load.run, args=(number,)) for number in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        load.stop.set()
+        for thread in threads:
+            thread.join()

@@ -1,0 +1,160 @@
+"""Two of each process on one PostgreSQL: whatever is killed or hangs, mail goes on and is counted."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import json
+import os
+import poplib
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.load import Load, running, subjects
+from tests.e2e.mail_clients import Clients, make_message
+from tests.e2e.platform_under_test import Account, Platform, run_up_command
+from tests.e2e.waiting import SLOWER, wait_until
+
+CLIENTS = 10
+BEFORE, AFTER = 50, 50
+SENDER = "carol@elsewhere.test"
+SERVICES = ("auth-svc", "store-svc", "relay-svc", "gateway-pop3", "gateway-smtp-submission",
+            "gateway-smtp-mx")
+
+
+@pytest.fixture(scope="module")
+def replicated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    # What a killed relay-svc was sending waits for no more than this.
+    overlay = {"relay-svc": {"claim_seconds": 10}}
+    platform = Platform(tmp_path_factory.mktemp("replicated"), overlay,
+                        flags=("--postgresql", "--replicas", "2"))
+    try:
+        yield platform.start()
+    finally:
+        platform.stop()
+
+
+def _arrived(clients: Clients, account: Account, accepted: set[str]) -> collections.Counter[str]:
+    def found() -> collections.Counter[str] | None:
+        try:
+            there = subjects(clients, account)
+        except (poplib.error_proto, OSError):
+            return None
+        return there if set(there) >= accepted else None
+
+    return wait_until(found, 120, "every message that got 250 is in the maildrop")
+
+
+@contextlib.contextmanager
+def _hung(platform: Platform, process: str) -> Iterator[None]:
+    pid = platform.pid(process)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_status_names_them(replicated: Platform) -> None:
+    status = json.loads(
+        run_up_command("status", "--json", "--data", str(replicated.data)).stdout)
+    assert set(status["services"]) == {f"{s}-{n}" for s in SERVICES for n in (0, 1)}
+    assert all(s["ready"] and s["pid"] for s in status["services"].values())
+    assert status["postgresql"]["ready"] and status["postgresql"]["pid"]
+    assert status["postgresql"]["address"].startswith("127.0.0.1:")
+    shown = run_up_command("status", "--data", str(replicated.data)).stdout
+    assert "store-svc-1" in shown and "postgresql" in shown
+    logged = run_up_command("logs", "--data", str(replicated.data), "store-svc").stdout
+    assert "store-svc-0.log" in logged and "store-svc-1.log" in logged
+
+
+def test_where_the_data_lives_is_kept(replicated: Platform) -> None:
+    replicated.stop()
+    refused = run_up_command("up", "--data", str(replicated.data), "--detach")
+    assert refused.returncode == 1
+    assert "lives in PostgreSQL: ./dev up --postgresql" in refused.stderr + refused.stdout
+    replicated.start()
+
+
+def test_several_replicas_want_a_server(tmp_path_factory: pytest.TempPathFactory) -> None:
+    data = tmp_path_factory.mktemp("sqlite")
+    refused = run_up_command("up", "--data", str(data), "--replicas", "2")
+    assert refused.returncode == 1 and "--postgresql" in refused.stderr
+    (data / "platform.json").write_text('{"database": "sqlite"}')
+    refused = run_up_command("up", "--data", str(data), "--postgresql")
+    assert refused.returncode == 1 and "lives in SQLite" in refused.stderr
+
+
+@pytest.mark.parametrize("way,service", [
+    ("in", "gateway-smtp-mx"), ("in", "store-svc"), ("in", "relay-svc"), ("in", "postgresql"),
+    ("out", "gateway-smtp-submission"), ("out", "relay-svc"), ("out", "auth-svc"),
+    ("out", "postgresql"),
+])
+def test_one_is_killed_while_clients_send(replicated: Platform, way: str, service: str) -> None:
+    clients = Clients(replicated)
+    account = replicated.add_account()
+    if way == "in":
+        load = Load(clients.smtp_mx, SENDER, account.address)
+    else:
+        load = Load(lambda: clients.smtp_submissions(account), account.address, account.address)
+    process = service if service == "postgresql" else f"{service}-1"
+    with running(load, CLIENTS):
+        wait_until(lambda: len(load.accepted) >= BEFORE, 60, "the load runs")
+        dead = replicated.kill(process)
+        at_kill = len(load.accepted)
+        wait_until(lambda: len(load.accepted) >= at_kill + AFTER, 60, "mail is taken again")
+        wait_until(lambda: replicated.pid(process) not in (None, dead), 60, "it is started again")
+    replicated.wait_all_ready()
+    found = _arrived(clients, account, load.accepted)
+    assert max(found.values()) == 1, "each was sent once"
+
+
+@pytest.mark.parametrize("service", ["store-svc", "relay-svc", "auth-svc"])
+def test_one_hangs_and_its_callers_go_elsewhere(replicated: Platform, service: str) -> None:
+    clients = Clients(replicated)
+    account = replicated.add_account()
+    with _hung(replicated, f"{service}-0"):
+        # What was on its way to it is told so, and what comes after a moment meets none of it.
+        def one() -> bool:
+            with clients.smtp_submissions(account) as session:
+                session.sendmail(account.address, [account.address],
+                                 make_message(account.address, account.address, "first"))
+            return True
+
+        def tried() -> bool:
+            with contextlib.suppress(Exception):
+                return one()
+            return False
+
+        wait_until(tried, 5 * SLOWER, "mail goes on within 5 s")
+        for _ in range(10):
+            began = time.monotonic()
+            one()
+            clients.pop3s(account).quit()
+            assert time.monotonic() - began < 5 * SLOWER
+    replicated.wait_all_ready()
+
+
+def test_a_session_goes_on_when_its_store_is_killed(replicated: Platform) -> None:
+    clients = Clients(replicated)
+    account = replicated.add_account()
+    with clients.smtp_mx() as session:
+        for number in range(3):
+            session.sendmail(SENDER, [account.address],
+                             make_message(SENDER, account.address, f"message {number}"))
+    for process in ("store-svc-0", "store-svc-1"):
+        reader = clients.pop3s(account)
+        assert len(reader.list()[1]) == 3
+        replicated.kill(process)
+        assert b"Subject: message 1" in reader.retr(2)[1]
+        reader.quit()
+        replicated.wait_all_ready()
+    reader = clients.pop3s(account)
+    replicated.kill("store-svc-0")
+    reader.dele(1)
+    reader.quit()
+    replicated.wait_all_ready()
+    assert len(clients.fetch(account)) == 2
