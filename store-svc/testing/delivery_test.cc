@@ -346,14 +346,19 @@ TEST_F(DeliveryTest, AFloodOfBadOnesIsAnsweredAndHoldsNobodyUp) {
   EXPECT_EQ(call.outcomes.size(), size_t{kRequests} * 256);
 }
 
-// Drain: what was read is committed and answered, and a call with nothing to do ends at once.
+// Drain: what was answered is there, and a call with nothing to do ends at once. gRPC drops what a
+// client has not read yet when its own write meets the end of the call: so some answers may be
+// lost, and whoever misses one repeats the delivery, as gateways do.
 TEST_F(DeliveryTest, StoppingEndsTheCallsThatStayOpen) {
   ManyCall idle(mx_);
   ManyCall busy(mx_);
   constexpr uint64_t kMessages = 2000;
+  const auto body = [](uint64_t i) { return absl::StrCat("message ", i, Text(2000)); };
+  uint64_t sent = 0;
   std::thread writer([&] {
     for (uint64_t i = 0; i < kMessages; ++i) {
-      busy.Add(i, MakeHeader(absl::StrCat(i), {kAlice}), absl::StrCat("message ", i, Text(2000)));
+      busy.Add(i, MakeHeader(absl::StrCat(i), {kAlice}), body(i));
+      sent = i + 1;
       if (!busy.Send()) return;
     }
   });
@@ -367,9 +372,18 @@ TEST_F(DeliveryTest, StoppingEndsTheCallsThatStayOpen) {
 
   process_.Start();
   Connect();
-  const auto maildrop = Open(kAlice);
-  EXPECT_EQ(maildrop->entries().size(), busy.outcomes.size());
-  for (const auto& [number, outcome] : busy.outcomes) EXPECT_EQ(outcome.code(), 0) << number;
+  uint64_t repeated = 0;
+  for (uint64_t i = 0; i < sent; ++i) {
+    const auto again = Deliver(*mx_, MakeHeader(absl::StrCat(i), {kAlice}), body(i));
+    ASSERT_TRUE(again.ok()) << again.status();
+    repeated += again->repeated_delivery();
+    if (const auto answered = busy.outcomes.find(i); answered != busy.outcomes.end()) {
+      EXPECT_EQ(answered->second.code(), 0) << i;
+      EXPECT_TRUE(again->repeated_delivery()) << i;
+    }
+  }
+  EXPECT_GE(repeated, busy.outcomes.size());
+  EXPECT_EQ(Open(kAlice)->entries().size(), sent);
 }
 
 TEST_F(DeliveryTest, AFullMailboxRefusesAllRecipients) {

@@ -64,7 +64,8 @@ class Run:
         self.account = users[0]
         self.accepted.touch()
         # First of all: later the peaks are those of the load.
-        self.large_message_peak_kib = memory.large_message_peaks(system.status) if isinstance(system, Postern) else None
+        alone = isinstance(system, Postern) and system.replicas is None
+        self.large_message_peak_kib = memory.large_message_peaks(system.status) if alone else None
 
     def _write_users(self, name, users):
         path = self.folder / name
@@ -169,28 +170,33 @@ class Run:
 
 
 def table(runs):
+    """A column for each system; how each of Postern's compares with the reference, if that was measured."""
     names = [run.system.name for run in runs]
-    both = len(runs) == 2
+    compared = len(runs) - 1 if len(runs) > 1 and not isinstance(runs[-1].system, Postern) else 0
 
     def cells(key, width, digits):
         medians = [statistics.median(run.values[key]) if run.values.get(key) else None for run in runs]
         return medians, "".join(f"{'-' if m is None else format(m, f'.{digits}f'):>{width}}" for m in medians)
 
-    lines = [f"{'':45}" + "".join(f"{name:>20}" for name in names) + (f"{'ratio':>9}" if both else "") +
-             "".join(f"{'CPU ms':>10}" for _ in names) + (f"{'ratio':>8}" if both else "")]
+    def ratios(medians, better):
+        shown = ""
+        for median in medians[:compared]:
+            ratio = None
+            if median and medians[-1]:
+                ratio = median / medians[-1] if better == "more" else medians[-1] / median
+            shown += f"{ratio:8.2f}x" if ratio else " " * 9
+        return shown
+
+    lines = [f"{'':45}" + "".join(f"{name:>18}" for name in names) + f"{'ratio':>9}" * compared +
+             f"{'CPU ms':>10}" * len(names) + f"{'ratio':>9}" * compared]
     for key, text, better in ROWS:
-        medians, shown = cells(key, 20, 2)
+        medians, shown = cells(key, 18, 2)
         if all(m is None for m in medians):
             continue
-        line = f"{text:45}" + shown
-        if both:
-            ratio = None
-            if all(medians):
-                ratio = medians[0] / medians[1] if better == "more" else medians[1] / medians[0]
-            line += f"{ratio:8.2f}x" if ratio else " " * 9
+        line = f"{text:45}" + shown + ratios(medians, better)
         cpu, shown = cells(f"{key}_cpu_ms", 10, 3)
         if any(cpu):
-            line += shown + (f"{cpu[1] / cpu[0]:7.2f}x" if both and all(cpu) else "")
+            line += shown + ratios(cpu, "less")
         lines.append(line.rstrip())
     return "\n".join(lines)
 
@@ -208,6 +214,8 @@ def main():
     parser.add_argument("--soak-messages", type=int, default=100_000, help="over which Postern's memory is watched; 0: not")
     parser.add_argument("--idle-sessions", type=int, default=500, help="idle TLS sessions of each gateway measured")
     parser.add_argument("--only", choices=["postern", "reference"], help="measure one system alone")
+    parser.add_argument("--postgresql", action="store_true", help="Postern on PostgreSQL too")
+    parser.add_argument("--replicas", type=int, default=1, help="of each process there")
     parser.add_argument("--data", help="where both keep their data (default: a new folder under the temporary one)")
     options = parser.parse_args()
 
@@ -225,6 +233,8 @@ def main():
         systems = []
         if options.only != "reference":
             systems.append(Postern(ROOT, folder / "postern", users + argon2id_users))
+            if options.postgresql:
+                systems.append(Postern(ROOT, folder / "postgresql", users + argon2id_users, options.replicas))
         if options.only != "postern":
             systems.append(PostfixDovecot(folder / "reference", [(*u, "SSHA512") for u in users] +
                                           [(*u, "ARGON2ID") for u in argon2id_users], certificate, key))

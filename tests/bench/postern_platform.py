@@ -7,11 +7,11 @@ import measure
 
 
 class Postern:
-    """One platform; a context manager. `users` is a list of (address, password)."""
+    """One platform; a context manager. `users` is a list of (address, password); `replicas` None: on SQLite."""
 
-    name = "Postern"
-
-    def __init__(self, root, data, users):
+    def __init__(self, root, data, users, replicas=None):
+        self.name = "Postern" if replicas is None else f"PostgreSQL x{replicas}"
+        self.replicas = replicas
         self.dev = str(root / "dev")
         self.ctl = str(root / "bazel-bin/ctl/posternctl")
         self.data = str(data)
@@ -27,8 +27,9 @@ class Postern:
         with open(f"{self.data}/overlay.json", "w", encoding="utf-8") as overlay:
             json.dump({service: {"listeners": [{"name": name, "max_connections_per_client": 0} for name in names]}
                        for service, names in listeners.items()}, overlay)
-        subprocess.run([self.dev, "up", "--detach", "--data", self.data, "--ports", "auto"], check=True,
-                       capture_output=True, text=True)
+        subprocess.run([self.dev, "up", "--detach", "--data", self.data, "--ports", "auto",
+                        *([] if self.replicas is None else ["--postgresql", "--replicas", str(self.replicas)])],
+                       check=True, capture_output=True, text=True)
         self.status = json.loads(subprocess.run([self.dev, "status", "--json", "--data", self.data], check=True,
                                                 capture_output=True, text=True).stdout)
         self.smtp_port = self.status["listeners"]["mx"]["port"]
@@ -42,13 +43,15 @@ class Postern:
         subprocess.run([self.dev, "down", "--data", self.data], check=False, capture_output=True)
 
     def roots(self):
-        return [service["pid"] for service in self.status["services"].values()]
+        servers = [self.status["postgresql"]] if "postgresql" in self.status else []
+        return [one["pid"] for one in [*servers, *self.status["services"].values()]]
 
     def settle(self):
         """250 means that it is in the maildrop: there is nothing to wait for."""
 
     def rpcs(self):
         """Calls, and of calls that stay open each request."""
-        urls = [f"{self.status['services'][name]['http']}/metrics" for name in ("auth-svc", "store-svc", "relay-svc")]
+        urls = [f"{service['http']}/metrics" for name, service in self.status["services"].items()
+                if not name.startswith("gateway-")]
         return sum(measure.metric_sum(urls, name) for name in ("postern_rpc_server_calls_total",
                                                                "postern_store_deliver_many_requests_total"))
