@@ -41,8 +41,8 @@ constexpr int kRpcThreads = 4;
 constexpr int kMaxConnecting = 500;
 constexpr absl::Duration kPingTime = absl::Seconds(2);
 constexpr char kService[] = "relay-svc";
-// That run at the same time: the spool's, and the watch's.
-constexpr int kConnections = static_cast<int>(kSpoolThreads) + 1;
+// That run at the same time.
+constexpr int kConnections = static_cast<int>(kSpoolThreads);
 
 RemoteDeliveryOptions RemoteOptions(const config::v1::Delivery& delivery) {
   RemoteDeliveryOptions options;

@@ -46,10 +46,9 @@ struct OpenedStore {
   std::unique_ptr<Leases> leases;
 };
 
-// That run at the same time: of the store's writers, the leases and their heartbeat, readers, and
-// the watch.
+// That run at the same time: of the store's writers, the leases and their heartbeat, and readers.
 int MaxConnections(const StoreSvc& config) {
-  return static_cast<int>(kMailStoreWriters + PostgresqlLeases::kThreads) + 2 +
+  return static_cast<int>(kMailStoreWriters + PostgresqlLeases::kThreads) + 1 +
          config.read_threads();
 }
 

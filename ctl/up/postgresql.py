@@ -18,8 +18,8 @@ SERVICES = ("auth-svc", "store-svc", "relay-svc")
 # initdb and postgres refuse to run as root.
 _USER = "postgres"
 _VERSIONS = pathlib.Path("/usr/lib/postgresql")
-# Of one replica of each service (PostgreSql.max_connections), and some for people.
-_CONNECTIONS_OF_A_REPLICA = 16 * len(SERVICES)
+# Of one replica of each service (PostgreSql.max_connections and its watch's), and some for people.
+_CONNECTIONS_OF_A_REPLICA = 17 * len(SERVICES)
 _CONNECTIONS_OF_PEOPLE = 10
 _TIMEOUT_SECONDS = 120
 

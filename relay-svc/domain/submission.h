@@ -37,7 +37,8 @@ struct SubmissionParts {
   Spool* spool = nullptr;
   clients::DirectoryClient* directory = nullptr;
   const identity::TokenVerifier* verifier = nullptr;
-  // Told of every message after its commit, with what it made due: nothing, when it is a repetition.
+  // Told of every message after its commit, with what it made due: nothing, when it is a
+  // repetition.
   std::function<void(std::vector<JobKey>)> committed;
 };
 

@@ -14,6 +14,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
 #include "relay-svc/domain/spool_rules.h"
 #include "relay-svc/postgresql/schema.h"
 #include "services/crypto/random_id.h"
@@ -22,6 +23,7 @@
 #include "services/storage/body/postgresql_bodies.h"
 #include "services/storage/postgresql/array.h"
 #include "services/storage/postgresql/connection.h"
+#include "services/storage/sql/commit_metrics.h"
 #include "services/telemetry/metrics.h"
 
 namespace postern::relay {
@@ -430,6 +432,21 @@ class PostgresqlSpool final : public Spool {
     bodies->Release(sha256, 1);
   }
 
+  // What mail depends on is counted, as for every database.
+  absl::Status LendCounted(Pool::OnBreak on_break,
+                           absl::FunctionRef<absl::Status(Connection&)> body) {
+    const absl::Time start = absl::Now();
+    absl::Status status = pool_.Lend(on_break, body);
+    if (status.ok()) {
+      metrics_.commits.Add();
+      metrics_.group_size.Observe(1);
+      metrics_.commit_seconds.Observe(absl::ToDoubleSeconds(absl::Now() - start));
+    } else if (absl::IsUnavailable(status) || absl::IsAborted(status) || absl::IsInternal(status)) {
+      metrics_.failures.Add();
+    }
+    return status;
+  }
+
   void SetSize(int64_t messages) {
     messages_.store(messages);
     gauge_.Set(static_cast<double>(messages));
@@ -453,6 +470,7 @@ class PostgresqlSpool final : public Spool {
   Pool& pool_;
   const PostgresqlSpoolOptions options_;
   telemetry::Gauge& gauge_;
+  const storage::CommitMetrics metrics_{"spool"};
   std::atomic<int64_t> messages_ = 0;
   // Last, since their threads use what stands above.
   process::WorkerPool reads_;
@@ -569,7 +587,7 @@ absl::StatusOr<Committed> PostgresqlSpool::CommitMessage(const WriterState& writ
     return absl::OkStatus();
   };
   const absl::Status status =
-      pool_.Lend(has_id ? Pool::OnBreak::kRepeat : Pool::OnBreak::kFail, commit);
+      LendCounted(has_id ? Pool::OnBreak::kRepeat : Pool::OnBreak::kFail, commit);
   if (!status.ok()) return status;
   return committed;
 }
@@ -679,7 +697,7 @@ absl::StatusOr<Committed> PostgresqlSpool::WriteOutcome(JobOutcome& outcome) {
   Committed committed;
   int64_t change = 0;
   const SqlValue queue_id = SqlValue::Text(outcome.queue_id);
-  const absl::Status status = pool_.Lend(Pool::OnBreak::kFail, [&](Connection& connection) {
+  const absl::Status status = LendCounted(Pool::OnBreak::kFail, [&](Connection& connection) {
     committed = Committed();
     change = 0;
     auto set =

@@ -161,8 +161,8 @@ class ExchangeCall : public grpc::ClientBidiReactor<AuthenticateRequest, Authent
   absl::Status status_;
 };
 
-// An exchange whose first step goes out again when the service can't be reached: another replica
-// may answer. What follows an answer belongs to the replica that gave it.
+// An exchange whose first step goes out once more when the service can't be reached: another
+// replica may answer. What follows an answer belongs to the replica that gave it.
 class Exchange : public std::enable_shared_from_this<Exchange> {
  public:
   Exchange(std::shared_ptr<AuthenticationService::Stub> stub, const rpc::CallContext& call)
@@ -195,20 +195,21 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
  private:
   void StepFirst(const std::shared_ptr<ExchangeCall>& call, AuthenticateRequest request,
                  async::Done<AuthenticateResponse> done) {
-    call->Step(
-        call, request,
-        [self = shared_from_this(), request,
-         done = std::move(done)](absl::StatusOr<AuthenticateResponse> answer) mutable {
-          const absl::Duration delay = rpc::RetryDelay(++self->repetitions_);
-          if (!absl::IsUnavailable(answer.status()) || !rpc::WorthRetrying(delay, self->until_)) {
-            done(std::move(answer));
-            return;
-          }
-          rpc::RunAfter(delay,
-                        [self, request = std::move(request), done = std::move(done)]() mutable {
-                          self->StepAgain(std::move(request), std::move(done));
-                        });
-        });
+    call->Step(call, request,
+               [self = shared_from_this(), request,
+                done = std::move(done)](absl::StatusOr<AuthenticateResponse> answer) mutable {
+                 const absl::Duration delay = rpc::RetryDelay(1);
+                 if (!absl::IsUnavailable(answer.status()) ||
+                     std::exchange(self->repeated_, true) ||
+                     !rpc::WorthRetrying(delay, self->until_)) {
+                   done(std::move(answer));
+                   return;
+                 }
+                 rpc::RunAfter(
+                     delay, [self, request = std::move(request), done = std::move(done)]() mutable {
+                       self->StepAgain(std::move(request), std::move(done));
+                     });
+               });
   }
 
   void StepAgain(AuthenticateRequest request, async::Done<AuthenticateResponse> done) {
@@ -228,7 +229,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   const rpc::CallContext context_;
   const absl::Time until_;
   // Of one attempt after the other.
-  int repetitions_ = 0;
+  bool repeated_ = false;
 
   absl::Mutex mutex_;
   bool begun_ ABSL_GUARDED_BY(mutex_) = false;

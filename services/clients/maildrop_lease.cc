@@ -260,9 +260,10 @@ void MaildropLease::Open(absl::Time deadline, absl::Time until, async::Done<Mail
               [self = shared_from_this(), deadline, until,
                done = std::move(done)](absl::StatusOr<MaildropListing> opened) mutable {
                 if (absl::IsUnavailable(opened.status())) {
+                  const absl::Duration delay = rpc::RetryDelay(1);
                   absl::MutexLock lock(&self->mutex_);
-                  const absl::Duration delay = rpc::RetryDelay(++self->resume_attempts_);
-                  if (self->state_ == State::kOpening && rpc::WorthRetrying(delay, until)) {
+                  if (self->state_ == State::kOpening && !std::exchange(self->repeated_, true) &&
+                      rpc::WorthRetrying(delay, until)) {
                     rpc::RunAfter(delay, [self, deadline, until, done = std::move(done)]() mutable {
                       self->Open(deadline, until, std::move(done));
                     });

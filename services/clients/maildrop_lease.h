@@ -38,7 +38,7 @@ class MaildropLease : public std::enable_shared_from_this<MaildropLease> {
       : stub_(std::move(stub)), holder_(std::move(holder)) {}
 
   // Once, before anything else. Returns the listing.
-  // Again until `until` while the store can't be reached: another replica may answer.
+  // Once more, before `until`, when the store can't be reached: another replica may answer.
   void Open(absl::Time deadline, absl::Time until, async::Done<MaildropListing> done);
   // The fence as soon as the lease is held: at once, or after at most 10 s of trying to take it up
   // again; or why it is lost. UNAVAILABLE: it is not held by `until`, which a person waits for.
@@ -75,6 +75,8 @@ class MaildropLease : public std::enable_shared_from_this<MaildropLease> {
   uint64_t fence_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Time resume_until_ ABSL_GUARDED_BY(mutex_);
   int resume_attempts_ ABSL_GUARDED_BY(mutex_) = 0;
+  // The opening.
+  bool repeated_ ABSL_GUARDED_BY(mutex_) = false;
   // Why it is lost.
   absl::Status lost_ ABSL_GUARDED_BY(mutex_);
   std::vector<Waiting> waiting_ ABSL_GUARDED_BY(mutex_);

@@ -224,7 +224,7 @@ class PostgresqlMailStore final : public MailStore {
   }
   void ForgetDeliveries(absl::Time before, size_t limit,
                         absl::AnyInvocable<void(absl::StatusOr<size_t>)> done) override;
-  absl::Status Check() override { return pool_.Check(); }
+  absl::Status Check() override { return pool_.Query("SELECT 1", {}).status(); }
 
   // For PostgresqlStagedBody.
   void Deliver(std::unique_ptr<PendingDelivery> pending);

@@ -138,15 +138,24 @@ class Clients:
     def smtp_submission(self, account: Account | None = None) -> smtplib.SMTP:
         session = smtplib.SMTP(HOST, self.platform.port("submission"), "client.test", TIMEOUT)
         session.starttls(context=self.tls)
-        if account is not None:
-            session.login(account.address, account.password)
-        return session
+        return self._smtp_log_in(session, account)
 
     def smtp_submissions(self, account: Account | None = None) -> smtplib.SMTP_SSL:
         session = smtplib.SMTP_SSL(HOST, self.platform.port("submissions"), "client.test",
                                    timeout=TIMEOUT, context=self.tls)
-        if account is not None:
+        self._smtp_log_in(session, account)
+        return session
+
+    @staticmethod
+    def _smtp_log_in(session: smtplib.SMTP, account: Account | None) -> smtplib.SMTP:
+        if account is None:
+            return session
+        try:
             session.login(account.address, account.password)
+        except BaseException:
+            # smtplib keeps its error, and with it the connection, until the garbage is collected.
+            session.close()
+            raise
         return session
 
     def pop3(self, account: Account) -> poplib.POP3:

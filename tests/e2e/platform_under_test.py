@@ -19,6 +19,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 # The supervisor's words for a process that ended by itself, and for one that was told to stop and
 # did not end with exit code 0.
 _DEATH = re.compile(r"\S+ \(pid (?P<pid>\d+)\) (?:died: .*|stopped \(.+\)|is cut off)")
+# The suite on another database: POSTERN_UP_FLAGS=--postgresql.
+UP_FLAGS = tuple(os.environ.get("POSTERN_UP_FLAGS", "").split())
 _ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
 
 
@@ -60,7 +62,7 @@ class Platform:
                  flags: tuple[str, ...] = ()):
         """`flags`: more of `./dev up`'s."""
         self.data = data
-        self._flags = flags
+        self._flags = flags or UP_FLAGS
         self.status: dict[str, Any] = {}
         self._ended_by_test: set[int] = set()
         self._log_read = 0

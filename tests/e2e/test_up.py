@@ -17,7 +17,7 @@ import pytest
 
 from ctl.up import banner
 from tests.e2e.mail_clients import HOST, Clients
-from tests.e2e.platform_under_test import ROOT, Platform, run_up_command
+from tests.e2e.platform_under_test import ROOT, UP_FLAGS, Platform, run_up_command
 from tests.e2e.remote_mta import free_port
 from tests.e2e.waiting import wait_until
 
@@ -70,6 +70,7 @@ def test_second_up_is_refused(platform: Platform) -> None:
     assert all(about["ready"] for about in platform.status["services"].values())
 
 
+@pytest.mark.skipif(bool(UP_FLAGS), reason="of SQLite, or of `up` alone")
 def test_second_up_finds_its_data(make_platform: Any) -> None:
     platform = make_platform(None)
     clients, alice = Clients(platform), platform.built_in_account("alice")
@@ -172,6 +173,7 @@ def _alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.skipif(bool(UP_FLAGS), reason="of SQLite, or of `up` alone")
 def test_broken_overlay_is_refused_with_its_place(tmp_path: pathlib.Path) -> None:
     done = Platform(tmp_path / "d", {"store-svc": {"quota_mesages": 1}}).try_start()
     assert done.returncode == 1

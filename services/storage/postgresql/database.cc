@@ -14,6 +14,8 @@ using telemetry::Log;
 using telemetry::LogLevel;
 
 constexpr absl::Duration kInterval = absl::Seconds(1);
+// A statement of the watch's; a second later a silent server is left.
+constexpr absl::Duration kProbeTime = absl::Seconds(1);
 // As long as the longest migration may take.
 constexpr absl::Duration kMigrationTime = absl::Hours(6);
 // PostgreSQL 12 has no support any more, and is tested nowhere.
@@ -120,6 +122,18 @@ absl::Status Database::Examine() {
   return status;
 }
 
+absl::Status Database::Probe() {
+  if (probe_ == nullptr || probe_->broken()) {
+    Server server = ServerOf(config_, service_);
+    server.connect_timeout = kProbeTime;
+    server.statement_timeout = kProbeTime;
+    absl::StatusOr<std::unique_ptr<Connection>> connection = Connection::Open(server);
+    if (!connection.ok()) return connection.status();
+    probe_ = *std::move(connection);
+  }
+  return probe_->Run("SELECT 1", {}).status();
+}
+
 void Database::Watch() {
   while (true) {
     bool examined;
@@ -129,7 +143,7 @@ void Database::Watch() {
       if (stopping_) return;
       examined = examined_;
     }
-    const absl::Status now = examined ? pool_.Check() : Examine();
+    const absl::Status now = examined ? Probe() : Examine();
     pool_.SetState(now.ok() ? now : absl::UnavailableError(now.message()));
     absl::MutexLock lock(&mutex_);
     examined_ = examined_ || now.ok();

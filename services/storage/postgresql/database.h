@@ -41,6 +41,8 @@ class Database {
   // Once it is reached: what it is, and what it holds.
   absl::Status Examine();
   void Watch();
+  // Whether the server answers, within two seconds; on a connection of its own.
+  absl::Status Probe();
 
   const config::v1::PostgreSql config_;
   const std::string service_;
@@ -51,6 +53,8 @@ class Database {
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   bool examined_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status state_ ABSL_GUARDED_BY(mutex_);
+  // Of the watch.
+  std::unique_ptr<Connection> probe_;
   std::thread watch_;
 };
 

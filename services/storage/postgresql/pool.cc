@@ -11,16 +11,20 @@ namespace {
 
 // Of a transaction that lost against another one.
 constexpr int kMaxAttempts = 5;
+// In which a connection that broke meanwhile says so.
+constexpr absl::Duration kSoon = absl::Seconds(1);
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Connection>> Pool::Take() {
   {
     absl::MutexLock lock(&mutex_);
-    if (!mutex_.AwaitWithTimeout(absl::Condition(this, &Pool::HasRoom), options_.patience)) {
+    if (!mutex_.AwaitWithTimeout(absl::Condition(this, &Pool::HasRoomOrIsAway),
+                                 options_.patience)) {
       return absl::UnavailableError(
           absl::StrCat("postgresql: all ", options_.max_connections, " connections are in use"));
     }
+    if (!state_.ok()) return state_;
     if (!idle_.empty()) {
       std::unique_ptr<Connection> connection = std::move(idle_.back());
       idle_.pop_back();
@@ -52,18 +56,11 @@ void Pool::SetState(const absl::Status& state) {
 }
 
 absl::Status Pool::Lend(OnBreak on_break, absl::FunctionRef<absl::Status(Connection&)> body) {
-  {
-    absl::MutexLock lock(&mutex_);
-    if (!state_.ok()) return state_;
-  }
-  return Run(on_break, body);
-}
-
-absl::Status Pool::Run(OnBreak on_break, absl::FunctionRef<absl::Status(Connection&)> body) {
   thread_local absl::InsecureBitGen random;
   for (int attempt = 1;; ++attempt) {
     absl::StatusOr<std::unique_ptr<Connection>> connection = Take();
     if (!connection.ok()) return connection.status();
+    const absl::Time begun = absl::Now();
     const absl::Status status = body(**connection);
     const bool broken = (*connection)->broken();
     if (!broken && (*connection)->in_transaction()) {
@@ -72,8 +69,9 @@ absl::Status Pool::Run(OnBreak on_break, absl::FunctionRef<absl::Status(Connecti
     Return(*std::move(connection));
     if (attempt == kMaxAttempts) return status;
     // A connection may have died while it was idle.
-    const bool again = absl::IsAborted(status) || (on_break == OnBreak::kRepeat && broken &&
-                                                   absl::IsUnavailable(status) && attempt == 1);
+    const bool again = absl::IsAborted(status) ||
+                       (on_break == OnBreak::kRepeat && broken && absl::IsUnavailable(status) &&
+                        attempt == 1 && absl::Now() - begun < kSoon);
     if (!again) return status;
     // Those who met don't meet again.
     absl::SleepFor(absl::Milliseconds(absl::Uniform(random, 1, 10 * attempt)));
@@ -100,11 +98,6 @@ absl::StatusOr<std::unique_ptr<SqlRows>> Pool::Query(absl::string_view sql,
   });
   if (!status.ok()) return status;
   return rows;
-}
-
-absl::Status Pool::Check() {
-  return Run(OnBreak::kRepeat,
-             [](Connection& connection) { return connection.Run("SELECT 1", {}).status(); });
 }
 
 }  // namespace postern::storage::postgresql

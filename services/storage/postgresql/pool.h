@@ -42,23 +42,21 @@ class Pool {
                                                  absl::Span<const SqlValue> values);
 
   // Lends a connection, for what Transact is too slow for. `body` runs again when it lost against
-  // another transaction (ABORTED), and once more when its connection broke, if it may; what it
-  // leaves open is undone.
+  // another transaction (ABORTED), and once more when its connection turned out to be broken, if it
+  // may: not after a long silence, which the next try would meet too. What it leaves open is
+  // undone.
   enum class OnBreak { kFail, kRepeat };
   absl::Status Lend(OnBreak on_break, absl::FunctionRef<absl::Status(Connection&)> body);
 
-  // Whether the database answers, whatever SetState said.
-  absl::Status Check();
-  // What every Transact returns at once, while the database is known to be away, so that nobody
-  // waits for it.
+  // What everything returns at once, those too that wait for a connection, while the database is
+  // known to be away: nobody waits for it.
   void SetState(const absl::Status& state);
 
  private:
-  absl::Status Run(OnBreak on_break, absl::FunctionRef<absl::Status(Connection&)> body);
   absl::StatusOr<std::unique_ptr<Connection>> Take();
   void Return(std::unique_ptr<Connection> connection);
-  bool HasRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return !idle_.empty() || made_ < options_.max_connections;
+  bool HasRoomOrIsAway() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return !state_.ok() || !idle_.empty() || made_ < options_.max_connections;
   }
 
   const Server server_;
