@@ -380,19 +380,14 @@ class PostgresqlSpool final : public Spool {
   template <typename T>
   void Run(process::WorkerPool& workers, absl::AnyInvocable<absl::StatusOr<T>()> job,
            Done<T> done) {
-    auto answer = std::make_shared<Done<T>>(std::move(done));
-    const bool accepted =
-        workers.Submit([job = std::move(job), answer]() mutable { std::move (*answer)(job()); });
-    if (!accepted)
-      std::move (*answer)(absl::UnavailableError("too much of the spool's work waits"));
+    process::RunOn<absl::StatusOr<T>>(workers, std::move(job), std::move(done), TooMuchWaits());
   }
   void RunStatus(process::WorkerPool& workers, absl::AnyInvocable<absl::Status()> job,
                  DoneStatus done) {
-    auto answer = std::make_shared<DoneStatus>(std::move(done));
-    const bool accepted =
-        workers.Submit([job = std::move(job), answer]() mutable { std::move (*answer)(job()); });
-    if (!accepted)
-      std::move (*answer)(absl::UnavailableError("too much of the spool's work waits"));
+    process::RunOn<absl::Status>(workers, std::move(job), std::move(done), TooMuchWaits());
+  }
+  static absl::Status TooMuchWaits() {
+    return absl::UnavailableError("too much of the spool's work waits");
   }
 
   // One statement that may be repeated.

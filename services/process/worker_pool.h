@@ -4,7 +4,9 @@
 
 #include <cstddef>
 #include <deque>
+#include <memory>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
@@ -33,6 +35,18 @@ class WorkerPool {
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::thread> threads_;
 };
+
+// Runs `job` on the pool and gives `done` its answer there; or `busy`, here, when too many jobs
+// wait.
+template <typename Answer>
+void RunOn(WorkerPool& pool, absl::AnyInvocable<Answer()> job,
+           absl::AnyInvocable<void(Answer)> done, Answer busy) {
+  // Shared, since a job that the pool refuses is gone and must be answered.
+  auto answer = std::make_shared<absl::AnyInvocable<void(Answer)>>(std::move(done));
+  const bool accepted =
+      pool.Submit([job = std::move(job), answer]() mutable { std::move (*answer)(job()); });
+  if (!accepted) std::move (*answer)(std::move(busy));
+}
 
 }  // namespace postern::process
 

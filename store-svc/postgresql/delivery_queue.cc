@@ -102,13 +102,16 @@ void DeliveryQueue::Commit(absl::Span<PendingDelivery* const> group) {
   metrics_.failures.Add();
   telemetry::Log(telemetry::LogLevel::kError, "commit failed",
                  {{"database", "mail"}, {"status", status.ToString()}});
-  // What is wrong with one is not the others' fault.
-  const bool may_be_one = !absl::IsUnavailable(status) && !absl::IsResourceExhausted(status);
+  // What is wrong with one is not the others' fault. ABORTED: locks were not to be had in time.
+  const bool may_be_one = !absl::IsUnavailable(status) && !absl::IsResourceExhausted(status) &&
+                          !absl::IsAborted(status);
   if (may_be_one && group.size() > 1) {
     for (PendingDelivery* const& one : group) Commit(absl::MakeConstSpan(&one, 1));
     return;
   }
-  for (PendingDelivery* one : group) one->outcome = WithoutFullDisk(status);
+  const absl::Status answer =
+      absl::IsAborted(status) ? absl::UnavailableError(status.message()) : WithoutFullDisk(status);
+  for (PendingDelivery* one : group) one->outcome = answer;
 }
 
 }  // namespace postern::store

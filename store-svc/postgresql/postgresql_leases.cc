@@ -88,10 +88,8 @@ PostgresqlLeases::~PostgresqlLeases() {
 template <typename Answer>
 void PostgresqlLeases::Run(absl::AnyInvocable<Answer()> job,
                            absl::AnyInvocable<void(Answer)> done) {
-  auto shared = std::make_shared<absl::AnyInvocable<void(Answer)>>(std::move(done));
-  const bool accepted =
-      workers_.Submit([job = std::move(job), shared]() mutable { std::move (*shared)(job()); });
-  if (!accepted) std::move (*shared)(absl::UnavailableError("too many leases are asked for"));
+  process::RunOn<Answer>(workers_, std::move(job), std::move(done),
+                         absl::UnavailableError("too many leases are asked for"));
 }
 
 void PostgresqlLeases::Take(const MailboxId& mailbox, absl::string_view credential, HoldDone done) {

@@ -348,10 +348,7 @@ absl::StatusOr<DeliveryResult> PostgresqlMailStore::DeliverToShards(const Pendin
 template <typename Answer>
 void PostgresqlMailStore::Write(absl::AnyInvocable<Answer()> job,
                                 absl::AnyInvocable<void(Answer)> done) {
-  auto shared = std::make_shared<absl::AnyInvocable<void(Answer)>>(std::move(done));
-  const bool accepted =
-      writes_.Submit([job = std::move(job), shared]() mutable { std::move (*shared)(job()); });
-  if (!accepted) std::move (*shared)(TooManyWrites());
+  process::RunOn<Answer>(writes_, std::move(job), std::move(done), TooManyWrites());
 }
 
 void PostgresqlMailStore::DropStaged(const StagedKey& key) {

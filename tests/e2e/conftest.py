@@ -23,6 +23,19 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         running.stop()
 
 
+@pytest.fixture(scope="session")
+def replicated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """Two of each process on one PostgreSQL."""
+    # What a killed relay-svc was sending waits for no more than this.
+    overlay = {"relay-svc": {"claim_seconds": 10}}
+    running = Platform(tmp_path_factory.mktemp("replicated"), overlay,
+                       flags=("--postgresql", "--replicas", "2"))
+    try:
+        yield running.start()
+    finally:
+        running.stop()
+
+
 def _nothing_died() -> Iterator[None]:
     """Fails when a process ended that the test did not end itself: the supervisor starts it again
     and clients try again, so nothing else would say so."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import poplib
 import smtplib
 import threading
 from collections.abc import Callable, Iterator
 
 from tests.e2e.mail_clients import Clients, make_message
 from tests.e2e.platform_under_test import Account
+from tests.e2e.waiting import wait_until
 
 
 @dataclasses.dataclass
@@ -62,3 +64,15 @@ def running(load: Load, clients: int) -> Iterator[None]:
         load.stop.set()
         for thread in threads:
             thread.join()
+
+
+def arrived(clients: Clients, account: Account, accepted: set[str]) -> collections.Counter[str]:
+    """Waits until every message that was accepted is in the maildrop; what is there."""
+    def found() -> collections.Counter[str] | None:
+        try:
+            there = subjects(clients, account)
+        except (poplib.error_proto, OSError):
+            return None
+        return there if set(there) >= accepted else None
+
+    return wait_until(found, 120, "every message that got 250 is in the maildrop")

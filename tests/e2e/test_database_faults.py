@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import os
 import pathlib
@@ -17,7 +16,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from ctl.up import postgresql
-from tests.e2e.load import Load, running, subjects
+from tests.e2e.load import Load, arrived, running
 from tests.e2e.mail_clients import Clients, make_message
 from tests.e2e.platform_under_test import Account, Platform
 from tests.e2e.waiting import SLOWER, wait_until
@@ -27,17 +26,6 @@ BEFORE, AFTER = 50, 50
 SENDER = "carol@elsewhere.test"
 # What a person waits for at most.
 PATIENCE = 5.0 * SLOWER
-
-
-@pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    overlay = {"relay-svc": {"claim_seconds": 10}}
-    platform = Platform(tmp_path_factory.mktemp("stored"), overlay,
-                        flags=("--postgresql", "--replicas", "2"))
-    try:
-        yield platform.start()
-    finally:
-        platform.stop()
 
 
 def _sql(platform: Platform, text: str) -> None:
@@ -78,17 +66,6 @@ def _without_connections(platform: Platform) -> Iterator[None]:
         _sql(platform, "".join(f"ALTER ROLE {name} CONNECTION LIMIT -1;" for name in names))
 
 
-def _arrived(clients: Clients, account: Account, accepted: set[str]) -> collections.Counter[str]:
-    def found() -> collections.Counter[str] | None:
-        try:
-            there = subjects(clients, account)
-        except (poplib.error_proto, OSError):
-            return None
-        return there if set(there) >= accepted else None
-
-    return wait_until(found, 120, "every message that got 250 is in the maildrop")
-
-
 def _told(action: Callable[[], object]) -> float:
     """Runs what can't be done now; how long it took to say so. What is remembered may work."""
     began = time.monotonic()
@@ -120,11 +97,11 @@ def _submit(clients: Clients, account: Account) -> None:
 @pytest.mark.parametrize("trouble", [_hung, _without_connections])
 @pytest.mark.parametrize("way", ["in", "out"])
 def test_nothing_is_lost_and_nobody_waits(
-        stored: Platform, way: str,
+        replicated: Platform, way: str,
         trouble: Callable[[Platform], contextlib.AbstractContextManager[None]]) -> None:
-    stored.wait_all_ready()
-    clients = Clients(stored)
-    account = stored.add_account()
+    replicated.wait_all_ready()
+    clients = Clients(replicated)
+    account = replicated.add_account()
     if way == "in":
         load = Load(clients.smtp_mx, SENDER, account.address)
     else:
@@ -132,35 +109,35 @@ def test_nothing_is_lost_and_nobody_waits(
     waits: dict[str, float] = {}
     with running(load, CLIENTS):
         wait_until(lambda: len(load.accepted) >= BEFORE, 60, "the load runs")
-        with trouble(stored):
+        with trouble(replicated):
             for number in range(3):
                 waits[f"mx {number}"] = _told(lambda: _send(clients, account))
                 waits[f"submission {number}"] = _told(lambda: _submit(clients, account))
                 waits[f"pop3 {number}"] = _told(lambda: clients.pop3s(account).quit())
         in_trouble = len(load.accepted)
         wait_until(lambda: len(load.accepted) >= in_trouble + AFTER, 60, "mail is taken again")
-    stored.wait_all_ready()
+    replicated.wait_all_ready()
     assert max(waits.values()) < PATIENCE, waits
-    found = _arrived(clients, account, load.accepted)
+    found = arrived(clients, account, load.accepted)
     loaded = {subject: count for subject, count in found.items() if subject.startswith("load-")}
     # Who was told 451 sent another one: each was sent once.
     assert max(loaded.values()) == 1
 
 
-def test_an_immediate_restart_loses_nothing(stored: Platform) -> None:
+def test_an_immediate_restart_loses_nothing(replicated: Platform) -> None:
     """As `pg_ctl restart -m immediate`: the server ends without a checkpoint, and recovers."""
-    stored.wait_all_ready()
-    clients = Clients(stored)
-    account = stored.add_account()
+    replicated.wait_all_ready()
+    clients = Clients(replicated)
+    account = replicated.add_account()
     load = Load(clients.smtp_mx, SENDER, account.address)
     with running(load, CLIENTS):
         for _ in range(2):
             before = len(load.accepted)
             wait_until(lambda: len(load.accepted) >= before + BEFORE, 60, "the load runs")
-            dead = stored.end("postgresql", signal.SIGQUIT)
-            wait_until(lambda: stored.pid("postgresql") not in (None, dead), 60,
+            dead = replicated.end("postgresql", signal.SIGQUIT)
+            wait_until(lambda: replicated.pid("postgresql") not in (None, dead), 60,
                        "it is started again")
             at_restart = len(load.accepted)
             wait_until(lambda: len(load.accepted) >= at_restart + AFTER, 60, "mail is taken again")
-    stored.wait_all_ready()
-    assert max(_arrived(clients, account, load.accepted).values()) == 1
+    replicated.wait_all_ready()
+    assert max(arrived(clients, account, load.accepted).values()) == 1

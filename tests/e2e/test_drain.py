@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from tests.e2e.mail_clients import Clients
-from tests.e2e.platform_under_test import Platform
 from tests.e2e.waiting import wait_until
 
 STRANGER = "carol@elsewhere.test"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import collections
 import poplib
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.e2e.load import Load, running, subjects
-from tests.e2e.mail_clients import Clients
-from tests.e2e.platform_under_test import Account, Platform
+from tests.e2e.load import Load, arrived, running
+from tests.e2e.mail_clients import Clients, make_message
+from tests.e2e.platform_under_test import Platform
 from tests.e2e.waiting import wait_until
 
 CLIENTS = 20
@@ -50,13 +49,7 @@ def test_kill_while_clients_send(killed: Platform, way: str, service: str) -> No
         wait_until(lambda: killed.pid(service) not in (None, dead), 60, "it is started again")
     killed.wait_all_ready()
 
-    def arrived() -> collections.Counter[str] | None:
-        try:
-            found = subjects(clients, account)
-        except (poplib.error_proto, OSError):
-            return None
-        return found if set(found) >= load.accepted else None
-    found = wait_until(arrived, 120, "every message that got 250 is in the maildrop")
+    found = arrived(clients, account, load.accepted)
     assert max(found.values()) <= 2
     doubles = [subject for subject, count in found.items() if count > 1]
     # A client whose connection broke between commit and 250 may not know; nobody here sends again,

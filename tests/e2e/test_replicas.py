@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import json
 import os
-import poplib
 import signal
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.load import Load, running, subjects
+from tests.e2e.load import Load, arrived, running
 from tests.e2e.mail_clients import Clients, make_message
-from tests.e2e.platform_under_test import Account, Platform, run_up_command
+from tests.e2e.platform_under_test import Platform, run_up_command
 from tests.e2e.waiting import SLOWER, wait_until
 
 CLIENTS = 10
@@ -23,29 +21,6 @@ BEFORE, AFTER = 50, 50
 SENDER = "carol@elsewhere.test"
 SERVICES = ("auth-svc", "store-svc", "relay-svc", "gateway-pop3", "gateway-smtp-submission",
             "gateway-smtp-mx")
-
-
-@pytest.fixture(scope="module")
-def replicated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    # What a killed relay-svc was sending waits for no more than this.
-    overlay = {"relay-svc": {"claim_seconds": 10}}
-    platform = Platform(tmp_path_factory.mktemp("replicated"), overlay,
-                        flags=("--postgresql", "--replicas", "2"))
-    try:
-        yield platform.start()
-    finally:
-        platform.stop()
-
-
-def _arrived(clients: Clients, account: Account, accepted: set[str]) -> collections.Counter[str]:
-    def found() -> collections.Counter[str] | None:
-        try:
-            there = subjects(clients, account)
-        except (poplib.error_proto, OSError):
-            return None
-        return there if set(there) >= accepted else None
-
-    return wait_until(found, 120, "every message that got 250 is in the maildrop")
 
 
 @contextlib.contextmanager
@@ -108,7 +83,7 @@ def test_one_is_killed_while_clients_send(replicated: Platform, way: str, servic
         wait_until(lambda: len(load.accepted) >= at_kill + AFTER, 60, "mail is taken again")
         wait_until(lambda: replicated.pid(process) not in (None, dead), 60, "it is started again")
     replicated.wait_all_ready()
-    found = _arrived(clients, account, load.accepted)
+    found = arrived(clients, account, load.accepted)
     assert max(found.values()) == 1, "each was sent once"
 
 

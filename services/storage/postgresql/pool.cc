@@ -11,7 +11,7 @@ namespace {
 
 // Of a transaction that lost against another one.
 constexpr int kMaxAttempts = 5;
-// In which a connection that broke meanwhile says so.
+// In which a transaction that lost, or a connection that broke while it was idle, says so.
 constexpr absl::Duration kSoon = absl::Seconds(1);
 
 }  // namespace
@@ -57,21 +57,21 @@ void Pool::SetState(const absl::Status& state) {
 
 absl::Status Pool::Lend(OnBreak on_break, absl::FunctionRef<absl::Status(Connection&)> body) {
   thread_local absl::InsecureBitGen random;
+  const absl::Time begun = absl::Now();
   for (int attempt = 1;; ++attempt) {
     absl::StatusOr<std::unique_ptr<Connection>> connection = Take();
     if (!connection.ok()) return connection.status();
-    const absl::Time begun = absl::Now();
     const absl::Status status = body(**connection);
     const bool broken = (*connection)->broken();
     if (!broken && (*connection)->in_transaction()) {
       (*connection)->Execute("ROLLBACK").IgnoreError();
     }
     Return(*std::move(connection));
-    if (attempt == kMaxAttempts) return status;
+    // Who has waited for long, for a lock or for an answer, would wait for as long again.
+    if (attempt == kMaxAttempts || absl::Now() - begun > kSoon) return status;
     // A connection may have died while it was idle.
-    const bool again = absl::IsAborted(status) ||
-                       (on_break == OnBreak::kRepeat && broken && absl::IsUnavailable(status) &&
-                        attempt == 1 && absl::Now() - begun < kSoon);
+    const bool again = absl::IsAborted(status) || (on_break == OnBreak::kRepeat && broken &&
+                                                   absl::IsUnavailable(status) && attempt == 1);
     if (!again) return status;
     // Those who met don't meet again.
     absl::SleepFor(absl::Milliseconds(absl::Uniform(random, 1, 10 * attempt)));
