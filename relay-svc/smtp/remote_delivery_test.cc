@@ -472,14 +472,14 @@ TEST_F(RemoteDeliveryTest, ANextHopHasNoMoreConnectionsThanSessions) {
   MessageBody second(spool_.get(), message_);
   const std::string domain = "nowhere.test";
   const std::vector<DeliveryRecipient> to = {{"x@nowhere.test", {}}};
-  boost::asio::co_spawn(context, delivery.Deliver(message_, domain, to, first),
-                        [](std::exception_ptr, Results) {});
+  // Whichever comes second to the place.
   Results results;
-  boost::asio::co_spawn(context, delivery.Deliver(message_, domain, to, second),
-                        [&](std::exception_ptr, Results answer) {
-                          results = std::move(answer);
-                          context.stop();
-                        });
+  const auto ended = [&](std::exception_ptr, Results answer) {
+    results = std::move(answer);
+    context.stop();
+  };
+  boost::asio::co_spawn(context, delivery.Deliver(message_, domain, to, first), ended);
+  boost::asio::co_spawn(context, delivery.Deliver(message_, domain, to, second), ended);
   context.run();
   ASSERT_EQ(results.size(), 1u);
   EXPECT_TRUE(absl::StrContains(results[0].text, "no session")) << results[0].text;

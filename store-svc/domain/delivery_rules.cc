@@ -11,7 +11,12 @@ namespace postern::store {
 std::string DeliveryDigest(const Delivery& delivery, absl::string_view body_sha256) {
   crypto::Sha256 hash;
   for (const Recipient& recipient : delivery.recipients) {
-    hash.Update(recipient.mailbox.octets());
+    // An id without a shard has one length, and has been digested so from the beginning.
+    if (recipient.mailbox.shard() == 0) {
+      hash.Update(recipient.mailbox.octets());
+    } else {
+      hash.Field(recipient.mailbox.octets());
+    }
     hash.Field(recipient.prefix);
   }
   hash.Update(body_sha256);

@@ -41,11 +41,14 @@ ROWS = [
     ("end_to_end_p99_ms", "send to fetched, p99 ms", "less"),
     ("flushes_per_message", "disk flushes per message", "less"),
     ("rpcs_per_message", "RPCs per message", "less"),
+    ("messages_per_commit", "messages per transaction (4)", "more"),
+    ("written_per_octet", "octets written per octet accepted (4)", "less"),
 ]
 NOTES = """\
 (1) Dovecot with SSHA512, since it computes the password hash at every login; Postern always stores argon2id.
 (2) Dovecot with service_count = 0: its processes serve many logins.
 (3) both with argon2id.
+(4) over kept connections.
 CPU ms: what the servers' own processes used for one; the load generator's is not in it."""
 
 
@@ -57,6 +60,8 @@ class Run:
         self.options = options
         self.folder = folder
         self.values = {}
+        # CPU ms of an accept over kept connections, by process.
+        self.by_name = {}
         self.accepted = folder / "accepted"
         self.users = self._write_users("users", users)
         self.argon2id_users = self._write_users("argon2id-users", argon2id_users)
@@ -86,10 +91,20 @@ class Run:
         arguments = ["smtp", "--port", self.system.smtp_port, "--connections", o.connections, "--octets", o.octets,
                      "--users", self.users, "--accepted", self.accepted]
         cpu, flushes, rpcs = (self.cpu_ms(), measure.flushes(self.folder), self.system.rpcs())
+        by_name, written, commits = (measure.cpu_by_name(self.system.roots()),
+                                     measure.written_octets(self.system.roots()), self.system.commits())
         result = self.load(*arguments, "--messages", messages, "--tag", f"{key}-{number}", *flags)
         self.system.settle()
         self.note(key, result["per_second"])
         self.note(f"{key}_cpu_ms", (self.cpu_ms() - cpu) / messages)
+        if key == "smtp_kept":
+            self.note("written_per_octet",
+                      (measure.written_octets(self.system.roots()) - written) / (messages * o.octets))
+            if commits is not None:
+                now = self.system.commits()
+                self.note("messages_per_commit", (now[1] - commits[1]) / max(now[0] - commits[0], 1))
+            for name, seconds in measure.cpu_by_name(self.system.roots()).items():
+                self.by_name.setdefault(name, []).append((seconds - by_name.get(name, 0)) * 1000 / messages)
         if key == "smtp_new":
             if flushes is not None:
                 self.note("flushes_per_message", (measure.flushes(self.folder) - flushes) / messages)
@@ -256,11 +271,16 @@ def main():
     if options.json:
         print(json.dumps({"options": vars(options), "cores": os.cpu_count(), "peak_memory_kib": peaks, "memory": held,
                           "values": {run.system.name: run.values for run in runs},
+                          "cpu_ms_by_process": {run.system.name: run.by_name for run in runs},
                           "medians": {run.system.name: {k: statistics.median(v) for k, v in run.values.items()}
                                       for run in runs}}, indent=2))
         return
     print(table(runs))
     print(NOTES)
+    for run in runs:
+        shares = sorted(((statistics.median(v), name) for name, v in run.by_name.items()), reverse=True)
+        print(f"CPU ms of an accept (4), {run.system.name}: " +
+              ", ".join(f"{name} {ms:.3f}" for ms, name in shares if ms >= 0.0005))
     for name, of_name in peaks.items():
         print(f"peak memory of {name}: " + ", ".join(f"{p} {kib // 1024} MiB" for p, kib in sorted(of_name.items())))
     if held is not None:

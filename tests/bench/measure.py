@@ -43,19 +43,53 @@ def cpu_seconds(roots):
     return total / TICKS
 
 
+def _name(pid):
+    """What the process is called; None when it is gone."""
+    try:
+        arguments = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    return os.path.basename(arguments[0].decode(errors="replace")).split(":")[0] or "?"
+
+
+def cpu_by_name(roots):
+    """{process name: CPU seconds of those that run}."""
+    found = {}
+    for pid in tree(roots):
+        try:
+            ticks = _stat(pid)[1]
+        except (OSError, ValueError):
+            continue
+        name = _name(pid)
+        if name is not None:
+            found[name] = found.get(name, 0) + ticks / TICKS
+    return found
+
+
+def written_octets(roots):
+    """What the processes that run had written to disks (proc(5), write_bytes)."""
+    total = 0
+    for pid in tree(roots):
+        try:
+            text = pathlib.Path(f"/proc/{pid}/io").read_text()
+        except OSError:
+            continue
+        total += int(re.search(r"^write_bytes: (\d+)$", text, re.MULTILINE)[1])
+    return total
+
+
 def peak_memory(roots):
     """{process name: largest peak resident size in KiB}."""
     peaks = {}
     for pid in tree(roots):
         try:
             status = pathlib.Path(f"/proc/{pid}/status").read_text()
-            arguments = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
         match = re.search(r"VmHWM:\s+(\d+) kB", status)
         if not match:
             continue
-        name = os.path.basename(arguments[0].decode(errors="replace")).split(":")[0] or "?"
+        name = _name(pid) or "?"
         peaks[name] = max(peaks.get(name, 0), int(match.group(1)))
     return peaks
 

@@ -49,6 +49,12 @@ class Postern:
     def settle(self):
         """250 means that it is in the maildrop: there is nothing to wait for."""
 
+    def commits(self):
+        """(transactions of deliveries, deliveries in them) since the start."""
+        urls = [f"{service['http']}/metrics" for name, service in self.status["services"].items()
+                if name.startswith("store-svc")]
+        return tuple(measure.metric_sum(urls, f"postern_storage_group_size_{part}") for part in ("count", "sum"))
+
     def rpcs(self):
         """Calls, and of calls that stay open each request."""
         urls = [f"{service['http']}/metrics" for name, service in self.status["services"].items()

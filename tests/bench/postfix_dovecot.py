@@ -213,5 +213,8 @@ class PostfixDovecot:
                 raise RuntimeError("Postfix did not empty its queue")
             time.sleep(0.1)
 
+    def commits(self):
+        """None are told."""
+
     def rpcs(self):
         return None
