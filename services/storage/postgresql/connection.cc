@@ -423,6 +423,17 @@ absl::Status Connection::Execute(absl::string_view sql) {
   return rep_->Take().status();
 }
 
+bool Connection::StillGood() {
+  // A last word first, and the end after it.
+  for (int i = 0; i < 4 && !rep_->broken; ++i) {
+    pollfd wait{.fd = PQsocket(rep_->handle), .events = POLLIN, .revents = 0};
+    if (poll(&wait, 1, 0) <= 0) return true;
+    rep_->broken = PQconsumeInput(rep_->handle) != 1;
+    PQisBusy(rep_->handle);  // Takes in what was read.
+  }
+  return !rep_->broken;
+}
+
 bool Connection::broken() const { return rep_->broken; }
 
 bool Connection::in_transaction() const {

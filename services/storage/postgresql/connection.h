@@ -62,6 +62,9 @@ class Connection final : public Sql {
   // Several statements without parameters, in one round trip.
   absl::Status Execute(absl::string_view sql);
 
+  // Whether it is of use still, as far as what has come in tells: a server that went has said so,
+  // or its end has been closed. Waits for nothing.
+  bool StillGood();
   // Of no use any more: it broke, or its server takes no writes any more.
   bool broken() const;
   bool in_transaction() const;

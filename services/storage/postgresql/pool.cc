@@ -25,10 +25,12 @@ absl::StatusOr<std::unique_ptr<Connection>> Pool::Take() {
           absl::StrCat("postgresql: all ", options_.max_connections, " connections are in use"));
     }
     if (!state_.ok()) return state_;
-    if (!idle_.empty()) {
+    while (!idle_.empty()) {
       std::unique_ptr<Connection> connection = std::move(idle_.back());
       idle_.pop_back();
-      return connection;
+      // The server may have gone and come back meanwhile.
+      if (connection->StillGood()) return connection;
+      --made_;
     }
     ++made_;
   }

@@ -250,6 +250,25 @@ TEST(Pool, AServerThatHangsIsLeftAndFoundAgain) {
   EXPECT_TRUE(Check(pool).ok());
 }
 
+TEST(Pool, WhatARestartBrokeIsNotLent) {
+  TestServer restarted;
+  const Server server = restarted.NewDatabase();
+  Pool pool(server, {.max_connections = 3});
+  ASSERT_TRUE(
+      pool.Transact(
+              Access::kRead,
+              [&](Sql&) { return pool.Transact(Access::kRead, [&](Sql&) { return Check(pool); }); })
+          .ok());
+  for (int i = 0; i < 3; ++i) {
+    restarted.Kill();
+    restarted.Start();
+    // Not repeated, so that it must not meet one of the three.
+    const absl::Status status =
+        pool.Transact(Access::kWrite, [](Sql& sql) { return sql.Run("SELECT 1", {}).status(); });
+    EXPECT_TRUE(status.ok()) << status;
+  }
+}
+
 TEST(Pool, AStatementThatTakesTooLongIsCancelled) {
   Server server = TestServer::Shared().NewDatabase();
   server.statement_timeout = absl::Milliseconds(200);
