@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import poplib
 import signal
-import time
+import smtplib
 from collections.abc import Iterator
 
 import pytest
@@ -91,25 +92,25 @@ def test_one_is_killed_while_clients_send(replicated: Platform, way: str, servic
 def test_one_hangs_and_its_callers_go_elsewhere(replicated: Platform, service: str) -> None:
     clients = Clients(replicated)
     account = replicated.add_account()
-    with _hung(replicated, f"{service}-0"):
-        # What was on its way to it is told so, and what comes after a moment meets none of it.
-        def one() -> bool:
+    failures: list[Exception] = []
+
+    def works() -> bool:
+        try:
             with clients.smtp_submissions(account) as session:
                 session.sendmail(account.address, [account.address],
-                                 make_message(account.address, account.address, "first"))
-            return True
-
-        def tried() -> bool:
-            with contextlib.suppress(Exception):
-                return one()
-            return False
-
-        wait_until(tried, 5 * SLOWER, "mail goes on within 5 s")
-        for _ in range(10):
-            began = time.monotonic()
-            one()
+                                 make_message(account.address, account.address, "on"))
             clients.pop3s(account).quit()
-            assert time.monotonic() - began < 5 * SLOWER
+        except (OSError, smtplib.SMTPException, poplib.error_proto) as error:
+            failures.append(error)
+            return False
+        return True
+
+    with _hung(replicated, f"{service}-0"):
+        # What is on its way to it, or comes before it is known, goes to the other one.
+        for _ in range(10):
+            wait_until(works, 5 * SLOWER, "mail goes on within 5 s")
+    # Programs under a sanitizer bear a silent replica for longer than a call is repeated.
+    assert SLOWER > 1 or not failures, failures
     replicated.wait_all_ready()
 
 
