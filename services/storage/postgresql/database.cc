@@ -123,7 +123,8 @@ absl::Status Database::Examine() {
 }
 
 absl::Status Database::Probe() {
-  if (probe_ == nullptr || probe_->broken()) {
+  // One that a restart broke says nothing of the server that is there now.
+  if (probe_ == nullptr || !probe_->StillGood()) {
     Server server = ServerOf(config_, service_);
     server.connect_timeout = kProbeTime;
     server.statement_timeout = kProbeTime;
