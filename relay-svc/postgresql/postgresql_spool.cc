@@ -263,7 +263,10 @@ class PostgresqlSpool final : public Spool {
             ids.Add(claim.queue_id);
             tokens.Add(claim.claim);
           }
-          return Change({kRenew, {Shard(), ids.value(), tokens.value(), Time(until)}}).status();
+          return pool_
+              .Change(Pool::OnBreak::kRepeat, kRenew,
+                      {Shard(), ids.value(), tokens.value(), Time(until)})
+              .status();
         },
         std::move(done));
   }
@@ -287,7 +290,7 @@ class PostgresqlSpool final : public Spool {
           absl::StatusOr<std::vector<StagedKey>> expired = storage::FindExpired(pool_, kLeftOvers);
           if (!expired.ok()) return expired.status();
           for (const StagedKey& key : *expired) storage::DropStaged(pool_, key).IgnoreError();
-          return Change({kForget, {Time(before)}}).status();
+          return pool_.Change(Pool::OnBreak::kRepeat, kForget, {Time(before)}).status();
         },
         std::move(done));
   }
@@ -325,7 +328,8 @@ class PostgresqlSpool final : public Spool {
     RunStatus(
         writes_,
         [this, queue_id = std::move(queue_id), now] {
-          if (queue_id.empty()) return Change({kMakeAllDue, {Time(now)}}).status();
+          if (queue_id.empty())
+            return pool_.Change(Pool::OnBreak::kRepeat, kMakeAllDue, {Time(now)}).status();
           return WithMessage(queue_id, [&](const SqlRows&, std::vector<Statement>* statements) {
             statements->push_back({kMakeDue, {Shard(), SqlValue::Text(queue_id), Time(now)}});
           });
@@ -388,19 +392,6 @@ class PostgresqlSpool final : public Spool {
   }
   static absl::Status TooMuchWaits() {
     return absl::UnavailableError("too much of the spool's work waits");
-  }
-
-  // One statement that may be repeated.
-  absl::StatusOr<int64_t> Change(const Statement& statement) {
-    int64_t changes = 0;
-    const absl::Status status = pool_.Lend(Pool::OnBreak::kRepeat, [&](Connection& connection) {
-      absl::StatusOr<std::unique_ptr<SqlRows>> rows =
-          connection.Run(statement.sql, statement.values);
-      if (rows.ok()) changes = (*rows)->changes();
-      return rows.status();
-    });
-    if (!status.ok()) return status;
-    return changes;
   }
 
   // Runs what `change` appends, with the message locked. NOT_FOUND: there is none.
@@ -563,7 +554,7 @@ absl::StatusOr<Committed> PostgresqlSpool::CommitMessage(const WriterState& writ
     SetSize(size);
     if (size >= options_.max_messages) return QueueIsFull();
     if (writer.staged.has_value() && begun->back()->size() == 0) {
-      return absl::UnavailableError("the body's pieces have been waiting for too long");
+      return storage::PiecesExpired();
     }
     statements.clear();
     insertion.AppendTo(&statements);

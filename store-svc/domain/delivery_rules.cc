@@ -23,6 +23,14 @@ std::string DeliveryDigest(const Delivery& delivery, absl::string_view body_sha2
   return hash.Finish();
 }
 
+Room RoomOf(const MailboxUsage& usage) {
+  if (usage.messages / 2 >= usage.quota_messages || usage.octets / 2 >= usage.quota_octets) {
+    return Room::kTwiceFull;
+  }
+  return usage.messages >= usage.quota_messages || usage.octets >= usage.quota_octets ? Room::kFull
+                                                                                      : Room::kFree;
+}
+
 absl::Status CheckRoom(const Delivery& delivery, absl::Span<const Room> rooms) {
   const auto refused = [](absl::Span<const Room> together) {
     const std::vector<bool> refuses = WhoRefuses(together);

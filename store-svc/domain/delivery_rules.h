@@ -16,6 +16,8 @@ namespace postern::store {
 // What its delivery_id stands for.
 std::string DeliveryDigest(const Delivery& delivery, absl::string_view body_sha256);
 
+Room RoomOf(const MailboxUsage& usage);
+
 // RESOURCE_EXHAUSTED: a recipient of the envelope is refused. `rooms` are those of
 // delivery.recipients.
 absl::Status CheckRoom(const Delivery& delivery, absl::Span<const Room> rooms);

@@ -25,11 +25,6 @@ enum class Room {
   kTwiceFull,
 };
 
-inline Room RoomOf(uint64_t messages, uint64_t octets, const Quota& quota) {
-  if (messages / 2 >= quota.messages || octets / 2 >= quota.octets) return Room::kTwiceFull;
-  return messages >= quota.messages || octets >= quota.octets ? Room::kFull : Room::kFree;
-}
-
 // Of the mailboxes that one recipient of the envelope leads to, in their order: who refuses the
 // message, and so the recipient. One that is full refuses for itself; among several a full one is
 // no hindrance until all of them are full, or one holds twice its quota.

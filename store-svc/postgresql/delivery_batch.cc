@@ -106,7 +106,7 @@ class Batch {
     auto answers = connection_.RunAll(statements);
     if (!answers.ok()) return answers.status();
     if (staged() && answers->back()->size() == 0) {
-      return absl::UnavailableError("the body's pieces have been waiting for too long");
+      return storage::PiecesExpired();
     }
     const SqlRows& claimed = *(*answers)[1];
     for (size_t row = 0; row < claimed.size(); ++row) {
@@ -161,6 +161,14 @@ class Batch {
     }
   }
 
+  std::vector<Room> RoomsOf(const Delivery& delivery) const {
+    std::vector<Room> rooms;
+    for (const Recipient& recipient : delivery.recipients) {
+      rooms.push_back(RoomOf(mailboxes_.at(recipient.mailbox).usage));
+    }
+    return rooms;
+  }
+
   absl::StatusOr<DeliveryResult> Decide(PendingDelivery& pending) {
     const Delivery& delivery = pending.delivery;
     if (!claimed_.contains(delivery.delivery_id)) {
@@ -170,13 +178,8 @@ class Batch {
       if (digest->second != pending.digest) return OtherContents();
       return DeliveryResult{.repeated = true};
     }
-    std::vector<Room> rooms;
-    for (const Recipient& recipient : delivery.recipients) {
-      const MailboxUsage& usage = mailboxes_.at(recipient.mailbox).usage;
-      rooms.push_back(
-          RoomOf(usage.messages, usage.octets, {usage.quota_messages, usage.quota_octets}));
-    }
-    const absl::Status room = pending.decided.value_or(CheckRoom(delivery, rooms));
+    const absl::Status room =
+        pending.decided.has_value() ? *pending.decided : CheckRoom(delivery, RoomsOf(delivery));
     if (!room.ok()) {
       released_.Add(delivery.delivery_id);
       return room;

@@ -244,14 +244,10 @@ absl::StatusOr<bool> PostgresqlLeases::ReleaseNow(const Release& release) {
                                   SqlValue::Blob(hold.mailbox.octets()), Number(hold.fence),
                                   Number(hold.holder)};
   if (release.broken) values.push_back(Milliseconds(options_.grace));
-  bool was_its = false;
-  const absl::Status status = pool_.Lend(Pool::OnBreak::kRepeat, [&](Connection& connection) {
-    auto rows = connection.Run(release.broken ? kBreak : kEnd, values);
-    if (rows.ok()) was_its = (*rows)->changes() == 1;
-    return rows.status();
-  });
-  if (!status.ok()) return status;
-  return was_its;
+  absl::StatusOr<int64_t> changed =
+      pool_.Change(Pool::OnBreak::kRepeat, release.broken ? kBreak : kEnd, values);
+  if (!changed.ok()) return changed.status();
+  return *changed == 1;
 }
 
 void PostgresqlLeases::ReleaseLater(Release release) {
@@ -290,12 +286,7 @@ void PostgresqlLeases::Live(absl::Status last) {
     last = status;
   }
   // What its streams hold is nobody's now: their sessions are over, or resume by their fences.
-  pool_
-      .Lend(Pool::OnBreak::kRepeat,
-            [this](Connection& connection) {
-              return connection.Run(kLeave, {SqlValue::Int(holder())}).status();
-            })
-      .IgnoreError();
+  pool_.Change(Pool::OnBreak::kRepeat, kLeave, {SqlValue::Int(holder())}).status().IgnoreError();
 }
 
 absl::Status PostgresqlLeases::Beat() {

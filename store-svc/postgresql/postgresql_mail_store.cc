@@ -369,8 +369,7 @@ absl::StatusOr<std::vector<Room>> PostgresqlMailStore::ReadRooms(absl::Span<cons
     if (!rows.ok()) return rows.status();
     for (size_t row = 0; row < (*rows)->size(); ++row) {
       const MailboxUsage usage = UsageOf(**rows, row, quota_);
-      rooms.emplace(usage.mailbox, RoomOf(usage.messages, usage.octets,
-                                          {usage.quota_messages, usage.quota_octets}));
+      rooms.emplace(usage.mailbox, RoomOf(usage));
     }
   }
   std::vector<Room> in_order;
@@ -665,13 +664,10 @@ absl::StatusOr<size_t> PostgresqlMailStore::Forget(absl::Time before, size_t lim
   for (const auto& [shard, ids] : by_shard) {
     Array array = Array::Bytea();
     for (const absl::string_view id : ids) array.Add(id);
-    const absl::Status status =
-        pool_.Lend(Pool::OnBreak::kRepeat, [&, shard = shard](Connection& connection) {
-          auto rows = connection.Run(kForget, {SqlValue::Int(shard), array.value()});
-          if (rows.ok()) forgotten += (*rows)->changes();
-          return rows.status();
-        });
-    if (!status.ok()) return status;
+    const absl::StatusOr<int64_t> gone =
+        pool_.Change(Pool::OnBreak::kRepeat, kForget, {SqlValue::Int(shard), array.value()});
+    if (!gone.ok()) return gone.status();
+    forgotten += *gone;
   }
   return static_cast<size_t>(forgotten);
 }

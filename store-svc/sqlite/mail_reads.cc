@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "services/storage/body/body_store.h"
+#include "store-svc/domain/delivery_rules.h"
 
 namespace postern::store {
 namespace {
@@ -56,7 +57,7 @@ absl::StatusOr<Room> ReadRoom(Sqlite& database, const MailboxId& mailbox, const 
   absl::StatusOr<MailboxUsage> usage = ReadUsage(database, mailbox, quota);
   if (absl::IsNotFound(usage.status())) return Room::kFree;
   if (!usage.ok()) return usage.status();
-  return RoomOf(usage->messages, usage->octets, {usage->quota_messages, usage->quota_octets});
+  return RoomOf(*usage);
 }
 
 absl::StatusOr<ListingStart> ReadListingStart(Sqlite& database, const MailboxId& mailbox,

@@ -8,7 +8,6 @@ namespace postern::storage {
 namespace {
 
 using postgresql::Array;
-using postgresql::Connection;
 using postgresql::Pool;
 using postgresql::Statement;
 
@@ -74,18 +73,13 @@ constexpr char kUnstage[] =
 SqlValue Shard(const StagedKey& key) { return SqlValue::Int(key.shard); }
 SqlValue Octets(const StagedKey& key) { return SqlValue::Blob(key.octets); }
 
-absl::Status RunOnce(Pool& pool, Pool::OnBreak on_break, const Statement& statement,
-                     int64_t* changes = nullptr) {
-  return pool.Lend(on_break, [&](Connection& connection) {
-    absl::StatusOr<std::unique_ptr<SqlRows>> rows = connection.Run(statement.sql, statement.values);
-    if (rows.ok() && changes != nullptr) *changes = (*rows)->changes();
-    return rows.status();
-  });
-}
-
 }  // namespace
 
 absl::string_view PostgresqlBodySchema() { return sql::kPostgresqlBodySchema; }
+
+absl::Status PiecesExpired() {
+  return absl::UnavailableError("the body's pieces have been waiting for too long");
+}
 
 StagedKey NewStagedKey(int32_t shard) {
   return {shard, absl::HexStringToBytes(crypto::RandomId())};
@@ -94,26 +88,22 @@ StagedKey NewStagedKey(int32_t shard) {
 absl::Status StagePiece(Pool& pool, const StagedKey& key, int64_t position,
                         const CompressedPiece& piece) {
   if (position >= kMaxPieces) return absl::OutOfRangeError("a body has at most 65536 pieces");
-  int64_t added = 0;
-  const absl::Status status =
-      RunOnce(pool, Pool::OnBreak::kFail,
-              {position == 0 ? kFirstPiece : kNextPiece,
-               {Shard(key), Octets(key), SqlValue::Int(position),
-                SqlValue::Int(piece.original_octets), SqlValue::Blob(piece.octets)}},
-              &added);
-  if (status.ok() && added == 0) {
-    return absl::UnavailableError("the body's pieces have been waiting for too long");
-  }
-  return status;
+  const absl::StatusOr<int64_t> added =
+      pool.Change(Pool::OnBreak::kFail, position == 0 ? kFirstPiece : kNextPiece,
+                  {Shard(key), Octets(key), SqlValue::Int(position),
+                   SqlValue::Int(piece.original_octets), SqlValue::Blob(piece.octets)});
+  if (added.ok() && *added == 0) return PiecesExpired();
+  return added.status();
 }
 
 absl::Status CopyStaged(Pool& pool, const StagedKey& from, const StagedKey& to) {
-  return RunOnce(pool, Pool::OnBreak::kFail,
-                 {kCopyStaged, {Shard(to), Octets(to), Shard(from), Octets(from)}});
+  return pool
+      .Change(Pool::OnBreak::kFail, kCopyStaged, {Shard(to), Octets(to), Shard(from), Octets(from)})
+      .status();
 }
 
 absl::Status DropStaged(Pool& pool, const StagedKey& key) {
-  return RunOnce(pool, Pool::OnBreak::kRepeat, {kDropStaged, {Shard(key), Octets(key)}});
+  return pool.Change(Pool::OnBreak::kRepeat, kDropStaged, {Shard(key), Octets(key)}).status();
 }
 
 absl::StatusOr<std::vector<StagedKey>> FindExpired(Pool& pool, int64_t limit) {

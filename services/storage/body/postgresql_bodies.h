@@ -72,7 +72,8 @@ class BodyChanges {
   postgresql::Array released_references_ = postgresql::Array::Bigint();
 };
 
-// Gives no row when the pieces expired.
+absl::Status PiecesExpired();
+// Gives no row when the pieces expired (PiecesExpired).
 postgresql::Statement LockStaged(const StagedKey& key);
 // Makes them a body, or refers to the equal one that is there: then the pieces stay staged.
 void AppendAddStaged(const StagedKey& key, absl::string_view sha256, int64_t references,

@@ -102,4 +102,16 @@ absl::StatusOr<std::unique_ptr<SqlRows>> Pool::Query(absl::string_view sql,
   return rows;
 }
 
+absl::StatusOr<int64_t> Pool::Change(OnBreak on_break, absl::string_view sql,
+                                     absl::Span<const SqlValue> values) {
+  int64_t changes = 0;
+  const absl::Status status = Lend(on_break, [&](Connection& connection) {
+    absl::StatusOr<std::unique_ptr<SqlRows>> rows = connection.Run(sql, values);
+    if (rows.ok()) changes = (*rows)->changes();
+    return rows.status();
+  });
+  if (!status.ok()) return status;
+  return changes;
+}
+
 }  // namespace postern::storage::postgresql

@@ -3,6 +3,7 @@
 #define POSTERN_SERVICES_STORAGE_POSTGRESQL_POOL_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -41,11 +42,15 @@ class Pool {
   absl::StatusOr<std::unique_ptr<SqlRows>> Query(absl::string_view sql,
                                                  absl::Span<const SqlValue> values);
 
+  enum class OnBreak { kFail, kRepeat };
+  // One statement, a transaction of its own; how many rows it changed. As Lend.
+  absl::StatusOr<int64_t> Change(OnBreak on_break, absl::string_view sql,
+                                 absl::Span<const SqlValue> values);
+
   // Lends a connection, for what Transact is too slow for. `body` runs again when it lost against
   // another transaction (ABORTED), and once more when its connection turned out to be broken, if it
   // may: not after a long silence, which the next try would meet too. What it leaves open is
   // undone.
-  enum class OnBreak { kFail, kRepeat };
   absl::Status Lend(OnBreak on_break, absl::FunctionRef<absl::Status(Connection&)> body);
 
   // What everything returns at once, those too that wait for a connection, while the database is
