@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -166,6 +167,20 @@ absl::Status ReleaseAndCommit(Connection& connection, const MailboxId& mailbox,
   return connection.RunAll(statements).status();
 }
 
+// The beginning of a transaction that only the lease's holder may commit.
+std::vector<Statement> BeginWithLease(const MailboxId& mailbox, uint64_t fence) {
+  std::vector<Statement> statements = {{"BEGIN", {}}};
+  if (fence != kNoFence) {
+    statements.push_back({kLockLease, {Shard(mailbox), Id(mailbox), Unsigned(fence)}});
+  }
+  return statements;
+}
+
+// Of its answers. FAILED_PRECONDITION: the lease is another's.
+absl::Status CheckLease(uint64_t fence, absl::Span<const std::unique_ptr<SqlRows>> answers) {
+  return fence == kNoFence || answers[1]->size() > 0 ? absl::OkStatus() : StaleFence();
+}
+
 class PostgresqlMailStore;
 
 class PostgresqlStagedBody final : public StagedBody {
@@ -183,8 +198,8 @@ class PostgresqlStagedBody final : public StagedBody {
   crypto::Sha256 hash_;
   uint64_t octets_ = 0;
   int64_t pieces_ = 0;
-  // Empty before the first piece and after the body is delivered.
-  std::string key_;
+  // Since the first piece. What a body did not take of it is dropped in the end.
+  std::optional<StagedKey> staged_;
 };
 
 class PostgresqlMailStore final : public MailStore {
@@ -267,18 +282,17 @@ class PostgresqlMailStore final : public MailStore {
 };
 
 PostgresqlStagedBody::~PostgresqlStagedBody() {
-  if (!key_.empty()) store_->DropStaged({shard_, key_});
+  if (staged_.has_value()) store_->DropStaged(*staged_);
 }
 
 void PostgresqlStagedBody::Append(absl::string_view piece,
                                   absl::AnyInvocable<void(absl::Status)> done) {
   hash_.Update(piece);
   octets_ += piece.size();
-  if (key_.empty()) key_ = storage::NewStagedKey(shard_).octets;
+  if (!staged_.has_value()) staged_ = storage::NewStagedKey(shard_);
   store_->Write<absl::Status>(
       [this, compressed = storage::CompressPiece(piece), position = pieces_++] {
-        return WithoutFullDisk(
-            storage::StagePiece(store_->pool(), {shard_, key_}, position, compressed));
+        return WithoutFullDisk(storage::StagePiece(store_->pool(), *staged_, position, compressed));
       },
       std::move(done));
 }
@@ -290,7 +304,7 @@ void PostgresqlStagedBody::Deliver(Delivery delivery,
   pending->sha256 = hash_.Finish();
   pending->digest = DeliveryDigest(pending->delivery, pending->sha256);
   pending->body_octets = octets_;
-  if (!key_.empty()) pending->staged = StagedKey{shard_, key_};
+  pending->staged = staged_;
   pending->done = std::move(done);
   store_->Deliver(std::move(pending));
 }
@@ -496,17 +510,14 @@ absl::StatusOr<uint64_t> PostgresqlMailStore::RunDeletion(const MailboxId& mailb
   // Repeated after a break: what is deleted already is not there.
   const absl::Status status = pool_.Lend(Pool::OnBreak::kRepeat, [&](Connection& connection) {
     const SqlValue shard = Shard(mailbox);
-    std::vector<Statement> statements = {{"BEGIN", {}}};
-    if (fence != kNoFence) {
-      statements.push_back({kLockLease, {shard, Id(mailbox), Unsigned(fence)}});
-    }
+    std::vector<Statement> statements = BeginWithLease(mailbox, fence);
     statements.push_back({kLockMailbox, {shard, Id(mailbox)}});
     statements.push_back(deleting);
     const size_t deletion = statements.size() - 1;
     if (left != nullptr) statements.push_back({kIsSetDown, {shard, Id(mailbox)}});
     auto answers = connection.RunAll(statements);
     if (!answers.ok()) return answers.status();
-    if (fence != kNoFence && (*answers)[1]->size() == 0) return StaleFence();
+    if (absl::Status held = CheckLease(fence, *answers); !held.ok()) return held;
     if (left != nullptr) *left = answers->back()->size() > 0;
     deleted = (*answers)[deletion]->size();
     return ReleaseAndCommit(connection, mailbox, *(*answers)[deletion]);
@@ -544,14 +555,11 @@ absl::Status PostgresqlMailStore::SetDown(const MailboxId& mailbox, uint64_t fen
                                           const std::vector<uint64_t>& uids) {
   return pool_.Lend(Pool::OnBreak::kRepeat, [&](Connection& connection) {
     const Array named = Numbers(uids);
-    std::vector<Statement> statements = {{"BEGIN", {}}};
-    if (fence != kNoFence) {
-      statements.push_back({kLockLease, {Shard(mailbox), Id(mailbox), Unsigned(fence)}});
-    }
+    std::vector<Statement> statements = BeginWithLease(mailbox, fence);
     statements.push_back({kSetDown, {Shard(mailbox), Id(mailbox), named.value()}});
     auto answers = connection.RunAll(statements);
     if (!answers.ok()) return answers.status();
-    if (fence != kNoFence && (*answers)[1]->size() == 0) return StaleFence();
+    if (absl::Status held = CheckLease(fence, *answers); !held.ok()) return held;
     return connection.Execute("COMMIT");
   });
 }
