@@ -284,6 +284,8 @@ TEST_F(DeliveryTest, OfManyEachIsAnsweredForItself) {
   call.Add(3, MakeHeader("", {}), "no recipients");
   call.Add(9, MakeHeader("2", {kAlice}), Text(kMaxPieceOctets + 1));
   ASSERT_TRUE(call.Send());
+  // Whoever repeats has heard nothing of the first try, but comes after it.
+  call.Read(3);
   call.Add(8, MakeHeader("1", {kAlice, kBob}), "one");
   call.Add(6, MakeHeader("1", {kAlice, kBob}), "other");
   call.Add(1ull << 63, MakeHeader("3", {kAlice}), Text(kMaxPieceOctets));
