@@ -1,5 +1,7 @@
 #include "relay-svc/smtp/outgoing_session.h"
 
+#include <openssl/ssl.h>
+
 #include <algorithm>
 #include <array>
 #include <memory>
@@ -10,7 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "boost/asio/this_coro.hpp"
-#include "relay-svc/smtp/outgoing_connection.h"
+#include "services/net/connection.h"
 
 namespace postern::relay {
 namespace {
@@ -31,6 +33,17 @@ std::vector<smtp::ServerAnswer> NotConnected(const absl::Status& status, size_t 
 
 }  // namespace
 
+std::shared_ptr<SSL_CTX> MakeOpportunisticTlsContext() {
+  std::shared_ptr<SSL_CTX> context(SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
+  if (context == nullptr) return nullptr;
+  SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION);
+  SSL_CTX_set_verify(context.get(), SSL_VERIFY_NONE, nullptr);
+  SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_mode(context.get(), SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+                                      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  return context;
+}
+
 awaitable<SessionResult> RunOutgoingSession(boost::asio::ip::tcp::endpoint peer, std::string host,
                                             smtp::ClientOptions options,
                                             smtp::ClientTransaction transaction,
@@ -38,11 +51,12 @@ awaitable<SessionResult> RunOutgoingSession(boost::asio::ip::tcp::endpoint peer,
                                             MessageBody& body) {
   SessionResult result;
   const size_t recipients = transaction.recipients.size();
-  const SteadyDeadline end = steady_clock::now() + limits.session_timeout;
+  const net::Deadline end = steady_clock::now() + limits.session_timeout;
   const auto within = [end](std::chrono::seconds time) {
     return std::min(end, steady_clock::now() + time);
   };
-  OutgoingConnection connection(co_await boost::asio::this_coro::executor);
+  net::Connection connection(co_await boost::asio::this_coro::executor);
+  const absl::Cleanup close = [&] { connection.Close(); };
   const absl::Status connected = co_await connection.Connect(peer, within(limits.connect_timeout));
   if (!connected.ok()) {
     result.silent = absl::IsDeadlineExceeded(connected);
@@ -59,7 +73,7 @@ awaitable<SessionResult> RunOutgoingSession(boost::asio::ip::tcp::endpoint peer,
   const absl::Cleanup leave = [&] {
     if (has_place) places->GiveBack();
   };
-  SteadyDeadline hello_end = within(limits.greeting_timeout);
+  net::Deadline hello_end = within(limits.greeting_timeout);
   while (true) {
     if (!greeted && std::holds_alternative<smtp::client_action::Write>(action)) {
       // EHLO: the greeting is whole.
@@ -96,7 +110,7 @@ awaitable<SessionResult> RunOutgoingSession(boost::asio::ip::tcp::endpoint peer,
             session.Resume(smtp::client_event::Received{absl::string_view(buffer.data(), *octets)});
       }
     } else if (std::holds_alternative<smtp::client_action::StartTls>(action)) {
-      const absl::Status status = co_await connection.StartTls(tls, host, hello_end);
+      const absl::Status status = co_await connection.StartTlsAsClient(tls, host, hello_end);
       if (!status.ok()) {
         result.tls_failed = true;
         action = session.Resume(Lost(status));

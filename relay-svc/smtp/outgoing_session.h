@@ -3,6 +3,7 @@
 #define POSTERN_RELAY_SVC_SMTP_OUTGOING_SESSION_H_
 
 #include <chrono>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,11 @@
 typedef struct ssl_ctx_st SSL_CTX;
 
 namespace postern::relay {
+
+// TLS 1.2 or newer, without a look at the certificate: opportunistic TLS (RFC 7435) protects
+// against those who listen, and a host that fails verification would otherwise get its mail in
+// clear.
+std::shared_ptr<SSL_CTX> MakeOpportunisticTlsContext();
 
 struct SessionLimits {
   std::chrono::seconds connect_timeout{30};

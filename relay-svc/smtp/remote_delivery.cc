@@ -8,7 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "relay-svc/domain/destination.h"
 #include "relay-svc/domain/header_section.h"
-#include "relay-svc/smtp/outgoing_connection.h"
 #include "services/async/await.h"
 #include "services/telemetry/log.h"
 #include "services/telemetry/metrics.h"

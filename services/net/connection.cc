@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <climits>
 #include <cstring>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -20,6 +21,7 @@
 #include "boost/asio/steady_timer.hpp"
 #include "openssl/err.h"
 #include "openssl/ssl.h"
+#include "openssl/x509v3.h"
 #include "services/net/tls_profile.h"
 
 namespace postern::net {
@@ -145,6 +147,9 @@ Connection::Connection(tcp::socket socket)
   if (!error) peer_ = peer.address();
 }
 
+Connection::Connection(const asio::any_io_executor& executor)
+    : Connection(tcp::socket(executor), asio::ip::address()) {}
+
 Connection::~Connection() {
   watchdog_->Forget();
   SSL_free(ssl_);
@@ -191,13 +196,17 @@ absl::Status Connection::TlsFailure(int result, Want* want) {
       *want = Want::kWrite;
       return WouldBlock();
     case SSL_ERROR_ZERO_RETURN:
-      return absl::OutOfRangeError("end of stream");
+      return absl::OutOfRangeError("the peer closed the connection");
     case SSL_ERROR_SYSCALL:
       ERR_clear_error();
       if (saved_errno == 0) return absl::UnavailableError("connection closed without close_notify");
       return FromErrno("connection", saved_errno);
     default: {
       const char* reason = ERR_reason_error_string(ERR_peek_error());
+      const long verified = SSL_get_verify_result(ssl_);
+      if (verified != X509_V_OK && SSL_get_verify_mode(ssl_) != SSL_VERIFY_NONE) {
+        reason = X509_verify_cert_error_string(verified);
+      }
       absl::Status status = absl::UnavailableError(
           absl::StrCat("TLS: ", reason != nullptr ? reason : "protocol error"));
       ERR_clear_error();
@@ -226,7 +235,7 @@ absl::StatusOr<size_t> Connection::TryRead(absl::Span<char> buffer, bool peek, W
       more_likely_ = peek || static_cast<size_t>(got) == buffer.size();
       return got;
     }
-    if (got == 0) return absl::OutOfRangeError("end of stream");
+    if (got == 0) return absl::OutOfRangeError("the peer closed the connection");
     if (errno == EINTR) continue;
     if (errno == EAGAIN || errno == EWOULDBLOCK) return WouldBlock();
     return FromErrno("read", errno);
@@ -331,14 +340,54 @@ asio::awaitable<absl::Status> Connection::Write(absl::string_view octets, Deadli
   co_return absl::OkStatus();
 }
 
+asio::awaitable<absl::Status> Connection::Connect(const tcp::endpoint& peer, Deadline deadline) {
+  boost::system::error_code error;
+  socket_.open(peer.protocol(), error);
+  if (error) co_return absl::UnavailableError(error.message());
+  socket_.set_option(tcp::no_delay(true), error);
+  timed_out_ = false;
+  watchdog_->Watch(deadline);
+  std::tie(error) = co_await socket_.async_connect(peer, asio::as_tuple(asio::deferred));
+  watchdog_->Rest();
+  if (timed_out_) co_return absl::DeadlineExceededError("the peer took too long");
+  if (error) co_return absl::UnavailableError(error.message());
+  peer_ = peer.address();
+  co_return Usable(false, kNever);
+}
+
 asio::awaitable<absl::Status> Connection::StartTls(std::shared_ptr<const TlsProfile> profile,
                                                    Deadline deadline) {
-  absl::Status status = Usable(true, deadline);
-  if (!status.ok()) co_return status;
   if (ssl_ != nullptr || profile == nullptr) {
     co_return absl::FailedPreconditionError("TLS is on, or there is no profile");
   }
   ssl_ = SSL_new(profile->context().get());
+  if (ssl_ != nullptr) SSL_set_accept_state(ssl_);
+  co_return co_await Handshake(deadline);
+}
+
+asio::awaitable<absl::Status> Connection::StartTlsAsClient(SSL_CTX* context,
+                                                           const std::string& server_name,
+                                                           Deadline deadline) {
+  if (ssl_ != nullptr) co_return absl::FailedPreconditionError("TLS is on");
+  ssl_ = SSL_new(context);
+  if (ssl_ != nullptr) {
+    SSL_set_connect_state(ssl_);
+    boost::system::error_code no_address;
+    asio::ip::make_address(server_name, no_address);
+    if (no_address) {
+      SSL_set_tlsext_host_name(ssl_, server_name.c_str());
+      SSL_set1_host(ssl_, server_name.c_str());
+    } else {
+      // An address is no server name (RFC 6066 3).
+      X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl_), server_name.c_str());
+    }
+  }
+  co_return co_await Handshake(deadline);
+}
+
+asio::awaitable<absl::Status> Connection::Handshake(Deadline deadline) {
+  absl::Status status = Usable(true, deadline);
+  if (!status.ok()) co_return status;
   if (ssl_ == nullptr || SSL_set_fd(ssl_, socket_.native_handle()) != 1) {
     ERR_clear_error();
     co_return absl::UnavailableError("no memory for TLS");
@@ -349,7 +398,6 @@ asio::awaitable<absl::Status> Connection::StartTls(std::shared_ptr<const TlsProf
   if (error) co_return absl::UnavailableError(error.message());
   // More than a record header at a time: one read a record instead of two.
   SSL_set_read_ahead(ssl_, 1);
-  SSL_set_accept_state(ssl_);
   more_likely_ = false;
   Want want = Want::kRead;
   while (true) {

@@ -1,5 +1,5 @@
-// One TCP connection of a gateway, plain or TLS: OpenSSL on the descriptor itself, Asio only waits
-// for readiness.
+// One TCP connection, a client's of ours or ours to a server, plain or TLS: OpenSSL on the
+// descriptor itself, Asio only waits for readiness.
 #ifndef POSTERN_SERVICES_NET_CONNECTION_H_
 #define POSTERN_SERVICES_NET_CONNECTION_H_
 
@@ -11,9 +11,11 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "boost/asio/any_io_executor.hpp"
 #include "boost/asio/awaitable.hpp"
 #include "boost/asio/ip/tcp.hpp"
 
+typedef struct ssl_ctx_st SSL_CTX;
 typedef struct ssl_st SSL;
 
 namespace postern::net {
@@ -34,11 +36,16 @@ absl::Span<char> ThreadReadBuffer();
 class Connection {
  public:
   explicit Connection(boost::asio::ip::tcp::socket socket);
+  // To a server: Connect comes first.
+  explicit Connection(const boost::asio::any_io_executor& executor);
   // With the peer's address known from accept.
   Connection(boost::asio::ip::tcp::socket socket, const boost::asio::ip::address& peer);
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
+
+  boost::asio::awaitable<absl::Status> Connect(const boost::asio::ip::tcp::endpoint& peer,
+                                               Deadline deadline);
 
   // Returns when Read would have something (or an error) to give.
   boost::asio::awaitable<absl::Status> WaitReadable(Deadline deadline);
@@ -53,6 +60,12 @@ class Connection {
   // Server's handshake. CANCELLED as WaitReadable's.
   boost::asio::awaitable<absl::Status> StartTls(std::shared_ptr<const TlsProfile> profile,
                                                 Deadline deadline);
+  // Client's handshake. `server_name`, a name or an address, is asked for (SNI, RFC 6066 3), and
+  // must be the certificate's when `context` verifies (SSL_VERIFY_PEER). `context` has the partial
+  // and moving writes of SSL_CTX_set_mode on.
+  boost::asio::awaitable<absl::Status> StartTlsAsClient(SSL_CTX* context,
+                                                        const std::string& server_name,
+                                                        Deadline deadline);
   // Sends close_notify when it can without waiting, then closes. The rest of the output is flushed
   // by the kernel; input that was not read does not reset the connection: it is read and dropped,
   // for at most 2 s and 1 MiB, after this object is gone.
@@ -78,6 +91,7 @@ class Connection {
 
   // One wait for readiness. An interruptible one ends with CANCELLED at Interrupt.
   boost::asio::awaitable<absl::Status> WaitReady(Want want, Deadline deadline, bool interruptible);
+  boost::asio::awaitable<absl::Status> Handshake(Deadline deadline);
   // Without waiting. UNKNOWN (never seen outside) means that `*want` must come first. With `peek`
   // nothing is consumed, and one octet is enough of a buffer.
   absl::StatusOr<size_t> TryRead(absl::Span<char> buffer, bool peek, Want* want);
