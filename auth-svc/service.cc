@@ -14,6 +14,7 @@
 #include "auth-svc/domain/authenticator.h"
 #include "auth-svc/domain/directory.h"
 #include "auth-svc/domain/login_memory.h"
+#include "auth-svc/domain/login_throttle.h"
 #include "auth-svc/domain/password.h"
 #include "auth-svc/domain/resolver.h"
 #include "auth-svc/domain/upkeep.h"
@@ -24,10 +25,13 @@
 #include "auth-svc/sqlite/sqlite_directory.h"
 #include "proto/postern/config/v1/auth_svc.pb.h"
 #include "services/identity/token.h"
+#include "services/limits/limits.h"
+#include "services/limits/redis_limits.h"
 #include "services/process/clock.h"
 #include "services/process/worker_pool.h"
 #include "services/rpc/server.h"
 #include "services/storage/postgresql/database.h"
+#include "services/storage/redis/client.h"
 
 namespace postern::auth {
 namespace {
@@ -55,6 +59,13 @@ Argon2Hasher::Cost Cost(const config::v1::PasswordHashing& config) {
   cost.memory_octets = static_cast<size_t>(config.memory_octets());
   cost.passes = config.passes();
   return cost;
+}
+
+LoginThrottle::Options Throttling(const config::v1::LoginLimits& config) {
+  const absl::Duration period = absl::Seconds(config.period_seconds());
+  return {.network = {config.failures_per_network(), period},
+          .account = {config.failures_per_account(), period},
+          .remember_network = absl::Seconds(config.remember_network_seconds())};
 }
 
 struct OpenedDirectory {
@@ -88,13 +99,16 @@ absl::StatusOr<OpenedDirectory> OpenDirectory(const config::v1::AuthSvc& config)
 class AuthService final : public process::RunningService {
  public:
   static absl::StatusOr<std::unique_ptr<AuthService>> Start(const config::v1::AuthSvc& config) {
+    absl::StatusOr<std::unique_ptr<limits::Limits>> limits =
+        limits::OpenLimits(config.has_redis(), config.redis());
+    if (!limits.ok()) return limits.status();
     absl::StatusOr<OpenedDirectory> directory = OpenDirectory(config);
     if (!directory.ok()) return directory.status();
     absl::StatusOr<std::unique_ptr<identity::TokenSigner>> signer =
         identity::TokenSigner::Open(config.token_signing_key_file());
     if (!signer.ok()) return signer.status();
     std::unique_ptr<AuthService> service(
-        new AuthService(config, *std::move(directory), *std::move(signer)));
+        new AuthService(config, *std::move(directory), *std::move(signer), *std::move(limits)));
     absl::Status started = service->Listen(config);
     if (!started.ok()) return started;
     return service;
@@ -112,10 +126,12 @@ class AuthService final : public process::RunningService {
 
  private:
   AuthService(const config::v1::AuthSvc& config, OpenedDirectory opened,
-              std::unique_ptr<identity::TokenSigner> signer)
+              std::unique_ptr<identity::TokenSigner> signer, std::unique_ptr<limits::Limits> limits)
       : database_(std::move(opened.database)),
         directory_(std::move(opened.directory)),
         signer_(std::move(signer)),
+        limits_(std::move(limits)),
+        throttle_(Throttling(config.login_limits()), limits_.get()),
         resolver_(config.subaddress_separator(), Limits(config)),
         hasher_(Cost(config.password_hashing())),
         login_memory_(process::SystemClock(), absl::Seconds(config.remember_login_seconds()),
@@ -128,8 +144,8 @@ class AuthService final : public process::RunningService {
                        hasher_, admin_pool_, hashing_pool_, process::SystemClock()) {}
 
   absl::Status Listen(const config::v1::AuthSvc& config) {
-    absl::StatusOr<std::unique_ptr<Authenticator>> authenticator =
-        Authenticator::Create(*directory_, hasher_, login_memory_, reading_pool_, hashing_pool_);
+    absl::StatusOr<std::unique_ptr<Authenticator>> authenticator = Authenticator::Create(
+        *directory_, hasher_, login_memory_, throttle_, reading_pool_, hashing_pool_);
     if (!authenticator.ok()) return authenticator.status();
     authenticator_ = *std::move(authenticator);
     authentication_service_ =
@@ -146,6 +162,8 @@ class AuthService final : public process::RunningService {
   const std::unique_ptr<storage::postgresql::Database> database_;
   const std::unique_ptr<Directory> directory_;
   const std::unique_ptr<identity::TokenSigner> signer_;
+  const std::unique_ptr<limits::Limits> limits_;
+  LoginThrottle throttle_;
   const Resolver resolver_;
   Argon2Hasher hasher_;
   LoginMemory login_memory_;
@@ -168,6 +186,11 @@ absl::Status CheckConfig(const config::v1::AuthSvc& config) {
                                                                   config.has_database_file());
       !status.ok()) {
     return status;
+  }
+  if (config.has_redis()) {
+    if (absl::Status status = storage::redis::CheckConfig(config.redis()); !status.ok()) {
+      return status;
+    }
   }
   const std::string& separator = config.subaddress_separator();
   // RFC 5321 atext, but no letter or digit: those are names.

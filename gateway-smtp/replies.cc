@@ -18,7 +18,12 @@ Reply ReplyTo(relay::v1::Refusal refusal, Question question) {
     case relay::v1::REFUSAL_CLIENT:
       return {554, "5.7.1", "Your network may not send mail here"};
     case relay::v1::REFUSAL_CLIENT_TEMPORARY:
-      return {421, "4.7.0", "Too much from your network, try again later"};
+      // RFC 5321 3.8: 421 is what closes.
+      return {question == Question::kConnection ? 421 : 450,
+              question == Question::kConnection ? "4.7.0" : "4.7.1",
+              "Too much from your network, try again later"};
+    case relay::v1::REFUSAL_GREYLISTED:
+      return {451, "4.7.1", "Greylisted, try again later"};
     case relay::v1::REFUSAL_RELAYING:
       return {550, "5.7.1", "Relaying denied"};
     case relay::v1::REFUSAL_UNKNOWN_USER:
@@ -103,8 +108,10 @@ Reply ReplyTo(const absl::Status& status, Question question) {
     return question == Question::kDeliver ? Reply{452, "4.2.2", "Mailbox full"}
                                           : Reply{452, "4.3.1", "Queue full, try again later"};
   }
-  if (question == Question::kDeliver && status.code() == StatusCode::kFailedPrecondition) {
-    return {452, "4.3.1", "Insufficient system storage"};
+  if (body && status.code() == StatusCode::kFailedPrecondition) {
+    return question == Question::kDeliver
+               ? Reply{452, "4.3.1", "Insufficient system storage"}
+               : Reply{450, "4.7.1", "Too many recipients in a short time, try again later"};
   }
   // ALREADY_EXISTS too: our delivery_id met another message's. The next try has a new one.
   return {451, "4.3.0", "Temporary failure, try again later"};
@@ -120,6 +127,8 @@ Reply ReplyTo(AuthenticateResponse::Reason reason) {
       return {501, "5.5.2", "Malformed authentication response"};
     case AuthenticateResponse::REASON_CANCELLED:
       return {501, "5.7.0", "Authentication cancelled"};
+    case AuthenticateResponse::REASON_TOO_MANY_FAILURES:
+      return {454, "4.7.0", "Too many failed logins, try again later"};
     default:
       return AuthenticationUnavailable();
   }

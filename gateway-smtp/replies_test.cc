@@ -22,6 +22,8 @@ TEST(RepliesTest, RefusalsAsTheContractSays) {
   } kCases[] = {
       {relay::v1::REFUSAL_CLIENT, Question::kConnection, "554 5.7.1"},
       {relay::v1::REFUSAL_CLIENT_TEMPORARY, Question::kConnection, "421 4.7.0"},
+      {relay::v1::REFUSAL_CLIENT_TEMPORARY, Question::kSender, "450 4.7.1"},
+      {relay::v1::REFUSAL_GREYLISTED, Question::kRecipient, "451 4.7.1"},
       {relay::v1::REFUSAL_RELAYING, Question::kRecipient, "550 5.7.1"},
       {relay::v1::REFUSAL_UNKNOWN_USER, Question::kRecipient, "550 5.1.1"},
       {relay::v1::REFUSAL_DISABLED, Question::kRecipient, "550 5.2.1"},
@@ -61,6 +63,7 @@ TEST(RepliesTest, StatusesByQuestion) {
       {absl::AbortedError(""), Question::kDeliver, "451 4.3.0"},
       // RFC 3463 3.4 X.3.1.
       {absl::FailedPreconditionError("the disk is full"), Question::kDeliver, "452 4.3.1"},
+      {absl::FailedPreconditionError("the account's rate"), Question::kEnqueue, "450 4.7.1"},
       {absl::NotFoundError(""), Question::kDeliver, "451 4.3.0"},
   };
   for (const auto& c : kCases) {

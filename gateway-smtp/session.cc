@@ -96,7 +96,8 @@ class Session {
   bool AnswerAtOnce(const smtp::Action& action, smtp::Event* answer);
   asio::awaitable<smtp::Event> Answer(smtp::Action* action);
 
-  asio::awaitable<smtp::Event> CheckConnection();
+  // mx: at the greeting, and at MAIL where messages are counted.
+  asio::awaitable<smtp::Event> CheckConnection(relay::v1::CheckConnectionRequest::Event event);
   asio::awaitable<smtp::Event> CheckSender();
   asio::awaitable<smtp::Event> CheckRecipient(const std::string& address);
   asio::awaitable<absl::StatusOr<relay::v1::CheckRecipientResponse>> AskForRecipient(
@@ -119,6 +120,8 @@ class Session {
   smtp::ServerSession engine_;
   // EHLO or HELO was said, be it before STARTTLS.
   bool greeted_ = false;
+  // mx: how many messages the client's network may send is limited.
+  bool messages_count_ = false;
   std::unique_ptr<Transaction> transaction_;
   // submission only.
   net::SaslLogin sasl_;
@@ -220,6 +223,7 @@ bool Session::AnswerAtOnce(const smtp::Action& action, smtp::Event* answer) {
     // Anyone may be the sender of what comes in.
     if (!std::holds_alternative<action::CheckSender>(action)) return false;
     transaction_ = std::make_unique<Transaction>();
+    if (messages_count_) return false;
   }
   *answer = event::Accepted{};
   return true;
@@ -230,9 +234,13 @@ asio::awaitable<smtp::Event> Session::Answer(smtp::Action* action) {
   if (const auto* recipient = std::get_if<action::CheckRecipient>(action)) {
     co_return co_await CheckRecipient(recipient->address);
   }
-  if (std::holds_alternative<action::CheckConnection>(*action))
-    co_return co_await CheckConnection();
-  if (std::holds_alternative<action::CheckSender>(*action)) co_return co_await CheckSender();
+  if (std::holds_alternative<action::CheckConnection>(*action)) {
+    co_return co_await CheckConnection(relay::v1::CheckConnectionRequest::EVENT_CONNECTION);
+  }
+  if (std::holds_alternative<action::CheckSender>(*action)) {
+    if (submission()) co_return co_await CheckSender();
+    co_return co_await CheckConnection(relay::v1::CheckConnectionRequest::EVENT_MESSAGE);
+  }
   if (auto* start = std::get_if<action::AuthStart>(action)) {
     login_trace_ = rpc::TraceContext::New();
     co_return LoggedIn(co_await sasl_.Start(login_trace_, std::move(start->mechanism),
@@ -246,9 +254,13 @@ asio::awaitable<smtp::Event> Session::Answer(smtp::Action* action) {
   co_return event::Done{};
 }
 
-asio::awaitable<smtp::Event> Session::CheckConnection() {
+asio::awaitable<smtp::Event> Session::CheckConnection(
+    relay::v1::CheckConnectionRequest::Event event) {
+  const bool message = event == relay::v1::CheckConnectionRequest::EVENT_MESSAGE;
+  const Question question = message ? Question::kSender : Question::kConnection;
   relay::v1::CheckConnectionRequest request;
   request.set_client_address(connection_.peer_address());
+  request.set_event(event);
   const rpc::CallContext call = Call(rpc::TraceContext::New());
   const auto ask = [&](async::Done<relay::v1::CheckConnectionResponse> done) {
     setup_.policy->CheckConnection(call, std::move(request), std::move(done));
@@ -260,11 +272,12 @@ asio::awaitable<smtp::Event> Session::CheckConnection() {
         {{"session", context_.session_id},
          {"trace", call.trace.trace_id},
          {"status", response.status().ToString()}});
-    co_return event::Refused{ReplyTo(response.status(), Question::kConnection)};
+    co_return event::Refused{ReplyTo(response.status(), question)};
   }
   if (response->refusal() != relay::v1::REFUSAL_UNSPECIFIED) {
-    co_return event::Refused{ReplyTo(response->refusal(), Question::kConnection)};
+    co_return event::Refused{ReplyTo(response->refusal(), question)};
   }
+  messages_count_ = response->has_messages_left();
   co_return event::Accepted{};
 }
 

@@ -447,6 +447,34 @@ TEST_F(SessionTest, ARefusedNetworkIsToldAndMayOnlyQuit) {
   EXPECT_TRUE(Says(client, "QUIT\r\n", "221"));
 }
 
+TEST_F(SessionTest, MessagesAreAskedAboutWhereTheyAreCounted) {
+  relay::v1::CheckConnectionResponse accepted;
+  accepted.set_messages_left(1);
+  policy_.SetConnection("127.0.0.1", accepted);
+  StartMx();
+  TestClient client(port_);
+  EXPECT_TRUE(Says(client, "", "220"));
+  EXPECT_TRUE(Says(client, "EHLO me.test\r\n", "250"));
+  EXPECT_TRUE(Says(client, "MAIL FROM:<carol@elsewhere.test>\r\n", "250"));
+  EXPECT_TRUE(Says(client, "RSET\r\n", "250"));
+  EXPECT_EQ(policy_.connections_asked(), 2);
+  relay::v1::CheckConnectionResponse refused;
+  refused.set_refusal(relay::v1::REFUSAL_CLIENT_TEMPORARY);
+  refused.set_messages_left(0);
+  policy_.SetConnection("127.0.0.1", refused);
+  EXPECT_TRUE(Says(client, "MAIL FROM:<carol@elsewhere.test>\r\n", "450 4.7.1"));
+  EXPECT_TRUE(Says(client, "RCPT TO:<alice@example.test>\r\n", "503"));
+  policy_.SetConnection("127.0.0.1", accepted);
+  EXPECT_TRUE(Says(client, "MAIL FROM:<carol@elsewhere.test>\r\n", "250"));
+}
+
+TEST_F(SessionTest, MessagesThatAreNotCountedAreNotAskedAbout) {
+  StartMx();
+  const auto client = Open();
+  ASSERT_TRUE(Envelope(*client, "alice@example.test"));
+  EXPECT_EQ(policy_.connections_asked(), 1);
+}
+
 std::string Much(size_t octets) {
   std::string body;
   for (int i = 0; body.size() < octets; ++i) absl::StrAppend(&body, "line ", i, " of many\r\n");

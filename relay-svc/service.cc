@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,9 +28,12 @@
 #include "services/clients/store_client.h"
 #include "services/identity/access.h"
 #include "services/identity/token.h"
+#include "services/limits/limits.h"
+#include "services/limits/redis_limits.h"
 #include "services/rpc/channel.h"
 #include "services/rpc/server.h"
 #include "services/storage/postgresql/database.h"
+#include "services/storage/redis/client.h"
 
 namespace postern::relay {
 namespace {
@@ -83,12 +87,34 @@ QueueRunnerOptions RunnerOptions(const config::v1::RelaySvc& config) {
   return options;
 }
 
+std::optional<limits::Rate> RateOf(bool is_there, const config::v1::RateLimit& rate) {
+  if (!is_there) return std::nullopt;
+  return limits::Rate{rate.count(), absl::Seconds(rate.seconds())};
+}
+
+PolicyOptions PolicyOptionsOf(const config::v1::RelaySvc& config) {
+  PolicyOptions options;
+  options.ttl_seconds = static_cast<int>(config.policy_ttl_seconds());
+  const config::v1::RateLimits& rates = config.rate_limits();
+  options.connections =
+      RateOf(rates.has_connections_per_network(), rates.connections_per_network());
+  options.messages = RateOf(rates.has_messages_per_network(), rates.messages_per_network());
+  const config::v1::Greylisting& greylisting = config.greylisting();
+  if (greylisting.enabled()) {
+    options.greylisting = {absl::Seconds(greylisting.delay_seconds()),
+                           absl::Seconds(greylisting.retry_window_seconds()),
+                           absl::Seconds(greylisting.pass_lifetime_seconds())};
+  }
+  return options;
+}
+
 class RelayService : public process::RunningService {
  public:
   // In the order in which they depend on each other; destroyed in the opposite one.
   std::unique_ptr<identity::TokenVerifier> verifier;
   std::unique_ptr<clients::DirectoryClient> directory;
   std::unique_ptr<clients::DeliveryClient> store;
+  std::unique_ptr<limits::Limits> limits;
   std::unique_ptr<Resolver> resolver;
   std::unique_ptr<LocalDelivery> local;
   std::unique_ptr<RemoteDelivery> remote;
@@ -144,6 +170,15 @@ absl::Status CheckConfig(const config::v1::RelaySvc& config) {
     return absl::InvalidArgumentError(
         absl::StrCat("postgresql.max_connections: ", config.postgresql().max_connections(),
                      ", and at least ", kConnections, " are used at the same time"));
+  }
+  if (config.has_redis()) {
+    if (absl::Status status = storage::redis::CheckConfig(config.redis()); !status.ok()) {
+      return status;
+    }
+  }
+  if (config.greylisting().retry_window_seconds() <= config.greylisting().delay_seconds()) {
+    return absl::InvalidArgumentError(
+        "greylisting.retry_window_seconds: not above delay_seconds, so that nobody would pass");
   }
   absl::flat_hash_set<std::string> domains;
   for (const config::v1::NextHop& hop : config.delivery().next_hops()) {
@@ -230,10 +265,17 @@ absl::StatusOr<std::unique_ptr<process::RunningService>> MakeService(
                                                   service->directory.get(), service->local.get(),
                                                   service->remote.get());
 
-  PolicyOptions policy;
-  policy.ttl_seconds = static_cast<int>(config.policy_ttl_seconds());
-  service->policy = std::make_unique<Policy>(policy, service->directory.get(), service->store.get(),
-                                             service->verifier.get());
+  absl::StatusOr<std::unique_ptr<limits::Limits>> limits =
+      limits::OpenLimits(config.has_redis(), config.redis());
+  if (!limits.ok()) return limits.status();
+  service->limits = *std::move(limits);
+  service->policy = std::make_unique<Policy>(PolicyOptionsOf(config), service->directory.get(),
+                                             service->store.get(), service->verifier.get(),
+                                             service->limits.get());
+  const config::v1::RateLimits& rates = config.rate_limits();
+  service->submission.options.recipients =
+      RateOf(rates.has_recipients_per_account(), rates.recipients_per_account());
+  service->submission.limits = service->limits.get();
   service->submission.options.max_message_octets =
       static_cast<uint64_t>(config.max_message_octets());
   service->submission.spool = service->spool.get();

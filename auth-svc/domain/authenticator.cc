@@ -26,6 +26,17 @@ LoginResult Temporary(const absl::Status& status) {
   return LoginResult{LoginResult::Outcome::kTemporary, {}, status.ToString()};
 }
 
+LoginThrottle::Outcome OutcomeOf(const LoginResult& result) {
+  switch (result.outcome) {
+    case LoginResult::Outcome::kAccepted:
+      return LoginThrottle::Outcome::kAccepted;
+    case LoginResult::Outcome::kInvalid:
+      return LoginThrottle::Outcome::kWrong;
+    default:
+      return LoginThrottle::Outcome::kNotLookedAt;
+  }
+}
+
 }  // namespace
 
 struct Authenticator::Attempt {
@@ -34,30 +45,31 @@ struct Authenticator::Attempt {
   std::optional<Address> identity;
   // What was found at the start; nullopt: the stand-in is hashed against.
   std::optional<Account> account;
+  std::string network;
+  LoginThrottle::Attempt throttled;
   Abandoned abandoned;
   Done done;
 
   ~Attempt() { Wipe(&password); }
 };
 
-absl::StatusOr<std::unique_ptr<Authenticator>> Authenticator::Create(Directory& directory,
-                                                                     PasswordHasher& hasher,
-                                                                     LoginMemory& memory,
-                                                                     process::WorkerPool& reading,
-                                                                     process::WorkerPool& hashing) {
+absl::StatusOr<std::unique_ptr<Authenticator>> Authenticator::Create(
+    Directory& directory, PasswordHasher& hasher, LoginMemory& memory, LoginThrottle& throttle,
+    process::WorkerPool& reading, process::WorkerPool& hashing) {
   // A password that nobody knows.
   absl::StatusOr<std::string> hash = hasher.Hash(crypto::RandomId());
   if (!hash.ok()) return hash.status();
   return std::unique_ptr<Authenticator>(
-      new Authenticator(directory, hasher, memory, reading, hashing, *std::move(hash)));
+      new Authenticator(directory, hasher, memory, throttle, reading, hashing, *std::move(hash)));
 }
 
 Authenticator::Authenticator(Directory& directory, PasswordHasher& hasher, LoginMemory& memory,
-                             process::WorkerPool& reading, process::WorkerPool& hashing,
-                             std::string stand_in_hash)
+                             LoginThrottle& throttle, process::WorkerPool& reading,
+                             process::WorkerPool& hashing, std::string stand_in_hash)
     : directory_(directory),
       hasher_(hasher),
       memory_(memory),
+      throttle_(throttle),
       reading_(reading),
       hashing_(hashing),
       stand_in_hash_(std::move(stand_in_hash)) {}
@@ -74,8 +86,10 @@ absl::StatusOr<std::optional<Account>> Authenticator::Find(const Address& addres
   return found;
 }
 
-void Authenticator::LogIn(sasl::Credentials credentials, Abandoned abandoned, Done done) {
+void Authenticator::LogIn(sasl::Credentials credentials, std::string network, Abandoned abandoned,
+                          Done done) {
   auto attempt = std::make_shared<Attempt>();
+  attempt->network = std::move(network);
   attempt->password = credentials.password;
   Wipe(&credentials.password);
   attempt->abandoned = std::move(abandoned);
@@ -96,24 +110,42 @@ void Authenticator::LookUp(const std::shared_ptr<Attempt>& attempt) {
     }
     attempt->account = *std::move(account);
   }
-  if (attempt->account.has_value()) {
-    const Account& account = *attempt->account;
-    if (account.enabled && account.domain_enabled &&
-        memory_.Knows(account.account_id, account.version, attempt->password)) {
-      LoginResult result;
-      result.outcome = LoginResult::Outcome::kAccepted;
-      result.account = account;
-      result.remembered = true;
-      attempt->done(std::move(result));
-      return;
-    }
+  throttle_.Admit(attempt->identity.has_value() ? attempt->identity->ToString() : "",
+                  attempt->network, [this, attempt](LoginThrottle::Attempt throttled) {
+                    attempt->throttled = std::move(throttled);
+                    LookAt(attempt);
+                  });
+}
+
+void Authenticator::LookAt(const std::shared_ptr<Attempt>& attempt) {
+  LoginResult result;
+  if (!attempt->throttled.admitted) {
+    result.outcome = LoginResult::Outcome::kThrottled;
+    result.detail =
+        absl::StrCat("too many failures, the next in ",
+                     absl::FormatDuration(absl::Ceil(attempt->throttled.wait, absl::Seconds(1))));
+    attempt->done(std::move(result));
+    return;
+  }
+  // Not before it was admitted: what is remembered can be guessed too.
+  if (attempt->account.has_value() && attempt->account->enabled &&
+      attempt->account->domain_enabled &&
+      memory_.Knows(attempt->account->account_id, attempt->account->version, attempt->password)) {
+    result.outcome = LoginResult::Outcome::kAccepted;
+    result.account = *attempt->account;
+    result.remembered = true;
+    throttle_.Settle(attempt->throttled, LoginThrottle::Outcome::kAccepted);
+    attempt->done(std::move(result));
+    return;
   }
   const bool accepted = hashing_.Submit([this, attempt] {
     LoginResult result = Verify(*attempt);
     Wipe(&attempt->password);
+    throttle_.Settle(attempt->throttled, OutcomeOf(result));
     attempt->done(std::move(result));
   });
   if (!accepted) {
+    throttle_.Settle(attempt->throttled, LoginThrottle::Outcome::kNotLookedAt);
     attempt->done(Temporary(absl::ResourceExhaustedError("too many logins wait for a hash")));
   }
 }

@@ -10,6 +10,7 @@
 #include "absl/strings/string_view.h"
 #include "auth-svc/domain/directory.h"
 #include "auth-svc/domain/login_memory.h"
+#include "auth-svc/domain/login_throttle.h"
 #include "auth-svc/domain/password.h"
 #include "services/process/worker_pool.h"
 #include "services/protocol/sasl/sasl.h"
@@ -23,6 +24,8 @@ struct LoginResult {
     kInvalid,
     // Too many wait, or the directory is away.
     kTemporary,
+    // Too many passwords of late were wrong; this one was not looked at.
+    kThrottled,
   };
   Outcome outcome = Outcome::kInvalid;
   // kAccepted: who logged in. kInvalid: whose password was tried, when there is such an account.
@@ -41,31 +44,33 @@ class Authenticator {
   using Abandoned = absl::AnyInvocable<bool()>;
 
   // Makes the hash that stands in for those of users who do not exist; fails when that fails.
-  static absl::StatusOr<std::unique_ptr<Authenticator>> Create(Directory& directory,
-                                                               PasswordHasher& hasher,
-                                                               LoginMemory& memory,
-                                                               process::WorkerPool& reading,
-                                                               process::WorkerPool& hashing);
+  static absl::StatusOr<std::unique_ptr<Authenticator>> Create(
+      Directory& directory, PasswordHasher& hasher, LoginMemory& memory, LoginThrottle& throttle,
+      process::WorkerPool& reading, process::WorkerPool& hashing);
 
   // Calls `done` once, on this thread or on one of the pools'. The authentication identity is an
   // account's full address: no alias, no sub-address. Whatever is wrong with credentials costs one
   // hash, unless `abandoned` says, when its turn comes, that nobody waits for the answer any more.
-  void LogIn(sasl::Credentials credentials, Abandoned abandoned, Done done);
+  // `network`: as LoginThrottle's.
+  void LogIn(sasl::Credentials credentials, std::string network, Abandoned abandoned, Done done);
 
  private:
   struct Attempt;
 
   Authenticator(Directory& directory, PasswordHasher& hasher, LoginMemory& memory,
-                process::WorkerPool& reading, process::WorkerPool& hashing,
+                LoginThrottle& throttle, process::WorkerPool& reading, process::WorkerPool& hashing,
                 std::string stand_in_hash);
-  // On the reading pool; what it does not answer goes on to the hashing one.
+  // On the reading pool.
   void LookUp(const std::shared_ptr<Attempt>& attempt);
+  // What the throttle admitted; on the hashing pool unless it is remembered.
+  void LookAt(const std::shared_ptr<Attempt>& attempt);
   LoginResult Verify(Attempt& attempt);
   absl::StatusOr<std::optional<Account>> Find(const Address& address);
 
   Directory& directory_;
   PasswordHasher& hasher_;
   LoginMemory& memory_;
+  LoginThrottle& throttle_;
   process::WorkerPool& reading_;
   process::WorkerPool& hashing_;
   const std::string stand_in_hash_;

@@ -11,6 +11,7 @@
 #include "auth-svc/domain/upkeep.h"
 #include "auth-svc/sqlite/test_directory.h"
 #include "gtest/gtest.h"
+#include "services/limits/local_limits.h"
 
 namespace postern::auth {
 namespace {
@@ -52,7 +53,8 @@ class AuthenticatorTest : public testing::Test {
           .AddAlias(w, "sales@example.test", std::vector<std::string>{"alice@example.test"})
           .status();
     });
-    authenticator_ = *Authenticator::Create(*directory_, hasher_, memory_, reading_, pool_);
+    authenticator_ =
+        *Authenticator::Create(*directory_, hasher_, memory_, throttle_, reading_, pool_);
   }
 
   void Change(std::function<absl::Status(DirectoryWriter&)> body) {
@@ -68,7 +70,7 @@ class AuthenticatorTest : public testing::Test {
     LoginResult result;
     absl::Notification done;
     authenticator_->LogIn(
-        {acts_as, name, password}, [] { return false; },
+        {acts_as, name, password}, "192.0.2.0/24", [] { return false; },
         [&](LoginResult r) {
           result = std::move(r);
           done.Notify();
@@ -83,6 +85,8 @@ class AuthenticatorTest : public testing::Test {
   CountingHasher hasher_;
   absl::Time now_ = absl::FromUnixSeconds(1'000'000);
   LoginMemory memory_{[this] { return now_; }, absl::Minutes(5), 100};
+  limits::LocalLimits failures_{[this] { return now_; }};
+  LoginThrottle throttle_{{}, &failures_};
   std::unique_ptr<Authenticator> authenticator_;
   process::WorkerPool pool_{/*threads=*/1, /*max_waiting=*/1};
   process::WorkerPool reading_{/*threads=*/1, /*max_waiting=*/100};
@@ -198,7 +202,7 @@ TEST_F(AuthenticatorTest, MoreThanMayWaitAreToldToComeBack) {
   absl::BlockingCounter accepted(2);
   auto start = [&] {
     authenticator_->LogIn(
-        {"", "alice@example.test", "correct horse"}, [] { return false; },
+        {"", "alice@example.test", "correct horse"}, "192.0.2.0/24", [] { return false; },
         [&](LoginResult r) {
           EXPECT_EQ(r.outcome, Outcome::kAccepted);
           accepted.DecrementCount();
@@ -217,13 +221,39 @@ TEST_F(AuthenticatorTest, MoreThanMayWaitAreToldToComeBack) {
 TEST_F(AuthenticatorTest, NobodyWaitingMeansNoHash) {
   absl::Notification done;
   authenticator_->LogIn(
-      {"", "alice@example.test", "correct horse"}, [] { return true; },
+      {"", "alice@example.test", "correct horse"}, "192.0.2.0/24", [] { return true; },
       [&](LoginResult r) {
         EXPECT_EQ(r.outcome, Outcome::kTemporary);
         done.Notify();
       });
   done.WaitForNotification();
   EXPECT_EQ(hasher_.verifications, 0);
+}
+
+// By the work done: what is throttled costs no hash, and the right password is not told from a
+// wrong one.
+TEST_F(AuthenticatorTest, AfterTooManyWrongPasswordsNoneIsLookedAt) {
+  for (const char* name : {"alice@example.test", "nobody@example.test"}) {
+    hasher_.verifications = 0;
+    for (int i = 0; i < 20; ++i) EXPECT_EQ(LogIn(name, "wrong").outcome, Outcome::kInvalid);
+    for (const char* password : {"wrong", "correct horse"}) {
+      const LoginResult result = LogIn(name, password);
+      EXPECT_EQ(result.outcome, Outcome::kThrottled);
+      EXPECT_EQ(result.detail, "too many failures, the next in 30s");
+      EXPECT_TRUE(result.account.account_id.empty());
+    }
+    EXPECT_EQ(hasher_.verifications, 20);
+  }
+  now_ += absl::Seconds(30);
+  EXPECT_EQ(LogIn("alice@example.test", "correct horse").outcome, Outcome::kAccepted);
+}
+
+// What is remembered could be guessed too, and without the cost of a hash.
+TEST_F(AuthenticatorTest, WhatIsRememberedIsThrottledToo) {
+  EXPECT_EQ(LogIn("alice@example.test", "correct horse").outcome, Outcome::kAccepted);
+  EXPECT_TRUE(LogIn("alice@example.test", "correct horse").remembered);
+  for (int i = 0; i < 20; ++i) LogIn("alice@example.test", "wrong");
+  EXPECT_EQ(LogIn("alice@example.test", "correct horse").outcome, Outcome::kThrottled);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "absl/synchronization/mutex.h"
 #include "auth-svc/domain/password.h"
 #include "services/identity/access.h"
+#include "services/net/client_network.h"
 #include "services/protocol/sasl/sasl.h"
 #include "services/rpc/context.h"
 #include "services/telemetry/log.h"
@@ -51,6 +52,8 @@ absl::string_view Name(AuthenticateResponse::Reason reason) {
       return "malformed";
     case AuthenticateResponse::REASON_CANCELLED:
       return "cancelled";
+    case AuthenticateResponse::REASON_TOO_MANY_FAILURES:
+      return "throttled";
     default:
       return "temporary";
   }
@@ -186,7 +189,7 @@ class AuthenticationService::Exchange final
       sasl::Credentials taken = std::move(*credentials);
       Wipe(&credentials->password);
       service_.authenticator_.LogIn(
-          std::move(taken), [this] { return context_->IsCancelled(); },
+          std::move(taken), net::NetworkOf(client_), [this] { return context_->IsCancelled(); },
           [this](LoginResult result) { OnLogin(std::move(result)); });
     } else {
       Fail(AuthenticateResponse::REASON_MALFORMED, "not what the mechanism expects");
@@ -201,6 +204,9 @@ class AuthenticationService::Exchange final
         return;
       case LoginResult::Outcome::kInvalid:
         Fail(AuthenticateResponse::REASON_INVALID_CREDENTIALS, result.detail, &result.account);
+        return;
+      case LoginResult::Outcome::kThrottled:
+        Fail(AuthenticateResponse::REASON_TOO_MANY_FAILURES, result.detail);
         return;
       case LoginResult::Outcome::kTemporary:
         Fail(AuthenticateResponse::REASON_TEMPORARY, result.detail);
@@ -295,7 +301,8 @@ AuthenticationService::AuthenticationService(Authenticator& authenticator,
       clock_(std::move(clock)),
       token_lifetime_(token_lifetime) {
   // A rate misses what made its counter appear.
-  for (const char* outcome : {"accepted", "remembered", "invalid credentials", "temporary"}) {
+  for (const char* outcome :
+       {"accepted", "remembered", "invalid credentials", "temporary", "throttled"}) {
     Logins(outcome);
   }
 }

@@ -1,12 +1,8 @@
 #include "auth-svc/rpc/login_failures.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-
-#include <algorithm>
 #include <cstddef>
 
-#include "absl/strings/str_cat.h"
+#include "services/net/client_network.h"
 #include "services/telemetry/metrics.h"
 
 namespace postern::auth {
@@ -21,33 +17,7 @@ constexpr size_t kMaxValues = 50;
 // Fifteen scrapes at the usual minute.
 constexpr absl::Duration kIdle = absl::Minutes(15);
 
-std::string Text(int family, const void* address, int bits) {
-  char text[INET6_ADDRSTRLEN];
-  // Only a buffer that is too small fails.
-  return inet_ntop(family, address, text, sizeof(text)) == nullptr ? ""
-                                                                   : absl::StrCat(text, "/", bits);
-}
-
-std::string V4Network(const unsigned char* octets) {
-  const unsigned char network[4] = {octets[0], octets[1], octets[2], 0};
-  return Text(AF_INET, network, 24);
-}
-
 }  // namespace
-
-std::string NetworkOf(absl::string_view client) {
-  // A link-local address has its interface behind it.
-  const std::string address(client.substr(0, client.find('%')));
-  in_addr v4;
-  if (inet_pton(AF_INET, address.c_str(), &v4) == 1) {
-    return V4Network(reinterpret_cast<const unsigned char*>(&v4));
-  }
-  in6_addr v6;
-  if (inet_pton(AF_INET6, address.c_str(), &v6) != 1) return "";
-  if (IN6_IS_ADDR_V4MAPPED(&v6)) return V4Network(v6.s6_addr + 12);
-  std::fill(v6.s6_addr + 8, v6.s6_addr + 16, 0);
-  return Text(AF_INET6, &v6, 64);
-}
 
 LoginFailures::LoginFailures()
     : by_network_(kByNetwork, kByNetworkHelp, "network", kMaxValues, kIdle),
@@ -57,7 +27,7 @@ LoginFailures::LoginFailures()
 }
 
 void LoginFailures::Count(absl::string_view client, absl::string_view account, absl::Time now) {
-  if (const std::string network = NetworkOf(client); network.empty()) {
+  if (const std::string network = net::NetworkOf(client); network.empty()) {
     unknown_network_.Add();
   } else {
     by_network_.Add(network, now);

@@ -10,11 +10,6 @@
 
 namespace postern::auth {
 
-// The network that a client's address ("192.0.2.1", "2001:db8::1") counts under, "" when it is no
-// address. "192.0.2.0/24": the least that is routed on the internet, and what one guesser has more
-// often than single addresses. "2001:db8::/64": one subscriber's, who has all of it.
-std::string NetworkOf(absl::string_view client);
-
 // Thread-safe. 50 networks and 50 accounts at most have a counter of their own at a time
 // (services/telemetry/bounded_counters.h); more than that is one line on a graph: "other".
 class LoginFailures {

@@ -12,7 +12,7 @@ import sys
 import time
 
 from ctl.up import (accounts, banner, ca, configs, health, layout, lock, logs, ports, postgresql,
-                    state, supervisor)
+                    redis, state, supervisor)
 from ctl.up.failure import Failure
 from ctl.up.private_file import write_private
 
@@ -56,6 +56,7 @@ class _Voice:
 _MAX_REPLICAS = 8
 # PostgreSQL's fast shutdown.
 _POSTGRESQL_GRACE_SECONDS = 60.0
+_REDIS_GRACE_SECONDS = 10.0
 
 
 def _decide_database(data: layout.DataDir, options: argparse.Namespace) -> None:
@@ -84,7 +85,8 @@ def _choose_ports(data: layout.DataDir, options: argparse.Namespace) -> configs.
         listeners=ports.choose_listener_ports(data, options.ports, explicit, free),
         rpc={p.name: free.take() for p in processes if p.service.serves_rpc},
         http={p.name: free.take() for p in processes},
-        postgresql=free.take() if options.postgresql else None), options.replicas)
+        postgresql=free.take() if options.postgresql else None,
+        redis=free.take() if options.redis else None), options.replicas)
 
 
 def _units(data: layout.DataDir, platform: configs.Platform,
@@ -103,22 +105,27 @@ def _units(data: layout.DataDir, platform: configs.Platform,
 
 def _stages(data: layout.DataDir, platform: configs.Platform,
             grace: dict[str, float]) -> list[supervisor.Stage]:
-    """The database server, if there is one, and then all that uses it."""
+    """The servers of others' make, if there are any, and then all that uses them."""
     stages = [supervisor.Stage(_units(data, platform, grace))]
-    if platform.ports.postgresql is None:
-        return stages
-    server = postgresql.Server(data, platform.ports.postgresql, platform.replicas)
-    server.prepare()
+    if platform.ports.redis is not None:
+        cache = redis.Server(data, platform.ports.redis)
+        cache.prepare()
+        stages.insert(0, supervisor.Stage([supervisor.Unit(
+            redis.NAME, cache.command, cache.ready, _REDIS_GRACE_SECONDS)]))
+    if platform.ports.postgresql is not None:
+        database = postgresql.Server(data, platform.ports.postgresql, platform.replicas)
+        database.prepare()
 
-    def make_databases() -> None:
-        server.make_databases()
-        for service in postgresql.SERVICES:
-            first = next(p for p in platform.processes if p.service.name == service)
-            _migrate(first.service, data.config_file(first.name))
+        def make_databases() -> None:
+            database.make_databases()
+            for service in postgresql.SERVICES:
+                first = next(p for p in platform.processes if p.service.name == service)
+                _migrate(first.service, data.config_file(first.name))
 
-    return [supervisor.Stage([supervisor.Unit(
-        postgresql.NAME, server.command, server.ready, _POSTGRESQL_GRACE_SECONDS,
-        signal.SIGINT)], make_databases)] + stages
+        stages.insert(0, supervisor.Stage([supervisor.Unit(
+            postgresql.NAME, database.command, database.ready, _POSTGRESQL_GRACE_SECONDS,
+            signal.SIGINT)], make_databases))
+    return stages
 
 
 def _migrate(service: layout.Service, config: pathlib.Path) -> None:
@@ -133,7 +140,8 @@ def _stop_order(platform: configs.Platform) -> list[list[str]]:
     order = [[p.name for p in platform.processes if not p.service.serves_rpc]]
     for service in reversed([s for s in layout.SERVICES if s.serves_rpc]):
         order.append([p.name for p in platform.processes if p.service == service])
-    return order + ([[postgresql.NAME]] if platform.ports.postgresql is not None else [])
+    servers = {redis.NAME: platform.ports.redis, postgresql.NAME: platform.ports.postgresql}
+    return order + [[name] for name, port in servers.items() if port is not None]
 
 
 def _supervise(data: layout.DataDir, options: argparse.Namespace) -> int:
@@ -294,6 +302,8 @@ def _parser() -> argparse.ArgumentParser:
                         help=f"the {listener.name} listener's (default: {listener.default_port})")
     up.add_argument("--postgresql", action="store_true",
                     help="keep all data in a PostgreSQL server, which runs under DIR too")
+    up.add_argument("--redis", action="store_true",
+                    help="count limits in a Redis server, which runs under DIR too")
     up.add_argument("--replicas", type=_replicas, default=1, metavar="N",
                     help="of each process (more than one: with --postgresql)")
     up.add_argument("--check", action="store_true", help=argparse.SUPPRESS)

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import Any
 
-from ctl.up import ca, layout, postgresql, yaml_text
+from ctl.up import ca, layout, postgresql, redis, yaml_text
 from ctl.up.failure import Failure
 from ctl.up.private_file import write_private
 
@@ -29,6 +29,8 @@ class Ports:
     http: dict[str, int]
     # Of the database server, if there is one.
     postgresql: int | None = None
+    # Of Redis, if there is one.
+    redis: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,11 +86,26 @@ def _database(data: layout.DataDir, platform: Platform, service: str) -> dict[st
     }}
 
 
+def _redis(data: layout.DataDir, platform: Platform, service: str) -> dict[str, Any]:
+    if platform.ports.redis is None or service not in redis.SERVICES:
+        return {}
+    return {"redis": {
+        "addresses": [f"{layout.HOST}:{platform.ports.redis}"],
+        "username": redis.name_of(service),
+        "password_file": str(data.redis_password_file(service)),
+        "ca_file": str(data.ca_certificate),
+        "key_prefix": redis.prefix_of(service),
+    }}
+
+
 def make(data: layout.DataDir, platform: Platform) -> dict[str, dict[str, Any]]:
     """Each process's configuration by its name, before the overlay."""
 
     def target(service: str) -> dict[str, str]:
         return _target(platform, service)
+
+    def stores(service: str) -> dict[str, Any]:
+        return _database(data, platform, service) | _redis(data, platform, service)
 
     def gateway(service: str) -> dict[str, Any]:
         return {
@@ -103,11 +120,11 @@ def make(data: layout.DataDir, platform: Platform) -> dict[str, dict[str, Any]]:
 
     keys = {"token_verification_keys_file": str(data.token_verification_keys)}
     services: dict[str, dict[str, Any]] = {
-        "auth-svc": _database(data, platform, "auth-svc") | {
+        "auth-svc": stores("auth-svc") | {
             "token_signing_key_file": str(data.token_signing_key),
         },
-        "store-svc": _database(data, platform, "store-svc") | keys,
-        "relay-svc": _database(data, platform, "relay-svc") | keys | {
+        "store-svc": stores("store-svc") | keys,
+        "relay-svc": stores("relay-svc") | keys | {
             "auth_svc": target("auth-svc"),
             "store_svc": target("store-svc"),
             "delivery": {"hostname": layout.MAIL_HOST},

@@ -105,6 +105,7 @@ class DataDir:
         # What the data is in, once it was decided.
         self.platform = self.root / "platform.json"
         self.postgresql = self.root / "postgresql"
+        self.redis = self.root / "redis"
 
     def create(self) -> None:
         """Makes the directory; mail and keys in it are nobody else's business, hence 0700."""
@@ -131,6 +132,9 @@ class DataDir:
 
     def database_password_file(self, service: str) -> pathlib.Path:
         return self.keys / f"postgresql-{service}.txt"
+
+    def redis_password_file(self, user: str) -> pathlib.Path:
+        return self.keys / f"redis-{user}.txt"
 
     def database_dir(self, service: str) -> pathlib.Path:
         return self.root / service

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
-from ctl.up import configs, health, layout, lock, postgresql
+from ctl.up import configs, health, layout, lock, postgresql, redis
 from ctl.up.failure import Failure
 from ctl.up.private_file import write_private
 
@@ -15,7 +16,7 @@ def write(data: layout.DataDir, platform: configs.Platform, pids: dict[str, int 
     write_private(data.state, json.dumps({
         "replicas": platform.replicas,
         "ports": {"listeners": ports.listeners, "rpc": ports.rpc, "http": ports.http,
-                  "postgresql": ports.postgresql},
+                  "postgresql": ports.postgresql, "redis": ports.redis},
         "pids": pids,
     }, indent=2) + "\n")
 
@@ -29,19 +30,27 @@ def _read(data: layout.DataDir) -> dict[str, Any]:
         raise Failure(f"{data.state} is damaged: {error}") from error
 
 
+# What others made, by name, and whether it takes connections.
+_SERVERS: dict[str, Callable[[layout.DataDir, int], bool]] = {
+    postgresql.NAME: lambda data, port: postgresql.Server(data, port, 1).ready()[0],
+    redis.NAME: lambda data, port: redis.Server(data, port).ready()[0],
+}
+
+
 def status(data: layout.DataDir) -> dict[str, Any]:
     """The object of `status --json`. Each service is asked whether it is ready."""
     running = lock.holder(data) is not None
     state = _read(data)
     ports, pids = state["ports"], state["pids"]
     servers: dict[str, Any] = {}
-    if ports.get("postgresql") is not None:
-        port = ports["postgresql"]
-        servers["postgresql"] = {
-            "pid": pids.get("postgresql") if running else None,
-            "ready": running and postgresql.Server(data, port, 1).ready()[0],
-            "address": f"{layout.HOST}:{port}",
-        }
+    for name, ready in _SERVERS.items():
+        port = ports.get(name)
+        if port is not None:
+            servers[name] = {
+                "pid": pids.get(name) if running else None,
+                "ready": running and ready(data, port),
+                "address": f"{layout.HOST}:{port}",
+            }
     return {
         "data": str(data.root),
         "running": running,
@@ -70,7 +79,7 @@ def status(data: layout.DataDir) -> dict[str, Any]:
 
 
 def is_ready(current: dict[str, Any]) -> bool:
-    servers = [current["postgresql"]] if "postgresql" in current else []
+    servers = [current[name] for name in _SERVERS if name in current]
     return all(one["ready"] for one in [*servers, *current["services"].values()])
 
 
@@ -79,9 +88,8 @@ def text(current: dict[str, Any]) -> str:
     for name, listener in current["listeners"].items():
         lines.append(f"{name:<12} {listener['host']}:{listener['port']:<6} TLS: {listener['tls']}")
     lines.append("")
-    where = [(name, one, one["http"]) for name, one in current["services"].items()]
-    if "postgresql" in current:
-        where.insert(0, ("postgresql", current["postgresql"], current["postgresql"]["address"]))
+    where = [(name, current[name], current[name]["address"]) for name in _SERVERS if name in current]
+    where += [(name, one, one["http"]) for name, one in current["services"].items()]
     for name, one, address in where:
         condition = "ready" if one["ready"] else ("not ready" if one["pid"] else "stopped")
         pid = f"pid {one['pid']}" if one["pid"] else ""

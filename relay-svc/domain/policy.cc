@@ -5,11 +5,14 @@
 #include <vector>
 
 #include "absl/strings/match.h"
-#include "boost/asio/ip/address.hpp"
+#include "absl/strings/str_cat.h"
 #include "relay-svc/domain/destination.h"
+#include "relay-svc/domain/rate_refusals.h"
 #include "services/async/await.h"
 #include "services/identity/access.h"
+#include "services/net/client_network.h"
 #include "services/protocol/mail/address.h"
+#include "services/telemetry/metrics.h"
 
 namespace postern::relay {
 namespace {
@@ -20,6 +23,11 @@ using v1::CheckConnectionResponse;
 using v1::CheckRecipientResponse;
 using v1::CheckSenderResponse;
 
+telemetry::Counter& Greylisted() {
+  return telemetry::GetCounter("postern_relay_greylisted_total",
+                               "Recipients that were told to try again later.");
+}
+
 CheckRecipientResponse Refused(v1::Refusal refusal) {
   CheckRecipientResponse response;
   response.set_refusal(refusal);
@@ -29,19 +37,79 @@ CheckRecipientResponse Refused(v1::Refusal refusal) {
 }  // namespace
 
 Policy::Policy(PolicyOptions options, clients::DirectoryClient* directory,
-               clients::DeliveryClient* store, const identity::TokenVerifier* verifier)
-    : options_(std::move(options)), directory_(directory), store_(store), verifier_(verifier) {}
+               clients::DeliveryClient* store, const identity::TokenVerifier* verifier,
+               limits::Limits* limits)
+    : options_(std::move(options)),
+      directory_(directory),
+      store_(store),
+      verifier_(verifier),
+      limits_(limits) {
+  // A rate misses what made its counter appear.
+  for (const char* rate : {"connections", "messages", "recipients"}) RateRefusals(rate);
+  Greylisted();
+}
 
-CheckConnectionResponse Policy::CheckConnection(const v1::CheckConnectionRequest& request) const {
-  CheckConnectionResponse response;
-  boost::system::error_code error;
-  boost::asio::ip::make_address(request.client_address(), error);
-  if (error) {
-    response.set_refusal(v1::REFUSAL_CLIENT);
-  } else {
-    response.set_ttl_seconds(options_.ttl_seconds);
+awaitable<limits::Verdict> Policy::Count(absl::string_view what, const limits::Rate& rate,
+                                         const std::string& network, int64_t happened,
+                                         int64_t now) const {
+  limits::Charge charge{absl::StrCat(what, ":", network), rate, happened, /*unconditional=*/true};
+  if (happened > 0) {
+    const limits::Verdict verdict = co_await async::Await<limits::Verdict>(
+        [&](limits::Answer<limits::Verdict> done) { limits_->Take(charge, std::move(done)); });
+    if (!verdict.allowed) co_return verdict;
   }
-  return response;
+  charge.cost = now;
+  charge.unconditional = false;
+  co_return co_await async::Await<limits::Verdict>([&](limits::Answer<limits::Verdict> done) {
+    limits_->Take(std::move(charge), std::move(done));
+  });
+}
+
+awaitable<absl::StatusOr<CheckConnectionResponse>> Policy::CheckConnection(
+    const v1::CheckConnectionRequest& request) const {
+  CheckConnectionResponse response;
+  const std::string network = net::NetworkOf(request.client_address());
+  if (network.empty()) {
+    response.set_refusal(v1::REFUSAL_CLIENT);
+    co_return response;
+  }
+  response.set_ttl_seconds(options_.ttl_seconds);
+  const bool message = request.event() == v1::CheckConnectionRequest::EVENT_MESSAGE;
+  if (options_.connections.has_value()) {
+    const limits::Verdict verdict = co_await Count("connections", *options_.connections, network,
+                                                   request.connections(), message ? 0 : 1);
+    response.set_connections_left(verdict.left);
+    if (!verdict.allowed && !message) response.set_refusal(v1::REFUSAL_CLIENT_TEMPORARY);
+  }
+  if (options_.messages.has_value()) {
+    const limits::Verdict verdict = co_await Count("messages", *options_.messages, network,
+                                                   request.messages(), message ? 1 : 0);
+    response.set_messages_left(verdict.left);
+    if (!verdict.allowed && message) response.set_refusal(v1::REFUSAL_CLIENT_TEMPORARY);
+  }
+  if (response.refusal() != v1::REFUSAL_UNSPECIFIED)
+    RateRefusals(message ? "messages" : "connections").Add();
+  co_return response;
+}
+
+awaitable<bool> Policy::IsGreylisted(const v1::CheckRecipientRequest& request) const {
+  // Whoever asks whether an address exists comes without a sender, and does not come again.
+  if (!options_.greylisting.has_value() || request.sender().empty()) co_return false;
+  const std::string network = net::NetworkOf(request.client_address());
+  const std::string known = absl::StrCat("greylist-passed:", network);
+  if (co_await async::Await<bool>(
+          [&](limits::Answer<bool> done) { limits_->IsRemembered(known, std::move(done)); })) {
+    limits_->Remember(known, options_.greylisting->pass_lifetime);
+    co_return false;
+  }
+  const absl::Duration wait =
+      co_await async::Await<absl::Duration>([&](limits::Answer<absl::Duration> done) {
+        limits_->Greylist(
+            absl::StrCat("greylist:", network, ":", request.sender(), ":", request.recipient()),
+            *options_.greylisting, std::move(done));
+      });
+  if (wait <= absl::ZeroDuration()) limits_->Remember(known, options_.greylisting->pass_lifetime);
+  co_return wait > absl::ZeroDuration();
 }
 
 awaitable<absl::StatusOr<CheckSenderResponse>> Policy::CheckSender(
@@ -117,10 +185,15 @@ awaitable<absl::StatusOr<CheckRecipientResponse>> Policy::CheckRecipient(
     if (!full.ok()) co_return absl::UnavailableError("the mail store does not answer");
     // All or nothing: it would refuse the delivery.
     if (full->full_mailbox_ids_size() > 0) co_return Refused(v1::REFUSAL_MAILBOX_FULL);
+    if (co_await IsGreylisted(request)) {
+      Greylisted().Add();
+      co_return Refused(v1::REFUSAL_GREYLISTED);
+    }
   }
   CheckRecipientResponse response;
   response.mutable_mailboxes()->Swap(resolved->mutable_mailboxes());
-  response.set_ttl_seconds(options_.ttl_seconds);
+  // A greylist's answer is for this client and sender alone.
+  if (!options_.greylisting.has_value()) response.set_ttl_seconds(options_.ttl_seconds);
   co_return response;
 }
 

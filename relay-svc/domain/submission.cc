@@ -10,6 +10,7 @@
 #include "relay-svc/domain/destination.h"
 #include "relay-svc/domain/header_section.h"
 #include "relay-svc/domain/random_id.h"
+#include "relay-svc/domain/rate_refusals.h"
 #include "services/async/await.h"
 #include "services/async/gather.h"
 #include "services/clients/content_fault.h"
@@ -160,6 +161,19 @@ awaitable<absl::Status> Submission::CheckRecipients() {
   co_return absl::OkStatus();
 }
 
+awaitable<absl::Status> Submission::CountRecipients(int64_t recipients) {
+  if (!parts_.options.recipients.has_value()) co_return absl::OkStatus();
+  limits::Charge charge{absl::StrCat("recipients:", account_id_), *parts_.options.recipients,
+                        recipients};
+  const limits::Verdict verdict =
+      co_await async::Await<limits::Verdict>([&](limits::Answer<limits::Verdict> done) {
+        parts_.limits->Take(std::move(charge), std::move(done));
+      });
+  if (verdict.allowed || recipients < 0) co_return absl::OkStatus();
+  RateRefusals("recipients").Add();
+  co_return absl::FailedPreconditionError("the account has written to too many of late");
+}
+
 awaitable<absl::Status> Submission::Keep(absl::string_view octets) {
   while (piece_.size() + octets.size() > kMaxPieceOctets) {
     const size_t room = kMaxPieceOctets - piece_.size();
@@ -201,6 +215,8 @@ awaitable<absl::StatusOr<v1::EnqueueResponse>> Submission::End() {
   digest.Field(body_digest_.Finish());
   message.digest = digest.Finish();
 
+  const int64_t counted = static_cast<int64_t>(recipients_.size());
+  if (absl::Status status = co_await CountRecipients(counted); !status.ok()) co_return status;
   absl::StatusOr<Committed> committed =
       co_await async::Await<absl::StatusOr<Committed>>([&](async::Done<Committed> done) {
         writer_->Commit(std::move(message), [&parts = parts_, done = std::move(done)](
@@ -210,6 +226,7 @@ awaitable<absl::StatusOr<v1::EnqueueResponse>> Submission::End() {
           done(std::move(result));
         });
       });
+  if (!committed.ok() || committed->repeated) (void)co_await CountRecipients(-counted);
   if (!committed.ok()) co_return committed.status();
   telemetry::Log(telemetry::LogLevel::kInfo, "message spooled",
                  {{"queue_id", committed->queue_id},

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@
 #include "relay-svc/domain/submitter.h"
 #include "services/clients/auth_client.h"
 #include "services/identity/token.h"
+#include "services/limits/limits.h"
 #include "services/process/clock.h"
 #include "services/rpc/limits.h"
 
@@ -27,6 +29,8 @@ struct SubmissionOptions {
   uint64_t max_message_octets = 52 << 20;
   // A gateway takes no more mailboxes for one message.
   int max_recipients = rpc::kMaxMailboxes;
+  // Of an account's messages; nullopt: as many as come.
+  std::optional<limits::Rate> recipients;
   process::Clock clock = process::SystemClock();
 };
 
@@ -37,6 +41,7 @@ struct SubmissionParts {
   Spool* spool = nullptr;
   clients::DirectoryClient* directory = nullptr;
   const identity::TokenVerifier* verifier = nullptr;
+  limits::Limits* limits = nullptr;
   // Told of every message after its commit, with what it made due: nothing, when it is a
   // repetition.
   std::function<void(std::vector<JobKey>)> committed;
@@ -45,6 +50,7 @@ struct SubmissionParts {
 // One message: Begin, Add as often as there are pieces, End. One operation at a time; after an
 // error it is over. Everything the gateway checked is checked again: the service decides.
 // ABORTED: a local recipient vanished since RCPT; the transaction may be tried again.
+// FAILED_PRECONDITION: the account has written to too many of late.
 class Submission {
  public:
   explicit Submission(const SubmissionParts* parts) : parts_(*parts) {}
@@ -57,6 +63,8 @@ class Submission {
   // Once the header section is known: identity and recipients.
   boost::asio::awaitable<absl::Status> Admit();
   boost::asio::awaitable<absl::Status> CheckRecipients();
+  // Counts `recipients` of the account's rate; negative: gives them back.
+  boost::asio::awaitable<absl::Status> CountRecipients(int64_t recipients);
   // Into pieces, and full pieces into the spool.
   boost::asio::awaitable<absl::Status> Keep(absl::string_view octets);
   absl::Status CheckLineEnds(absl::string_view octets);

@@ -20,6 +20,7 @@
 #include "relay-svc/sqlite/sqlite_spool.h"
 #include "services/clients/testing/fake_auth_client.h"
 #include "services/clients/testing/fake_store_client.h"
+#include "services/limits/local_limits.h"
 
 namespace postern::relay {
 namespace {
@@ -77,9 +78,8 @@ class SubmissionTest : public testing::Test {
     parts_.directory = &directory_;
     parts_.verifier = verifier_.get();
     parts_.committed = [this](std::vector<JobKey> due) { due_ = std::move(due); };
-    policy_ =
-        std::make_unique<Policy>(PolicyOptions{.ttl_seconds = 7, .clock = [] { return kNow; }},
-                                 &directory_, &store_, verifier_.get());
+    parts_.limits = &limits_;
+    UsePolicy({});
 
     directory_.AllowSender("account-alice", "alice@example.test");
     directory_.AllowSender("account-alice", "sales@example.test");
@@ -94,6 +94,13 @@ class SubmissionTest : public testing::Test {
     SetOutcome("off@example.test", ResolveRecipientResponse::OUTCOME_DISABLED);
     SetOutcome("x@remote.test", ResolveRecipientResponse::OUTCOME_NOT_LOCAL);
     SetOutcome("x@[127.0.0.1]", ResolveRecipientResponse::OUTCOME_NOT_LOCAL);
+  }
+
+  void UsePolicy(PolicyOptions options) {
+    options.ttl_seconds = 7;
+    options.clock = [] { return kNow; };
+    policy_ = std::make_unique<Policy>(std::move(options), &directory_, &store_, verifier_.get(),
+                                       &limits_);
   }
 
   void SetOutcome(const std::string& address, ResolveRecipientResponse::Outcome outcome) {
@@ -206,6 +213,8 @@ class SubmissionTest : public testing::Test {
   std::unique_ptr<identity::TokenSigner> signer_;
   std::unique_ptr<identity::TokenVerifier> verifier_;
   std::unique_ptr<Spool> spool_;
+  absl::Time limits_now_ = kNow;
+  limits::LocalLimits limits_{[this] { return limits_now_; }};
   SubmissionParts parts_;
   std::unique_ptr<Policy> policy_;
   std::vector<JobKey> due_;
@@ -221,10 +230,75 @@ TEST_F(PolicyTest, Connections) {
   for (const auto& c : cases) {
     v1::CheckConnectionRequest request;
     request.set_client_address(c.address);
-    const v1::CheckConnectionResponse response = policy_->CheckConnection(request);
+    const v1::CheckConnectionResponse response = *Complete(policy_->CheckConnection(request));
     EXPECT_EQ(response.refusal() == v1::REFUSAL_UNSPECIFIED, c.accepted) << c.address;
     EXPECT_EQ(response.ttl_seconds(), c.accepted ? 7 : 0) << c.address;
+    EXPECT_FALSE(response.has_connections_left());
+    EXPECT_FALSE(response.has_messages_left());
   }
+}
+
+TEST_F(PolicyTest, ANetworkHasRates) {
+  using Request = v1::CheckConnectionRequest;
+  UsePolicy({.connections = limits::Rate{5, absl::Minutes(1)},
+             .messages = limits::Rate{3, absl::Minutes(1)}});
+  const auto ask = [&](Request::Event event, int connections, int messages,
+                       const std::string& address = "192.0.2.1") {
+    Request request;
+    request.set_client_address(address);
+    request.set_event(event);
+    request.set_connections(connections);
+    request.set_messages(messages);
+    const v1::CheckConnectionResponse response = *Complete(policy_->CheckConnection(request));
+    return absl::StrCat(response.refusal() == v1::REFUSAL_UNSPECIFIED        ? "yes"
+                        : response.refusal() == v1::REFUSAL_CLIENT_TEMPORARY ? "later"
+                                                                             : "no",
+                        " ", response.connections_left(), " ", response.messages_left());
+  };
+  EXPECT_EQ(ask(Request::EVENT_CONNECTION, 0, 0), "yes 4 3");
+  // Two connections and a message came on that answer.
+  EXPECT_EQ(ask(Request::EVENT_CONNECTION, 2, 1), "yes 1 2");
+  EXPECT_EQ(ask(Request::EVENT_MESSAGE, 0, 1), "yes 1 0");
+  EXPECT_EQ(ask(Request::EVENT_MESSAGE, 0, 0), "later 1 0");
+  EXPECT_EQ(ask(Request::EVENT_CONNECTION, 0, 0, "192.0.2.200"), "yes 0 0");
+  EXPECT_EQ(ask(Request::EVENT_CONNECTION, 0, 0), "later 0 0");
+  EXPECT_EQ(ask(Request::EVENT_CONNECTION, 0, 0, "198.51.100.1"), "yes 4 3");
+  limits_now_ += absl::Seconds(12);
+  EXPECT_EQ(ask(Request::EVENT_CONNECTION, 0, 0), "yes 0 0");
+  // More than it may was on its way when it was told so.
+  EXPECT_EQ(ask(Request::EVENT_CONNECTION, 3, 0), "later 0 0");
+  limits_now_ += absl::Seconds(12);
+  EXPECT_EQ(ask(Request::EVENT_CONNECTION, 0, 0), "later 0 1");
+}
+
+TEST_F(PolicyTest, AStrangerIsGreylisted) {
+  UsePolicy({.greylisting =
+                 limits::Greylisting{absl::Minutes(5), absl::Hours(48), absl::Hours(24 * 36)}});
+  const auto ask = [&](const std::string& address, const std::string& sender,
+                       const std::string& recipient) {
+    v1::CheckRecipientRequest request;
+    request.set_client_address(address);
+    request.set_sender(sender);
+    request.set_recipient(recipient);
+    const v1::CheckRecipientResponse response =
+        *Complete(policy_->CheckRecipient(From("gateway-smtp-mx"), request));
+    // Of this client and sender alone: not to be remembered for the recipient.
+    EXPECT_EQ(response.ttl_seconds(), 0);
+    return response.refusal();
+  };
+  const auto first = [&] { return ask("192.0.2.1", "carol@remote.test", "bob@example.test"); };
+  EXPECT_EQ(first(), v1::REFUSAL_GREYLISTED);
+  limits_now_ += absl::Minutes(4);
+  EXPECT_EQ(first(), v1::REFUSAL_GREYLISTED);
+  // A callback that asks whether an address exists.
+  EXPECT_EQ(ask("192.0.2.1", "", "bob@example.test"), v1::REFUSAL_UNSPECIFIED);
+  // What is refused anyway is told so at once.
+  EXPECT_EQ(ask("192.0.2.1", "carol@remote.test", "gone@example.test"), v1::REFUSAL_UNKNOWN_USER);
+  limits_now_ += absl::Minutes(1);
+  EXPECT_EQ(ask("198.51.100.1", "carol@remote.test", "bob@example.test"), v1::REFUSAL_GREYLISTED);
+  EXPECT_EQ(first(), v1::REFUSAL_UNSPECIFIED);
+  // Its network is known from now on.
+  EXPECT_EQ(ask("192.0.2.77", "dave@remote.test", "postmaster"), v1::REFUSAL_UNSPECIFIED);
 }
 
 // R3: unauthenticated, only to local, existing recipients.
@@ -473,6 +547,30 @@ TEST_F(SubmissionTest, TokensAreCheckedAgain) {
   EXPECT_TRUE(
       absl::IsPermissionDenied(Enqueue(Header(), kBody, 1 << 20, "gateway-smtp-mx").status()));
   EXPECT_EQ(spool_->messages(), 0);
+}
+
+TEST_F(SubmissionTest, AnAccountHasARateOfRecipients) {
+  parts_.options.recipients = limits::Rate{5, absl::Minutes(1)};
+  const std::vector<std::string> two = {"x@remote.test", "bob@example.test"};
+  int number = 0;
+  const auto send = [&](const std::vector<std::string>& to) {
+    v1::EnqueueHeader header = Header(to);
+    header.set_delivery_id(absl::StrCat("delivery ", absl::Dec(++number, absl::kZeroPad7)));
+    return Enqueue(header).status().code();
+  };
+  EXPECT_EQ(send(two), absl::StatusCode::kOk);
+  // What was refused for another reason costs nothing.
+  EXPECT_EQ(send({"bob@example.test", "gone@example.test"}), absl::StatusCode::kAborted);
+  EXPECT_EQ(send(two), absl::StatusCode::kOk);
+  EXPECT_EQ(send(two), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(spool_->messages(), 2);
+  // Nor does a repetition.
+  number -= 2;
+  EXPECT_EQ(send({"bob@example.test"}), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(send({"bob@example.test"}), absl::StatusCode::kOk);
+  EXPECT_EQ(send({"bob@example.test"}), absl::StatusCode::kFailedPrecondition);
+  limits_now_ += absl::Seconds(12);
+  EXPECT_EQ(send({"bob@example.test"}), absl::StatusCode::kOk);
 }
 
 TEST_F(SubmissionTest, AuthSvcAway) {

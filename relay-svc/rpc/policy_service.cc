@@ -7,10 +7,7 @@ namespace postern::relay {
 grpc::ServerUnaryReactor* PolicyServiceAdapter::CheckConnection(
     grpc::CallbackServerContext* context, const v1::CheckConnectionRequest* request,
     v1::CheckConnectionResponse* response) {
-  *response = policy_->CheckConnection(*request);
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(grpc::Status::OK);
-  return reactor;
+  return Answer(*pool_, context, response, policy_->CheckConnection(*request));
 }
 
 grpc::ServerUnaryReactor* PolicyServiceAdapter::CheckSender(grpc::CallbackServerContext* context,

@@ -1,9 +1,7 @@
 #include "services/clients/policy_memory.h"
 
-#include <arpa/inet.h>
-
 #include <algorithm>
-#include <cstring>
+#include <cstdint>
 
 namespace postern::clients {
 
@@ -25,25 +23,38 @@ SteadyTime Until(SteadyTime now, int32_t ttl_seconds, std::chrono::seconds longe
 
 }  // namespace
 
-std::string NetworkOf(absl::string_view address) {
-  if (address.size() > INET6_ADDRSTRLEN) return "";
-  const std::string text(address);
-  in_addr v4;
-  if (inet_pton(AF_INET, text.c_str(), &v4) == 1) {
-    return std::string(reinterpret_cast<const char*>(&v4), 3);
-  }
-  in6_addr v6;
-  if (inet_pton(AF_INET6, text.c_str(), &v6) != 1) return "";
-  const char* octets = reinterpret_cast<const char*>(&v6);
-  if (IN6_IS_ADDR_V4MAPPED(&v6)) return std::string(octets + 12, 3);
-  return std::string(octets, 8);
-}
+struct PolicyMemory::Connections {
+  absl::Mutex mutex;
+  relay::v1::CheckConnectionResponse answer ABSL_GUARDED_BY(mutex);
+  SteadyTime until ABSL_GUARDED_BY(mutex);
+  // On this answer.
+  int64_t connections ABSL_GUARDED_BY(mutex) = 0;
+  int64_t messages ABSL_GUARDED_BY(mutex) = 0;
+};
 
 PolicyMemory::PolicyMemory() : connections_(kMaxNetworks), recipients_(kMaxRecipients) {}
+PolicyMemory::~PolicyMemory() = default;
 
-std::shared_ptr<const relay::v1::CheckConnectionResponse> PolicyMemory::FindConnection(
-    absl::string_view network, SteadyTime now) const {
-  return connections_.Find(network, now);
+std::optional<relay::v1::CheckConnectionResponse> PolicyMemory::FindConnection(
+    absl::string_view network, relay::v1::CheckConnectionRequest* request, SteadyTime now) {
+  const std::shared_ptr<Connections> known = connections_.Find(network, now);
+  if (known == nullptr) return std::nullopt;
+  const bool message = request->event() == relay::v1::CheckConnectionRequest::EVENT_MESSAGE;
+  absl::MutexLock lock(&known->mutex);
+  const relay::v1::CheckConnectionResponse& answer = known->answer;
+  if (now < known->until) {
+    if (answer.refusal() != relay::v1::REFUSAL_UNSPECIFIED) return answer;
+    const bool limited = message ? answer.has_messages_left() : answer.has_connections_left();
+    const int64_t left = message ? answer.messages_left() : answer.connections_left();
+    int64_t& count = message ? known->messages : known->connections;
+    if (!limited || count < left) {
+      ++count;
+      return answer;
+    }
+  }
+  request->set_connections(std::exchange(known->connections, 0));
+  request->set_messages(std::exchange(known->messages, 0));
+  return std::nullopt;
 }
 
 void PolicyMemory::KeepConnection(absl::string_view network,
@@ -51,8 +62,17 @@ void PolicyMemory::KeepConnection(absl::string_view network,
                                   SteadyTime now) {
   if (network.empty() || response.ttl_seconds() <= 0) return;
   const bool refused = response.refusal() != relay::v1::REFUSAL_UNSPECIFIED;
-  connections_.Keep(network, std::make_shared<relay::v1::CheckConnectionResponse>(response),
-                    Until(now, response.ttl_seconds(), refused ? kLongestRefusal : kLongest));
+  const SteadyTime until = Until(now, response.ttl_seconds(), refused ? kLongestRefusal : kLongest);
+  // One that is there may have counted while this answer was on its way.
+  std::shared_ptr<Connections> known = connections_.Find(network, now);
+  if (known == nullptr) known = std::make_shared<Connections>();
+  {
+    absl::MutexLock lock(&known->mutex);
+    known->answer = response;
+    known->until = until;
+  }
+  // Longer than the answer holds: what was counted on it is told the next time that it is asked.
+  connections_.Keep(network, std::move(known), now + kLongest);
 }
 
 std::shared_ptr<const relay::v1::CheckRecipientResponse> PolicyMemory::FindRecipient(
@@ -65,7 +85,7 @@ void PolicyMemory::KeepRecipient(absl::string_view recipient,
                                  SteadyTime now) {
   if (response.ttl_seconds() <= 0 || response.refusal() != relay::v1::REFUSAL_UNSPECIFIED) return;
   if (recipient.size() > kMaxAddressOctets || response.ByteSizeLong() > kMaxAnswerOctets) return;
-  recipients_.Keep(recipient, std::make_shared<relay::v1::CheckRecipientResponse>(response),
+  recipients_.Keep(recipient, std::make_shared<const relay::v1::CheckRecipientResponse>(response),
                    Until(now, response.ttl_seconds(), kLongest));
 }
 

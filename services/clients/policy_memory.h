@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -25,7 +26,7 @@ class AnswerTable {
   explicit AnswerTable(size_t max_entries) : max_generation_(max_entries / 2) {}
 
   // Null when it is not known, or no longer.
-  std::shared_ptr<const Answer> Find(absl::string_view key, SteadyTime now) const {
+  std::shared_ptr<Answer> Find(absl::string_view key, SteadyTime now) const {
     absl::MutexLock lock(&mutex_);
     for (const Generation* generation : {&young_, &old_}) {
       const auto found = generation->find(key);
@@ -35,7 +36,7 @@ class AnswerTable {
     return nullptr;
   }
 
-  void Keep(absl::string_view key, std::shared_ptr<const Answer> answer, SteadyTime until) {
+  void Keep(absl::string_view key, std::shared_ptr<Answer> answer, SteadyTime until) {
     Generation dropped;  // Freed after the lock.
     absl::MutexLock lock(&mutex_);
     if (young_.size() >= max_generation_) {
@@ -47,7 +48,7 @@ class AnswerTable {
  private:
   struct Entry {
     SteadyTime until;
-    std::shared_ptr<const Answer> answer;
+    std::shared_ptr<Answer> answer;
   };
   using Generation = absl::flat_hash_map<std::string, Entry>;
 
@@ -57,19 +58,19 @@ class AnswerTable {
   Generation old_ ABSL_GUARDED_BY(mutex_);
 };
 
-// The key of a client's network: its /24 or /64 (an IPv4-mapped address counts as IPv4). Empty when
-// `address` is none: nothing is remembered for it.
-std::string NetworkOf(absl::string_view address);
-
 // Decides what is kept. A refusal of a network is kept for a second at most: that makes a flood
 // from there cheap and still ends soon after the policy changes. A refusal of a recipient is not
 // kept: a mailbox that was just made, or has room again, takes mail at once. Thread-safe.
 class PolicyMemory {
  public:
   PolicyMemory();
+  ~PolicyMemory();
 
-  std::shared_ptr<const relay::v1::CheckConnectionResponse> FindConnection(
-      absl::string_view network, SteadyTime now) const;
+  // `network`: net::NetworkOf; empty: nothing is remembered for it. The answer, when it holds for
+  // one more event of `request`, which is counted then; or nullopt, and what was counted since the
+  // last time is in `request`, which has to be asked.
+  std::optional<relay::v1::CheckConnectionResponse> FindConnection(
+      absl::string_view network, relay::v1::CheckConnectionRequest* request, SteadyTime now);
   void KeepConnection(absl::string_view network, const relay::v1::CheckConnectionResponse& response,
                       SteadyTime now);
   std::shared_ptr<const relay::v1::CheckRecipientResponse> FindRecipient(
@@ -78,8 +79,11 @@ class PolicyMemory {
                      SteadyTime now);
 
  private:
-  AnswerTable<relay::v1::CheckConnectionResponse> connections_;
-  AnswerTable<relay::v1::CheckRecipientResponse> recipients_;
+  // What a network was told, and what it has done since.
+  struct Connections;
+
+  AnswerTable<Connections> connections_;
+  AnswerTable<const relay::v1::CheckRecipientResponse> recipients_;
 };
 
 }  // namespace postern::clients

@@ -1,5 +1,8 @@
 #include "services/clients/policy_memory.h"
 
+#include <algorithm>
+#include <optional>
+
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 
@@ -26,20 +29,12 @@ relay::v1::CheckConnectionResponse Connection(int ttl, relay::v1::Refusal refusa
   return response;
 }
 
-TEST(NetworkOfTest, NetworksOfAddresses) {
-  EXPECT_EQ(NetworkOf("192.0.2.1"), NetworkOf("192.0.2.255"));
-  EXPECT_NE(NetworkOf("192.0.2.1"), NetworkOf("192.0.3.1"));
-  EXPECT_EQ(NetworkOf("::ffff:192.0.2.1"), NetworkOf("192.0.2.9"));
-  EXPECT_EQ(NetworkOf("2001:db8:1:2::1"), NetworkOf("2001:db8:1:2:ffff::"));
-  EXPECT_NE(NetworkOf("2001:db8:1:2::1"), NetworkOf("2001:db8:1:3::1"));
-  // No IPv4 network has an IPv6 one's key.
-  EXPECT_EQ(NetworkOf("192.0.2.1").size(), 3u);
-  EXPECT_EQ(NetworkOf("2001:db8::1").size(), 8u);
-  for (const char* address :
-       {"", "unknown", "192.0.2", "192.0.2.1 ", "fe80::1%eth0", "1.2.3.4.5"}) {
-    EXPECT_EQ(NetworkOf(address), "") << address;
-  }
-  EXPECT_EQ(NetworkOf(std::string(1000, ':')), "");
+using Request = relay::v1::CheckConnectionRequest;
+
+std::optional<relay::v1::CheckConnectionResponse> Find(PolicyMemory& memory, SteadyTime now,
+                                                       absl::string_view network = "net") {
+  Request request;
+  return memory.FindConnection(network, &request, now);
 }
 
 TEST(PolicyMemoryTest, KeepsUntilTheTimeIsUp) {
@@ -58,7 +53,7 @@ TEST(PolicyMemoryTest, AZeroOrNegativeTimeIsNone) {
     memory.KeepRecipient("a@x", Recipient(ttl), kNow);
     EXPECT_EQ(memory.FindRecipient("a@x", kNow), nullptr);
     memory.KeepConnection("net", Connection(ttl), kNow);
-    EXPECT_EQ(memory.FindConnection("net", kNow), nullptr);
+    EXPECT_FALSE(Find(memory, kNow).has_value());
   }
 }
 
@@ -78,10 +73,36 @@ TEST(PolicyMemoryTest, RefusedRecipientsAreAskedForEachTime) {
 TEST(PolicyMemoryTest, RefusedNetworksAreKeptForASecond) {
   PolicyMemory memory;
   memory.KeepConnection("net", Connection(60, relay::v1::REFUSAL_CLIENT), kNow);
-  EXPECT_NE(memory.FindConnection("net", kNow + milliseconds(999)), nullptr);
-  EXPECT_EQ(memory.FindConnection("net", kNow + seconds(1)), nullptr);
+  EXPECT_TRUE(Find(memory, kNow + milliseconds(999)).has_value());
+  EXPECT_FALSE(Find(memory, kNow + seconds(1)).has_value());
   memory.KeepConnection("", Connection(60), kNow);
-  EXPECT_EQ(memory.FindConnection("", kNow), nullptr);
+  EXPECT_FALSE(Find(memory, kNow, "").has_value());
+}
+
+TEST(PolicyMemoryTest, AnAnswerHoldsForAsMuchAsIsLeft) {
+  PolicyMemory memory;
+  relay::v1::CheckConnectionResponse answer = Connection(60);
+  answer.set_connections_left(2);
+  answer.set_messages_left(1);
+  memory.KeepConnection("net", answer, kNow);
+  const auto ask = [&](Request::Event event, SteadyTime now) {
+    Request request;
+    request.set_event(event);
+    return memory.FindConnection("net", &request, now).has_value()
+               ? "known"
+               : absl::StrCat("asked about ", request.connections(), " ", request.messages());
+  };
+  EXPECT_EQ(ask(Request::EVENT_CONNECTION, kNow), "known");
+  EXPECT_EQ(ask(Request::EVENT_MESSAGE, kNow), "known");
+  EXPECT_EQ(ask(Request::EVENT_CONNECTION, kNow), "known");
+  EXPECT_EQ(ask(Request::EVENT_MESSAGE, kNow), "asked about 2 1");
+  // Told once.
+  EXPECT_EQ(ask(Request::EVENT_CONNECTION, kNow + seconds(61)), "asked about 0 0");
+
+  memory.KeepConnection("net", Connection(60), kNow);
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(ask(Request::EVENT_MESSAGE, kNow), "known");
+  // The time of the answer is up, and what was done on it is told.
+  EXPECT_EQ(ask(Request::EVENT_CONNECTION, kNow + seconds(60)), "asked about 0 100");
 }
 
 TEST(PolicyMemoryTest, WhatIsTooLargeIsNotKept) {

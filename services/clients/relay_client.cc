@@ -12,6 +12,7 @@
 #include "services/clients/body_upload.h"
 #include "services/clients/policy_memory.h"
 #include "services/clients/unary_call.h"
+#include "services/net/client_network.h"
 #include "services/telemetry/metrics.h"
 
 namespace postern::clients {
@@ -48,8 +49,9 @@ class GrpcPolicyClient : public PolicyClient {
                        async::Done<CheckConnectionResponse> done) override {
     static const auto& metrics =
         *new MethodMetrics("postern.relay.v1.PolicyService/CheckConnection");
-    std::string network = NetworkOf(request.client_address());
-    if (const auto known = memory_->FindConnection(network, std::chrono::steady_clock::now())) {
+    std::string network = net::NetworkOf(request.client_address());
+    if (const auto known =
+            memory_->FindConnection(network, &request, std::chrono::steady_clock::now())) {
       connections_remembered_.Add();
       done(*known);
       return;

@@ -25,12 +25,12 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 @pytest.fixture(scope="session")
 def replicated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """Two of each process on one PostgreSQL."""
+    """Two of each process on one PostgreSQL and one Redis."""
     # What a killed relay-svc was sending, or what could not be delivered meanwhile, waits for no more
     # than this.
     overlay = {"relay-svc": {"claim_seconds": 10, "delivery": {"retry_seconds": [5]}}}
     running = Platform(tmp_path_factory.mktemp("replicated"), overlay,
-                       flags=("--postgresql", "--replicas", "2"))
+                       flags=("--postgresql", "--redis", "--replicas", "2"))
     try:
         yield running.start()
     finally:

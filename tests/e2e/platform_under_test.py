@@ -105,7 +105,8 @@ class Platform:
 
     def pid(self, process: str) -> int:
         status = self.refresh()
-        return (status["services"] | {"postgresql": status.get("postgresql")})[process]["pid"]
+        servers = {name: status[name] for name in ("postgresql", "redis") if name in status}
+        return (status["services"] | servers)[process]["pid"]
 
     def metrics_url(self, service: str) -> str:
         return self.status["services"][service]["http"] + "/metrics"

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ctl.up import redis
 from tests.e2e.platform_under_test import ROOT, Platform
 
 _BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -73,6 +74,12 @@ def test_what_to_watch_is_there_from_the_start(make_platform: Any) -> None:
                 pattern = rf"^{metric}(?:_count)?"
                 pattern += rf"\{{.*{re.escape(labels.strip('{}'))}.*\}} " if labels else r"[ {]"
                 assert re.search(pattern, metrics, re.MULTILINE), (name, metric, labels)
+
+
+def test_rights_of_a_redis_user() -> None:
+    """Those of the operator's guide are those that everything is tested with."""
+    text = (ROOT / "docs/operate/redis.md").read_text(encoding="utf-8")
+    assert f"resetchannels {redis.COMMANDS}\n" in text
 
 
 def test_overlay_of_the_operating_guide(make_platform: Any) -> None:

@@ -6,7 +6,6 @@ import base64
 import concurrent.futures
 import contextlib
 import poplib
-import smtplib
 import socket
 
 import pytest

@@ -1,20 +1,14 @@
 #include "services/storage/postgresql/testing/test_server.h"
 
-#include <fcntl.h>
-#include <netinet/in.h>
 #include <pwd.h>
-#include <spawn.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <memory>
 #include <sstream>
 #include <thread>
@@ -24,8 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "services/identity/test_pki.h"
-
-extern char** environ;
+#include "services/storage/testing/server_process.h"
 
 namespace postern::storage::postgresql {
 namespace {
@@ -33,12 +26,6 @@ namespace {
 constexpr absl::Duration kStartTime = absl::Seconds(60);
 // initdb and postgres refuse to run as root.
 constexpr char kUser[] = "postgres";
-
-void Check(bool good, absl::string_view what) {
-  if (good) return;
-  std::fprintf(stderr, "test_server: %s\n", std::string(what).c_str());
-  std::abort();
-}
 
 // The newest of Debian's, which install side by side.
 std::string Program(absl::string_view name) {
@@ -55,29 +42,8 @@ std::string Program(absl::string_view name) {
   return found;
 }
 
-pid_t Spawn(std::vector<std::string> arguments, const std::string& log) {
-  if (geteuid() == 0) {
-    std::vector<std::string> as_user = {"setpriv",        "--reuid",     kUser,  "--regid", kUser,
-                                        "--clear-groups", "--pdeathsig", "QUIT", "--"};
-    arguments.insert(arguments.begin(), as_user.begin(), as_user.end());
-  }
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  const int flags = O_CREAT | O_APPEND | O_WRONLY;
-  posix_spawn_file_actions_addopen(&actions, 1, log.c_str(), flags, 0644);
-  posix_spawn_file_actions_adddup2(&actions, 1, 2);
-  std::vector<char*> argv;
-  for (std::string& argument : arguments) argv.push_back(argument.data());
-  argv.push_back(nullptr);
-  pid_t pid = -1;
-  Check(posix_spawnp(&pid, argv[0], &actions, nullptr, argv.data(), environ) == 0, argv[0]);
-  posix_spawn_file_actions_destroy(&actions);
-  return pid;
-}
-
-std::string Contents(const std::string& file) {
-  std::ifstream in(file);
-  return std::string(std::istreambuf_iterator<char>(in), {});
+pid_t SpawnPostgres(std::vector<std::string> arguments, const std::string& log) {
+  return Spawn(std::move(arguments), log, "QUIT", geteuid() == 0 ? kUser : "");
 }
 
 // The postmaster and its children: a signal to the first alone leaves the others at work.
@@ -86,19 +52,6 @@ void SignalAll(pid_t pid, int signal) {
   std::istringstream children(Contents(absl::StrCat("/proc/", pid, "/task/", pid, "/children")));
   kill(pid, signal);
   for (pid_t child; children >> child;) kill(child, signal);
-}
-
-int FreePort() {
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  Check(bind(fd, reinterpret_cast<sockaddr*>(&address), size) == 0 &&
-            getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0,
-        "no free port");
-  close(fd);
-  return ntohs(address.sin_port);
 }
 
 }  // namespace
@@ -128,7 +81,7 @@ TestServer::TestServer(absl::string_view settings) {
   chmod(tls.private_key_file().c_str(), 0600);
   const std::string log = absl::StrCat(folder_, "/log");
   const std::string data = absl::StrCat(folder_, "/data");
-  const pid_t made = Spawn(
+  const pid_t made = SpawnPostgres(
       {Program("initdb"), "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", "--auth-local=trust",
        "--auth-host=scram-sha-256", absl::StrCat("--username=", kUser), data},
       log);
@@ -152,8 +105,8 @@ TestServer::~TestServer() {
 }
 
 void TestServer::Start() {
-  pid_ = Spawn({Program("postgres"), "-D", absl::StrCat(folder_, "/data")},
-               absl::StrCat(folder_, "/log"));
+  pid_ = SpawnPostgres({Program("postgres"), "-D", absl::StrCat(folder_, "/data")},
+                       absl::StrCat(folder_, "/log"));
   const Server server{
       .hosts = {absl::StrCat(folder_, ":", port_)}, .database = "postgres", .user = kUser};
   const absl::Time deadline = absl::Now() + kStartTime;
