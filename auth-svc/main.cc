@@ -5,5 +5,5 @@
 int main(int argc, char** argv) {
   return postern::process::ServiceMain<postern::config::v1::AuthSvc>(
       argc, argv, "auth-svc", &postern::auth::CheckConfig, &postern::auth::MakeService,
-      &postern::auth::Migrate);
+      &postern::auth::Migrate, &postern::auth::CopyDatabase);
 }

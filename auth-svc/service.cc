@@ -11,6 +11,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "auth-svc/copy/copied_directory.h"
 #include "auth-svc/domain/authenticator.h"
 #include "auth-svc/domain/directory.h"
 #include "auth-svc/domain/login_memory.h"
@@ -30,6 +31,7 @@
 #include "services/process/clock.h"
 #include "services/process/worker_pool.h"
 #include "services/rpc/server.h"
+#include "services/storage/copy/copy_database.h"
 #include "services/storage/postgresql/database.h"
 #include "services/storage/redis/client.h"
 
@@ -209,6 +211,13 @@ absl::StatusOr<std::string> Migrate(const config::v1::AuthSvc& config) {
   return config.has_postgresql() ? storage::postgresql::MigrateDatabase(
                                        config.postgresql(), kService, DirectoryMigrations())
                                  : storage::postgresql::NothingToMigrate();
+}
+
+absl::StatusOr<std::string> CopyDatabase(const config::v1::AuthSvc& from,
+                                         const config::v1::AuthSvc& to,
+                                         absl::FunctionRef<void(absl::string_view)> say) {
+  return storage::copy::CopyDatabase(CopiedDirectory(), storage::copy::PlaceOf(from),
+                                     storage::copy::PlaceOf(to), say);
 }
 
 absl::StatusOr<std::unique_ptr<process::RunningService>> MakeService(

@@ -18,6 +18,8 @@ absl::Status Run(storage::Sqlite& database, absl::string_view sql) {
 
 }  // namespace
 
+absl::Span<const storage::Migration> SqliteDirectoryMigrations() { return kMigrations; }
+
 absl::StatusOr<std::unique_ptr<SqliteDirectory>> SqliteDirectory::Open(const std::string& file,
                                                                        size_t readers) {
   absl::StatusOr<std::unique_ptr<storage::Sqlite>> writer =

@@ -12,10 +12,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/types/span.h"
 #include "auth-svc/domain/directory.h"
 #include "services/storage/sqlite/sqlite.h"
 
 namespace postern::auth {
+
+absl::Span<const storage::Migration> SqliteDirectoryMigrations();
 
 // Thread-safe: `readers` reads at a time and one write; one more waits for microseconds (a read) or
 // an fsync (a write). Several processes may share the file.

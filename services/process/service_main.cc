@@ -51,15 +51,17 @@ constexpr int kMmapThreshold = 128 << 10;
 constexpr int kMallocArenas = 2;
 
 struct Flags {
-  enum class Do { kServe, kCheck, kPrint, kMigrate };
+  enum class Do { kServe, kCheck, kPrint, kMigrate, kCopyDatabase };
   Do what = Do::kServe;
   std::string file;
+  // Of kCopyDatabase.
+  std::string from_file;
   telemetry::LogFormat log_format = telemetry::LogFormat::kJson;
 };
 
 // The flags, or the exit code when there is nothing left to do.
-absl::StatusOr<Flags> ParseFlags(int argc, char** argv, absl::string_view service, bool has_migrate,
-                                 int* exit_code) {
+absl::StatusOr<Flags> ParseFlags(int argc, char** argv, absl::string_view service,
+                                 const Commands& commands, int* exit_code) {
   CLI::App app(absl::StrCat(service, ", a part of Postern"), std::string(service));
   std::string config;
   std::string check;
@@ -79,12 +81,24 @@ absl::StatusOr<Flags> ParseFlags(int argc, char** argv, absl::string_view servic
   app.add_option("--log-format", log_format, "json, or text for people.")
       ->check(CLI::IsMember({"json", "text"}));
   CLI::App* migrate = nullptr;
-  if (has_migrate) {
+  if (commands.migrate != nullptr) {
     migrate = app.add_subcommand("migrate", "Bring the PostgreSQL schema up to date, and end.");
     migrate->fallthrough();
   }
-  app.set_version_flag("--version", absl::StrCat(service, " ", kVersion));
   Flags flags;
+  CLI::App* copy = nullptr;
+  if (commands.copy_database != nullptr) {
+    copy =
+        app.add_subcommand("copy-database",
+                           "Copy all data from where the configuration --from has it (SQLite or "
+                           "PostgreSQL) to where --config has it (the other), compare every row, "
+                           "and end. The service is stopped; where it goes is empty.");
+    copy->fallthrough();
+    copy->add_option("--from", flags.from_file, "The configuration of where the data is now.")
+        ->type_name("FILE")
+        ->required();
+  }
+  app.set_version_flag("--version", absl::StrCat(service, " ", kVersion));
   try {
     app.parse(argc, argv);
     if (*check_flag) {
@@ -98,6 +112,7 @@ absl::StatusOr<Flags> ParseFlags(int argc, char** argv, absl::string_view servic
       flags.file = config;
     }
     if (migrate != nullptr && *migrate) flags.what = Flags::Do::kMigrate;
+    if (copy != nullptr && *copy) flags.what = Flags::Do::kCopyDatabase;
     if (flags.file.empty()) {
       throw CLI::RequiredError("--config FILE");
     }
@@ -263,15 +278,14 @@ int ServiceMain(int argc, char** argv, absl::string_view service, google::protob
                 const std::function<const config::v1::Process&()>& process,
                 const std::function<absl::Status()>& check,
                 const std::function<absl::StatusOr<std::unique_ptr<RunningService>>()>& make,
-                const std::function<absl::StatusOr<std::string>()>& migrate) {
+                const Commands& commands) {
   // Before any thread: every thread inherits it, and only the main thread waits for the signals.
   const sigset_t signals = StopSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
 
   int exit_code = kOk;
-  const absl::StatusOr<Flags> flags =
-      ParseFlags(argc, argv, service, migrate != nullptr, &exit_code);
+  const absl::StatusOr<Flags> flags = ParseFlags(argc, argv, service, commands, &exit_code);
   if (!flags.ok()) {
     return exit_code;
   }
@@ -298,10 +312,25 @@ int ServiceMain(int argc, char** argv, absl::string_view service, google::protob
       std::fputs(config::PrintConfig(*config).c_str(), stdout);
       return kOk;
     case Flags::Do::kMigrate: {
-      const absl::StatusOr<std::string> done = migrate();
+      const absl::StatusOr<std::string> done = commands.migrate();
       if (!done.ok()) {
         return Complain(service, with_place(done.status().message()), kCouldNotStart);
       }
+      std::printf("%s\n", done->c_str());
+      return kOk;
+    }
+    case Flags::Do::kCopyDatabase: {
+      telemetry::LogLevel unused;
+      if (absl::Status status = CheckConfig(flags->from_file, commands.from, commands.from_process,
+                                            commands.from_check, &unused);
+          !status.ok()) {
+        return Complain(service, status.message(), kBadInput);
+      }
+      // An interruption ends it at once: nothing counts before the end.
+      pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+      const absl::StatusOr<std::string> done =
+          commands.copy_database([&](absl::string_view line) { Complain(service, line, kOk); });
+      if (!done.ok()) return Complain(service, done.status().message(), kCouldNotStart);
       std::printf("%s\n", done->c_str());
       return kOk;
     }

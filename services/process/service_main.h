@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -44,32 +45,61 @@ class RunningService {
   virtual void Drain(absl::Duration grace) = 0;
 };
 
+// An operator's commands, beside serving: each does its work and ends. nullptr: there is no such
+// command. They say what they did, for people.
+struct Commands {
+  // `SERVICE migrate --config FILE`
+  std::function<absl::StatusOr<std::string>()> migrate;
+  // `SERVICE copy-database --config FILE --from FILE2`: from where the service of FILE2 has its
+  // data to where that of FILE is to have it; `say` takes what it is at, a line each.
+  std::function<absl::StatusOr<std::string>(absl::FunctionRef<void(absl::string_view)> say)>
+      copy_database;
+  // FILE2, filled and judged as the configuration itself.
+  google::protobuf::Message* from = nullptr;
+  std::function<const config::v1::Process&()> from_process;
+  std::function<absl::Status()> from_check;
+};
+
 // Flags: --config FILE, --check-config [FILE], --print-config [FILE] (without a FILE: --config's;
 // --check-config also opens the files that it names, config_files.h), --log-format json|text,
-// --version, --help. Exit codes: 0 drained or checked, 1 could not start, 2 bad command line or
-// configuration. `config` is filled from the file; `process` reads its Process part; `check` (may
-// be null) judges what the rules of a field can't, INVALID_ARGUMENT naming the setting; `make`
-// starts the service. `SERVICE migrate --config FILE` runs `migrate` (null: there is no such
-// command) and prints what it says.
+// --version, --help. Exit codes: 0 drained, checked or done, 1 could not start or do it, 2 bad
+// command line or configuration. `config` is filled from the file; `process` reads its Process
+// part; `check` (may be null) judges what the rules of a field can't, INVALID_ARGUMENT naming the
+// setting; `make` starts the service.
 int ServiceMain(int argc, char** argv, absl::string_view service, google::protobuf::Message* config,
                 const std::function<const config::v1::Process&()>& process,
                 const std::function<absl::Status()>& check,
                 const std::function<absl::StatusOr<std::unique_ptr<RunningService>>()>& make,
-                const std::function<absl::StatusOr<std::string>()>& migrate);
+                const Commands& commands);
 
 template <typename Config>
 int ServiceMain(int argc, char** argv, absl::string_view service,
                 absl::Status (*check)(const Config&),
                 absl::StatusOr<std::unique_ptr<RunningService>> (*make)(const Config&),
-                absl::StatusOr<std::string> (*migrate)(const Config&) = nullptr) {
+                absl::StatusOr<std::string> (*migrate)(const Config&) = nullptr,
+                absl::StatusOr<std::string> (*copy_database)(
+                    const Config& from, const Config& to,
+                    absl::FunctionRef<void(absl::string_view)> say) = nullptr) {
   Config config;
-  std::function<absl::StatusOr<std::string>()> migrate_it;
-  if (migrate != nullptr) migrate_it = [&config, migrate] { return migrate(config); };
+  Config from;
+  Commands commands;
+  if (migrate != nullptr) commands.migrate = [&config, migrate] { return migrate(config); };
+  if (copy_database != nullptr) {
+    commands.copy_database = [&config, &from,
+                              copy_database](absl::FunctionRef<void(absl::string_view)> say) {
+      return copy_database(from, config, say);
+    };
+    commands.from = &from;
+    commands.from_process = [&from]() -> const config::v1::Process& { return from.process(); };
+    commands.from_check = [&from, check] {
+      return check != nullptr ? check(from) : absl::OkStatus();
+    };
+  }
   return ServiceMain(
       argc, argv, service, &config,
       [&config]() -> const config::v1::Process& { return config.process(); },
       [&config, check] { return check != nullptr ? check(config) : absl::OkStatus(); },
-      [&config, make] { return make(config); }, migrate_it);
+      [&config, make] { return make(config); }, commands);
 }
 
 }  // namespace postern::process

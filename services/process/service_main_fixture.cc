@@ -3,8 +3,10 @@
 #include <memory>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
@@ -49,10 +51,20 @@ absl::StatusOr<std::unique_ptr<RunningService>> Make(const StoreSvc& config) {
   return std::make_unique<Fixture>(config.database_file());
 }
 
+absl::StatusOr<std::string> Migrate(const StoreSvc& config) { return config.database_file(); }
+
+absl::StatusOr<std::string> Copy(const StoreSvc& from, const StoreSvc& to,
+                                 absl::FunctionRef<void(absl::string_view)> say) {
+  if (to.database_file() == "fail") return absl::FailedPreconditionError("there is no room");
+  say("copying");
+  return absl::StrCat(from.database_file(), " to ", to.database_file());
+}
+
 }  // namespace
 }  // namespace postern::process
 
 int main(int argc, char** argv) {
   return postern::process::ServiceMain<postern::config::v1::StoreSvc>(
-      argc, argv, "fixture", &postern::process::Check, &postern::process::Make);
+      argc, argv, "fixture", &postern::process::Check, &postern::process::Make,
+      &postern::process::Migrate, &postern::process::Copy);
 }

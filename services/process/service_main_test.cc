@@ -241,6 +241,43 @@ TEST(ServiceMainTest, AWrongCommandLineIsExitCode2) {
   }
 }
 
+TEST(ServiceMainTest, CopiesFromTheOneConfigurationToTheOther) {
+  const std::string quick = Config("quick");
+  const std::string other = Config("other");
+  const std::string refused = Config("refused");
+  const struct {
+    std::vector<std::string> arguments;
+    int code;
+    std::string out;
+    std::string err;
+  } cases[] = {
+      {{"--config", quick, "--from", other}, 0, "other to quick\n", "fixture: copying\n"},
+      {{"--config", Config("fail"), "--from", other}, 1, "", "fixture: there is no room\n"},
+      {{"--config", quick, "--from", refused},
+       2,
+       "",
+       absl::StrCat("fixture: ", refused, ": database_file: is refused\n")},
+      {{"--config", refused, "--from", quick},
+       2,
+       "",
+       absl::StrCat("fixture: ", refused, ": database_file: is refused\n")},
+  };
+  for (const auto& c : cases) {
+    std::vector<std::string> arguments = {"copy-database"};
+    arguments.insert(arguments.end(), c.arguments.begin(), c.arguments.end());
+    Process copy(arguments);
+    EXPECT_EQ(copy.Wait(), c.code);
+    EXPECT_EQ(copy.out(), c.out);
+    EXPECT_EQ(copy.err(), c.err);
+  }
+  Process unnamed({"copy-database", "--config", quick});
+  EXPECT_EQ(unnamed.Wait(), 2);
+  EXPECT_TRUE(absl::StrContains(unnamed.err(), "--from is required")) << unnamed.err();
+  Process help({"copy-database", "--help"});
+  EXPECT_EQ(help.Wait(), 0);
+  EXPECT_TRUE(absl::StrContains(help.out(), "--from FILE")) << help.out();
+}
+
 TEST(ServiceMainTest, PrintsTheEffectiveConfiguration) {
   Process print({"--print-config", Config("quick", "quota_messages: 7\n")});
   EXPECT_EQ(print.Wait(), 0);

@@ -16,8 +16,8 @@ using telemetry::LogLevel;
 constexpr absl::Duration kInterval = absl::Seconds(1);
 // A statement of the watch's; a second later a silent server is left.
 constexpr absl::Duration kProbeTime = absl::Seconds(1);
-// As long as the longest migration may take.
-constexpr absl::Duration kMigrationTime = absl::Hours(6);
+// As long as the longest statement of an operator's command may take: a migration's.
+constexpr absl::Duration kCommandTime = absl::Hours(6);
 // PostgreSQL 12 has no support any more, and is tested nowhere.
 constexpr int kOldestVersion = 130000;
 
@@ -169,6 +169,15 @@ absl::Status CheckOneDatabase(bool has_postgresql, bool has_database_file) {
                      : "database_file: absent, and so is postgresql");
 }
 
+absl::StatusOr<std::unique_ptr<Connection>> Connect(const config::v1::PostgreSql& config,
+                                                    absl::string_view service) {
+  Server server = ServerOf(config, service);
+  server.statement_timeout = kCommandTime;
+  absl::StatusOr<std::unique_ptr<Connection>> connection = Connection::Open(server);
+  if (!connection.ok()) return Wrong(connection.status());
+  return connection;
+}
+
 absl::Status NothingToMigrate() {
   return absl::InvalidArgumentError("database_file: is migrated whenever it is opened");
 }
@@ -176,10 +185,8 @@ absl::Status NothingToMigrate() {
 absl::StatusOr<std::string> MigrateDatabase(const config::v1::PostgreSql& config,
                                             absl::string_view service,
                                             absl::Span<const Migration> migrations) {
-  Server server = ServerOf(config, service);
-  server.statement_timeout = kMigrationTime;
-  absl::StatusOr<std::unique_ptr<Connection>> connection = Connection::Open(server);
-  if (!connection.ok()) return Wrong(connection.status());
+  absl::StatusOr<std::unique_ptr<Connection>> connection = Connect(config, service);
+  if (!connection.ok()) return connection.status();
   absl::StatusOr<int> applied = Migrate(**connection, service, migrations);
   if (!applied.ok()) return Wrong(applied.status());
   return *applied == 0

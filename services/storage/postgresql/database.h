@@ -13,6 +13,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "proto/postern/config/v1/process.pb.h"
+#include "services/storage/postgresql/connection.h"
 #include "services/storage/postgresql/migrate.h"
 #include "services/storage/postgresql/pool.h"
 
@@ -60,6 +61,10 @@ class Database {
 
 // A service's CheckConfig: it has either `postgresql` or `database_file`.
 absl::Status CheckOneDatabase(bool has_postgresql, bool has_database_file);
+
+// For an operator's command, whose statements may take hours. Errors as Open's, and UNAVAILABLE.
+absl::StatusOr<std::unique_ptr<Connection>> Connect(const config::v1::PostgreSql& config,
+                                                    absl::string_view service);
 
 // `<service> migrate` with a database_file.
 absl::Status NothingToMigrate();

@@ -88,7 +88,7 @@ absl::StatusOr<int> Migrate(Connection& connection, absl::string_view service,
 }
 
 absl::Status CheckSchema(Connection& connection, absl::string_view service,
-                         absl::Span<const Migration> migrations) {
+                         absl::Span<const Migration> migrations, int newer) {
   absl::StatusOr<std::unique_ptr<SqlRows>> there =
       connection.Run("SELECT to_regclass('postern_schema') IS NOT NULL", {});
   if (!there.ok()) return there.status();
@@ -104,7 +104,7 @@ absl::Status CheckSchema(Connection& connection, absl::string_view service,
             : absl::StrCat("the schema has version ", schema->version, ", this program wants ",
                            newest, ": run ", service, " migrate"));
   }
-  return TooNew(*schema, newest + 1);
+  return TooNew(*schema, newest + newer);
 }
 
 }  // namespace postern::storage::postgresql

@@ -19,10 +19,10 @@ absl::StatusOr<int> Migrate(Connection& connection, absl::string_view service,
                             absl::Span<const Migration> migrations);
 
 // FAILED_PRECONDITION unless the schema is the service's and as new as the last of `migrations`,
-// saying which versions meet. One newer is fine, since each works with the program before it: so a
-// rolling update migrates first.
+// saying which versions meet. Up to `newer` newer is fine: one for a service, since each works with
+// the program before it, so that a rolling update migrates first.
 absl::Status CheckSchema(Connection& connection, absl::string_view service,
-                         absl::Span<const Migration> migrations);
+                         absl::Span<const Migration> migrations, int newer = 1);
 
 }  // namespace postern::storage::postgresql
 

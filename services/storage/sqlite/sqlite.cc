@@ -185,6 +185,13 @@ absl::StatusOr<std::unique_ptr<Sqlite>> Sqlite::Open(const std::string& file, Mo
                      "PRAGMA secure_delete=FAST; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0;"
                      "PRAGMA cache_size=-",
                      kWriterCacheKib));
+  } else if (mode == Mode::kExclusive) {
+    // Set before the file is first read, locking_mode asks for the lock that every connection
+    // shares.
+    status = database->Execute(
+        absl::StrCat("PRAGMA locking_mode=EXCLUSIVE; PRAGMA temp_store=FILE; PRAGMA mmap_size=0;"
+                     "PRAGMA cache_size=-",
+                     kReaderCacheKib, "; BEGIN EXCLUSIVE; PRAGMA query_only=ON"));
   } else {
     status = database->Execute(
         absl::StrCat("PRAGMA query_only=ON; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0;"
@@ -246,25 +253,27 @@ absl::StatusOr<Sqlite::CheckpointResult> Sqlite::Checkpoint() {
   return result;
 }
 
+absl::StatusOr<int> SchemaVersion(Sqlite& database) {
+  absl::StatusOr<Statement*> query = database.Prepare("PRAGMA user_version");
+  if (!query.ok()) return query.status();
+  Use use(*query);
+  if (absl::StatusOr<bool> row = use->Step(); !row.ok()) return row.status();
+  return static_cast<int>(use->Int(0));
+}
+
 namespace {
 
 // Inside a transaction: applies the first migration that the schema lacks. False: none is left.
 absl::StatusOr<bool> ApplyNext(Sqlite& database, absl::Span<const Migration> migrations) {
-  absl::StatusOr<Statement*> query = database.Prepare("PRAGMA user_version");
-  if (!query.ok()) return query.status();
-  int64_t version = 0;
-  {
-    Use use(*query);
-    if (absl::StatusOr<bool> row = use->Step(); !row.ok()) return row.status();
-    version = use->Int(0);
-  }
+  const absl::StatusOr<int> version = SchemaVersion(database);
+  if (!version.ok()) return version.status();
   const int newest = migrations.empty() ? 0 : migrations.back().version;
-  if (version > newest) {
+  if (*version > newest) {
     return absl::FailedPreconditionError(absl::StrCat(database.file(), " has schema version ",
-                                                      version, ", this program knows ", newest));
+                                                      *version, ", this program knows ", newest));
   }
   for (const Migration& migration : migrations) {
-    if (migration.version <= version) continue;
+    if (migration.version <= *version) continue;
     if (absl::Status done = database.Execute(migration.sql); !done.ok()) return done;
     if (absl::Status done =
             database.Execute(absl::StrCat("PRAGMA user_version=", migration.version));

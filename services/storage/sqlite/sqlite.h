@@ -69,7 +69,9 @@ class Use {
 // SQLITE_FULL RESOURCE_EXHAUSTED, the rest INTERNAL.
 class Sqlite {
  public:
-  enum class Mode { kReadWrite, kReadOnly };
+  // kExclusive: reads in one snapshot, and nobody else can open the file meanwhile; UNAVAILABLE
+  // when somebody has it open. What a query sorts goes to SQLite's temporary files.
+  enum class Mode { kReadWrite, kReadOnly, kExclusive };
   // Made when absent (kReadWrite), with mode 0600.
   static absl::StatusOr<std::unique_ptr<Sqlite>> Open(const std::string& file, Mode mode);
   ~Sqlite();
@@ -106,6 +108,9 @@ class Sqlite {
   explicit Sqlite(std::unique_ptr<Rep> rep);
   std::unique_ptr<Rep> rep_;
 };
+
+// Of the schema; 0: there is none.
+absl::StatusOr<int> SchemaVersion(Sqlite& database);
 
 // Brings the schema to the newest version, each migration in a transaction under SQLite's lock.
 // FAILED_PRECONDITION when the file is newer than the program.

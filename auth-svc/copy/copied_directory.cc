@@ -1,0 +1,37 @@
+#include "auth-svc/copy/copied_directory.h"
+
+#include "auth-svc/postgresql/postgresql_directory.h"
+#include "auth-svc/sqlite/sqlite_directory.h"
+
+namespace postern::auth {
+
+storage::copy::Database CopiedDirectory() {
+  using storage::copy::Number;
+  using storage::copy::Octets;
+  using storage::copy::Text;
+  return {
+      .service = "auth-svc",
+      .sqlite_migrations = SqliteDirectoryMigrations(),
+      .postgresql_migrations = DirectoryMigrations(),
+      .tables = {
+          {.name = "domain",
+           .columns = {Number("position"), Text("name"), Number("enabled")},
+           .identity = "position"},
+          {.name = "address", .columns = {Text("domain"), Text("local_part")}, .key_columns = 2},
+          {.name = "account",
+           .columns = {Number("position"), Text("account_id"), Text("mailbox_id"), Text("domain"),
+                       Text("local_part"), Text("password_hash"), Number("enabled"),
+                       Number("version")},
+           .identity = "position"},
+          {.name = "alias", .columns = {Text("domain"), Text("local_part")}, .key_columns = 2},
+          {.name = "alias_target",
+           .columns = {Text("domain"), Text("local_part"), Number("position"),
+                       Text("target_domain"), Text("target_local_part")},
+           .key_columns = 3},
+          {.name = "answered_request",
+           .columns = {Text("request_id"), Text("fingerprint"), Octets("answer"),
+                       Number("answered_at")}},
+      }};
+}
+
+}  // namespace postern::auth
