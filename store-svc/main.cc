@@ -5,5 +5,5 @@
 int main(int argc, char** argv) {
   return postern::process::ServiceMain<postern::config::v1::StoreSvc>(
       argc, argv, "store-svc", &postern::store::CheckConfig, &postern::store::MakeService,
-      &postern::store::Migrate);
+      &postern::store::Migrate, &postern::store::CopyDatabase);
 }

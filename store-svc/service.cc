@@ -15,7 +15,9 @@
 #include "services/process/clock.h"
 #include "services/process/worker_pool.h"
 #include "services/rpc/server.h"
+#include "services/storage/copy/copy_database.h"
 #include "services/storage/postgresql/database.h"
+#include "store-svc/copy/copied_mail.h"
 #include "store-svc/domain/lease_table.h"
 #include "store-svc/domain/leases.h"
 #include "store-svc/domain/mail_store.h"
@@ -167,6 +169,13 @@ absl::StatusOr<std::string> Migrate(const StoreSvc& config) {
   return config.has_postgresql()
              ? storage::postgresql::MigrateDatabase(config.postgresql(), kService, MailMigrations())
              : storage::postgresql::NothingToMigrate();
+}
+
+absl::StatusOr<std::string> CopyDatabase(const config::v1::StoreSvc& from,
+                                         const config::v1::StoreSvc& to,
+                                         absl::FunctionRef<void(absl::string_view)> say) {
+  return storage::copy::CopyDatabase(CopiedMail(), storage::copy::PlaceOf(from),
+                                     storage::copy::PlaceOf(to), say);
 }
 
 absl::StatusOr<std::unique_ptr<process::RunningService>> MakeService(const StoreSvc& config) {

@@ -5,8 +5,10 @@
 #include <memory>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "services/process/service_main.h"
 
 namespace postern::config::v1 {
@@ -20,6 +22,11 @@ absl::Status CheckConfig(const config::v1::StoreSvc& config);
 
 // Brings the PostgreSQL schema up to date; says what it did.
 absl::StatusOr<std::string> Migrate(const config::v1::StoreSvc& config);
+
+// `store-svc copy-database`: as storage::copy::CopyDatabase.
+absl::StatusOr<std::string> CopyDatabase(const config::v1::StoreSvc& from,
+                                         const config::v1::StoreSvc& to,
+                                         absl::FunctionRef<void(absl::string_view)> say);
 
 // Opens the database and listens.
 absl::StatusOr<std::unique_ptr<process::RunningService>> MakeService(

@@ -379,16 +379,22 @@ absl::Status SqliteMailStore::Check() {
 
 }  // namespace
 
+absl::Span<const storage::Migration> SqliteMailMigrations() {
+  static const storage::Migration kMigrations[] = {{1, storage::BodySchema()},
+                                                   {2, sql::k0001Initial},
+                                                   {3, storage::BodyIdsNeverRepeat()},
+                                                   {4, sql::k0002Deletion}};
+  return kMigrations;
+}
+
 absl::StatusOr<OpenedMailStore> OpenSqliteMailStore(const SqliteMailStoreOptions& options,
                                                     process::Clock clock) {
   absl::StatusOr<std::unique_ptr<Sqlite>> writer =
       Sqlite::Open(options.file, Sqlite::Mode::kReadWrite);
   if (!writer.ok()) return writer.status();
-  const storage::Migration migrations[] = {{1, storage::BodySchema()},
-                                           {2, sql::k0001Initial},
-                                           {3, storage::BodyIdsNeverRepeat()},
-                                           {4, sql::k0002Deletion}};
-  if (absl::Status status = storage::Migrate(**writer, migrations); !status.ok()) return status;
+  if (absl::Status status = storage::Migrate(**writer, SqliteMailMigrations()); !status.ok()) {
+    return status;
+  }
   if (absl::Status status = storage::DropUnfinishedBodies(**writer); !status.ok()) return status;
   absl::StatusOr<uint64_t> epoch = NextLeaseEpoch(**writer);
   if (!epoch.ok()) return epoch.status();

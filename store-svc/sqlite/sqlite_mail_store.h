@@ -8,10 +8,14 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "services/process/clock.h"
+#include "services/storage/sql/migration.h"
 #include "store-svc/domain/mail_store.h"
 
 namespace postern::store {
+
+absl::Span<const storage::Migration> SqliteMailMigrations();
 
 struct SqliteMailStoreOptions {
   std::string file;

@@ -170,10 +170,11 @@ class Copier {
     // nullopt: there are no more.
     absl::StatusOr<std::optional<Body>> Next() {
       std::optional<Body> body = std::exchange(waiting_, std::nullopt);
-      while (true) {
+      while (!ended_) {
         absl::StatusOr<bool> there = reader_->Next();
         if (!there.ok()) return there.status();
-        if (!*there) return body;
+        ended_ = !*there;
+        if (ended_) break;
         if (absl::Status status = Check(); !status.ok()) return status;
         Body next{std::string(reader_->sha256()), reader_->references()};
         if (body.has_value() && body->sha256 != next.sha256) {
@@ -183,6 +184,7 @@ class Copier {
         next.references += body.has_value() ? body->references : 0;
         body = std::move(next);
       }
+      return body;
     }
 
    private:
@@ -209,6 +211,7 @@ class Copier {
     const Side& side_;
     const std::unique_ptr<BodyReader> reader_;
     std::optional<Body> waiting_;
+    bool ended_ = false;
   };
 
   absl::Status CompareBodies() {

@@ -22,7 +22,7 @@ namespace postern::storage::copy {
 class RowReader {
  public:
   virtual ~RowReader() = default;
-  // False: there are no more.
+  // False: there are no more; then it is not called again.
   virtual absl::StatusOr<bool> Next() = 0;
   // A value for each column. Views live until the next Next.
   virtual absl::Span<const SqlValue> row() const = 0;
@@ -32,11 +32,11 @@ class RowReader {
 class BodyReader {
  public:
   virtual ~BodyReader() = default;
-  // False: there are no more.
+  // False: there are no more; then it is not called again.
   virtual absl::StatusOr<bool> Next() = 0;
   virtual absl::string_view sha256() const = 0;
   virtual int64_t references() const = 0;
-  // The next piece of this body, as it is stored; nullopt behind the last.
+  // The next piece of this body, as it is stored; nullopt behind the last, once.
   virtual absl::StatusOr<std::optional<CompressedPiece>> NextPiece() = 0;
 };
 
