@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "boost/asio/thread_pool.hpp"
+#include "relay-svc/copy/copied_spool.h"
 #include "relay-svc/dns/unbound_resolver.h"
 #include "relay-svc/domain/destination.h"
 #include "relay-svc/domain/local_delivery.h"
@@ -32,6 +33,7 @@
 #include "services/limits/redis_limits.h"
 #include "services/rpc/channel.h"
 #include "services/rpc/server.h"
+#include "services/storage/copy/copy_database.h"
 #include "services/storage/postgresql/database.h"
 #include "services/storage/redis/client.h"
 
@@ -218,6 +220,13 @@ absl::StatusOr<std::string> Migrate(const config::v1::RelaySvc& config) {
   return config.has_postgresql() ? storage::postgresql::MigrateDatabase(config.postgresql(),
                                                                         kService, SpoolMigrations())
                                  : storage::postgresql::NothingToMigrate();
+}
+
+absl::StatusOr<std::string> CopyDatabase(const config::v1::RelaySvc& from,
+                                         const config::v1::RelaySvc& to,
+                                         absl::FunctionRef<void(absl::string_view)> say) {
+  return storage::copy::CopyDatabase(CopiedSpool(), storage::copy::PlaceOf(from),
+                                     storage::copy::PlaceOf(to), say);
 }
 
 absl::StatusOr<std::unique_ptr<process::RunningService>> MakeService(

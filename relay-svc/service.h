@@ -5,8 +5,10 @@
 #include <memory>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "proto/postern/config/v1/relay_svc.pb.h"
 #include "services/process/service_main.h"
 
@@ -17,6 +19,11 @@ absl::Status CheckConfig(const config::v1::RelaySvc& config);
 
 // Brings the PostgreSQL schema up to date; says what it did.
 absl::StatusOr<std::string> Migrate(const config::v1::RelaySvc& config);
+
+// `relay-svc copy-database`: as storage::copy::CopyDatabase.
+absl::StatusOr<std::string> CopyDatabase(const config::v1::RelaySvc& from,
+                                         const config::v1::RelaySvc& to,
+                                         absl::FunctionRef<void(absl::string_view)> say);
 
 absl::StatusOr<std::unique_ptr<process::RunningService>> MakeService(
     const config::v1::RelaySvc& config);

@@ -7,7 +7,6 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "relay-svc/domain/spool_rules.h"
-#include "relay-svc/sqlite/migrations.h"
 #include "services/storage/body/body_store.h"
 
 namespace postern::relay {
@@ -108,13 +107,6 @@ SpooledMessage ReadMessage(Query& query) {
 }
 
 }  // namespace
-
-absl::Status MigrateSpool(Sqlite& database) {
-  return storage::Migrate(database, {{1, storage::BodySchema()},
-                                     {2, sql::k0002Spool},
-                                     {3, storage::BodyIdsNeverRepeat()},
-                                     {4, sql::k0004Trace}});
-}
 
 absl::StatusOr<std::optional<EarlierDelivery>> FindDelivery(Sqlite& database,
                                                             absl::string_view delivery_id) {

@@ -16,8 +16,6 @@
 
 namespace postern::relay {
 
-absl::Status MigrateSpool(storage::Sqlite& database);
-
 struct EarlierDelivery {
   std::string queue_id;
   std::string digest;

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "relay-svc/domain/spool_rules.h"
+#include "relay-svc/sqlite/migrations.h"
 #include "relay-svc/sqlite/spool_rows.h"
 #include "services/crypto/sha256.h"
 #include "services/process/worker_pool.h"
@@ -390,11 +391,21 @@ class SqliteSpool : public Spool {
 
 }  // namespace
 
+absl::Span<const storage::Migration> SqliteSpoolMigrations() {
+  static const storage::Migration kMigrations[] = {{1, storage::BodySchema()},
+                                                   {2, sql::k0002Spool},
+                                                   {3, storage::BodyIdsNeverRepeat()},
+                                                   {4, sql::k0004Trace}};
+  return kMigrations;
+}
+
 absl::StatusOr<std::unique_ptr<Spool>> OpenSqliteSpool(const std::string& file,
                                                        const SqliteSpoolOptions& options) {
   absl::StatusOr<std::unique_ptr<Sqlite>> writer = Sqlite::Open(file, Sqlite::Mode::kReadWrite);
   if (!writer.ok()) return writer.status();
-  if (absl::Status status = MigrateSpool(**writer); !status.ok()) return status;
+  if (absl::Status status = storage::Migrate(**writer, SqliteSpoolMigrations()); !status.ok()) {
+    return status;
+  }
   if (absl::Status status = storage::DropUnfinishedBodies(**writer); !status.ok()) return status;
   absl::StatusOr<int64_t> messages = CountMessages(**writer);
   if (!messages.ok()) return messages.status();

@@ -7,10 +7,14 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "relay-svc/domain/spool.h"
 #include "services/process/clock.h"
+#include "services/storage/sql/migration.h"
 
 namespace postern::relay {
+
+absl::Span<const storage::Migration> SqliteSpoolMigrations();
 
 struct SqliteSpoolOptions {
   int64_t max_messages = 100000;
