@@ -1,4 +1,4 @@
-"""The command line: up, status, down, logs, ctl."""
+"""The command line: up, status, down, copy-database, logs, ctl."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import subprocess
 import sys
 import time
 
-from ctl.up import (accounts, banner, ca, configs, health, layout, lock, logs, ports, postgresql,
-                    redis, state, supervisor)
+from ctl.up import (accounts, banner, ca, configs, health, layout, lock, logs, move, ports,
+                    postgresql, redis, state, supervisor)
 from ctl.up.failure import Failure
-from ctl.up.private_file import write_private
 
 # The detached supervisor tells its parent, over a pipe, what a person would see; this line ends it.
 _READY_LINE = "ready"
@@ -54,25 +53,19 @@ class _Voice:
 
 
 _MAX_REPLICAS = 8
-# PostgreSQL's fast shutdown.
-_POSTGRESQL_GRACE_SECONDS = 60.0
 _REDIS_GRACE_SECONDS = 10.0
 
 
 def _decide_database(data: layout.DataDir, options: argparse.Namespace) -> None:
     """What the data is in is decided by the first start."""
-    try:
-        decided = json.loads(data.platform.read_text(encoding="utf-8"))["database"]
-    except FileNotFoundError:
-        has_file = any(data.database_dir("auth-svc").glob("*.db"))
-        decided = "sqlite" if has_file or not options.postgresql else "postgresql"
-        write_private(data.platform, json.dumps({"database": decided}) + "\n")
-    except (ValueError, KeyError, TypeError) as error:
-        raise Failure(f"{data.platform} is damaged ({error!r})") from error
+    decided = move.decided(data) or ("postgresql" if options.postgresql else "sqlite")
+    if not data.platform.exists():
+        move.decide(data, decided)
     if decided == "postgresql" and not options.postgresql:
         raise Failure(f"what is in {data.root} lives in PostgreSQL: ./dev up --postgresql")
     if decided != "postgresql" and options.postgresql:
-        raise Failure(f"what is in {data.root} lives in SQLite: choose another place, --data DIR")
+        raise Failure(f"what is in {data.root} lives in SQLite: choose another place, --data DIR, "
+                      "or move it: ./dev copy-database --to postgresql")
 
 
 def _choose_ports(data: layout.DataDir, options: argparse.Namespace) -> configs.Platform:
@@ -113,26 +106,13 @@ def _stages(data: layout.DataDir, platform: configs.Platform,
         stages.insert(0, supervisor.Stage([supervisor.Unit(
             redis.NAME, cache.command, cache.ready, _REDIS_GRACE_SECONDS)]))
     if platform.ports.postgresql is not None:
-        database = postgresql.Server(data, platform.ports.postgresql, platform.replicas)
-        database.prepare()
 
-        def make_databases() -> None:
-            database.make_databases()
-            for service in postgresql.SERVICES:
-                first = next(p for p in platform.processes if p.service.name == service)
-                _migrate(first.service, data.config_file(first.name))
+        def make_databases(server: postgresql.Server) -> None:
+            server.make_databases()
+            move.migrate(data, platform)
 
-        stages.insert(0, supervisor.Stage([supervisor.Unit(
-            postgresql.NAME, database.command, database.ready, _POSTGRESQL_GRACE_SECONDS,
-            signal.SIGINT)], make_databases))
+        stages.insert(0, move.server_stage(data, platform, make_databases))
     return stages
-
-
-def _migrate(service: layout.Service, config: pathlib.Path) -> None:
-    done = subprocess.run([str(service.binary), "migrate", "--config", str(config)],
-                          capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise Failure(f"{service.name} migrate failed:\n{done.stderr.strip()}")
 
 
 def _stop_order(platform: configs.Platform) -> list[list[str]]:
@@ -252,6 +232,13 @@ def _logs(options: argparse.Namespace) -> int:
     return logs.show(layout.DataDir(options.data), options.service, options.lines, options.follow)
 
 
+def _copy_database(options: argparse.Namespace) -> int:
+    data = layout.DataDir(options.data)
+    if not data.root.exists():
+        raise Failure(f"there is no data in {data.root} yet")
+    return move.move(data, options.to, _Voice(None).say)
+
+
 def _ctl(arguments: list[str]) -> int:
     """Everything but a leading --data is posternctl's own, its --help too."""
     data = layout.DataDir(_DEFAULT_DATA)
@@ -313,6 +300,10 @@ def _parser() -> argparse.ArgumentParser:
                  "ready.")
     status.add_argument("--json", action="store_true", help="one JSON object, for scripts")
     add("down", "Drains and stops what `up` started.")
+    copy = add("copy-database", "Moves all data from SQLite to PostgreSQL, or back, while nothing "
+               "runs.")
+    copy.add_argument("--to", choices=sorted(move.KINDS), required=True,
+                      help="where it is to live; where it was it is kept, and read no more")
     show = add("logs", "Shows the services' logs, or one service's.")
     show.add_argument("service", nargs="?")
     show.add_argument("-n", "--lines", type=int, default=100, help="how many (default: 100)")
@@ -328,7 +319,8 @@ def main(arguments: list[str]) -> int:
         options = _parser().parse_args(arguments)
         if options.command == "up":
             return _up(options, arguments)
-        return {"status": _status, "down": _down, "logs": _logs}[options.command](options)
+        return {"status": _status, "down": _down, "logs": _logs,
+                "copy-database": _copy_database}[options.command](options)
     except Failure as failure:
         print(f"postern: {failure}", file=sys.stderr)
         return 1

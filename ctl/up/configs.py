@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pathlib
 from typing import Any
 
 from ctl.up import ca, layout, postgresql, redis, yaml_text
@@ -73,10 +74,15 @@ def _listeners(service: str, platform: Platform) -> list[dict[str, Any]]:
             for listener in layout.LISTENERS if listener.service == service]
 
 
+def database_file(data: layout.DataDir, service: str) -> pathlib.Path:
+    """Where a service's data is in SQLite."""
+    file = {"auth-svc": "directory.db", "store-svc": "mail.db", "relay-svc": "spool.db"}
+    return data.database_dir(service) / file[service]
+
+
 def _database(data: layout.DataDir, platform: Platform, service: str) -> dict[str, Any]:
     if platform.ports.postgresql is None:
-        file = {"auth-svc": "directory.db", "store-svc": "mail.db", "relay-svc": "spool.db"}
-        return {"database_file": str(data.database_dir(service) / file[service])}
+        return {"database_file": str(database_file(data, service))}
     return {"postgresql": {
         "hosts": [f"{layout.HOST}:{platform.ports.postgresql}"],
         "database": postgresql.name_of(service),
@@ -197,15 +203,28 @@ def _read_overlay(data: layout.DataDir) -> dict[str, Any]:
     return overlay
 
 
-def write(data: layout.DataDir, platform: Platform) -> dict[str, dict[str, Any]]:
-    """Writes DATA/config/<process>.yaml, the overlay applied, and posternctl's. Gives the processes'."""
+def _make_all(data: layout.DataDir, platform: Platform) -> dict[str, dict[str, Any]]:
+    """Each process's configuration by its name, the overlay applied."""
     overlay = _read_overlay(data)
     made = make(data, platform)
-    written = {one.name: merge(made[one.name], overlay.get(one.service.name, {}))
-               for one in platform.processes}
+    return {one.name: merge(made[one.name], overlay.get(one.service.name, {}))
+            for one in platform.processes}
+
+
+def _text(data: layout.DataDir, name: str, config: dict[str, Any]) -> str:
+    return _HEADER.format(service=name, overlay=data.overlay) + yaml_text.dump(config)
+
+
+def write_one(data: layout.DataDir, platform: Platform, name: str, file: pathlib.Path) -> None:
+    """Writes one process's to `file`."""
+    write_private(file, _text(data, name, _make_all(data, platform)[name]))
+
+
+def write(data: layout.DataDir, platform: Platform) -> dict[str, dict[str, Any]]:
+    """Writes DATA/config/<process>.yaml, the overlay applied, and posternctl's. Gives the processes'."""
+    written = _make_all(data, platform)
     for name, config in written.items():
-        header = _HEADER.format(service=name, overlay=data.overlay)
-        write_private(data.config_file(name), header + yaml_text.dump(config))
+        write_private(data.config_file(name), _text(data, name, config))
     write_private(data.config_file("posternctl"), yaml_text.dump(_posternctl(data, platform)))
     return written
 

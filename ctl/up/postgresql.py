@@ -130,6 +130,13 @@ class Server:
                       f"(SELECT FROM pg_database WHERE datname = '{name}')\\gexec\n"
                       f"REVOKE ALL ON DATABASE {name} FROM PUBLIC;\n")
 
+    def put_databases_aside(self, suffix: str) -> None:
+        """Renames each service's database, if it is there: nobody finds it any more."""
+        for service in SERVICES:
+            name = name_of(service)
+            self._sql(f"SELECT 'ALTER DATABASE {name} RENAME TO {name}_{suffix}' WHERE EXISTS "
+                      f"(SELECT FROM pg_database WHERE datname = '{name}')\\gexec\n")
+
     def _sql(self, text: str) -> None:
         self._run([str(self._programs / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h",
                    str(self._socket), "-p", str(self._port), "-U", _USER, "-d", _USER], text)
