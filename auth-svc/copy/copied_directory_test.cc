@@ -1,6 +1,8 @@
 // The directory, filled through its interface, goes to PostgreSQL and comes back.
 #include "auth-svc/copy/copied_directory.h"
 
+#include <filesystem>
+#include <fstream>
 #include <functional>
 #include <string>
 #include <utility>
@@ -185,9 +187,24 @@ TEST(CopiedDirectory, GoesToWhatIsEmpty) {
   ASSERT_TRUE(Copy(Description(), file, database.place()).ok());
   const Place opened{NewFile()};
   With(opened, nullptr, [](Directory&) {});
-  const auto copied = Copy(Description(), database.place(), opened);
-  ASSERT_TRUE(copied.ok()) << copied.status();
-  With(opened, nullptr, [](Directory& directory) { EXPECT_FALSE(Dump(directory).empty()); });
+  // What a process that died has left: a WAL, which is not the new file's.
+  const Place died{NewFile()};
+  {
+    const auto writer = SqliteDirectory::Open(died.file, 1);
+    for (const char* suffix : {"", "-wal"}) {
+      std::filesystem::copy_file(died.file + suffix, opened.file + suffix,
+                                 std::filesystem::copy_options::overwrite_existing);
+    }
+  }
+  const Place touched{NewFile()};
+  std::ofstream(touched.file).close();
+  for (const Place& place : {opened, touched}) {
+    const auto copied = Copy(Description(), database.place(), place);
+    ASSERT_TRUE(copied.ok()) << copied.status();
+    EXPECT_FALSE(std::filesystem::exists(place.file + "-wal"));
+    With(place, nullptr,
+         [](Directory& directory) { EXPECT_THAT(Dump(directory), HasSubstr("bob")); });
+  }
 }
 
 TEST(CopiedDirectory, CarriesEveryColumn) {

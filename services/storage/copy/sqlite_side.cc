@@ -111,6 +111,18 @@ absl::StatusOr<bool> HasRow(Sqlite& database, const std::string& sql) {
   return Use(*statement)->Step();
 }
 
+// Of a connection outside a transaction that nobody shares the file with.
+absl::Status LeaveWal(Sqlite& database, const std::string& file) {
+  absl::StatusOr<Statement*> statement = database.Prepare("PRAGMA journal_mode=OFF");
+  if (!statement.ok()) return statement.status();
+  Use use(*statement);
+  absl::StatusOr<bool> mode = use->Step();
+  if (!mode.ok()) return mode.status();
+  return *mode && use->Text(0) == "off"
+             ? absl::OkStatus()
+             : absl::InternalError(absl::StrCat("sqlite: ", file, " keeps its WAL"));
+}
+
 // Opened so that nobody else can.
 absl::StatusOr<std::unique_ptr<Sqlite>> OpenAlone(const std::string& file,
                                                   const Database& description) {
@@ -281,10 +293,10 @@ class SqliteDestination final : public Destination {
     if (absl::Status status = database_->Execute("COMMIT"); !status.ok()) return status;
     database_.reset();
     if (before_ != nullptr) {
-      // Its WAL, which would be taken for the new file's, goes before it; its lock after.
-      absl::Status status =
-          before_->Execute("ROLLBACK; PRAGMA query_only=OFF; PRAGMA journal_mode=OFF");
+      // Its WAL would be taken for the new file's, so that goes first; its lock goes last.
+      absl::Status status = before_->Execute("ROLLBACK; PRAGMA query_only=OFF");
       if (!status.ok()) return status;
+      if (status = LeaveWal(*before_, file_); !status.ok()) return status;
     }
     return work_->RenameTo(file_);
   }
