@@ -116,7 +116,7 @@ absl::StatusOr<DeliveryResult> DeliverLarge(MailStore& store, absl::string_view 
       [&](auto done) { staged->Deliver(To(id, mailboxes), std::move(done)); });
 }
 
-const std::string kBinary("Subject: x\r\n\r\n.\r\n\0\xff no newline", 31);
+const std::string kBinary("Subject: x\r\n\r\n.\r\n\0\xff no newline", 30);
 
 void Fill(MailStore& store) {
   const MailboxId a = Mailbox('a');
@@ -349,13 +349,13 @@ TEST_F(FilledMail, NamesTheFirstDifference) {
   };
   for (const Case& one : std::vector<Case>{
            {"UPDATE body_piece SET octets = CAST(replace(octets, 'S', 'T') AS BLOB) "
-            "WHERE original_octets = 31",
+            "WHERE original_octets = 30",
             "its content is another (in /"},
            {"UPDATE body_piece SET original_octets = 99999 WHERE original_octets = 100000",
             "a body's piece does not decompress"},
            {"UPDATE body SET reference_count = 9 WHERE reference_count = 4",
             " has 9 messages in /"},
-           {"DELETE FROM body_piece WHERE original_octets = 31", "its content is another"},
+           {"DELETE FROM body_piece WHERE original_octets = 30", "its content is another"},
            {"DELETE FROM body WHERE reference_count = 4", "table message: "},
            {"DELETE FROM message WHERE uid = 1", "has 4 messages in /"},
        }) {
@@ -373,7 +373,7 @@ TEST_F(FilledMail, NamesTheFirstDifference) {
   }
   for (const Case& one : std::vector<Case>{
            {"UPDATE body SET octets = overlay(octets PLACING '\\x00' FROM 1) "
-            "WHERE original_octets = 31",
+            "WHERE original_octets = 30",
             "its content is another (in PostgreSQL's"},
            {"DELETE FROM body_piece WHERE position = 1", "its content is another (in PostgreSQL's"},
            {"DELETE FROM body WHERE piece_key IS NOT NULL", "table message: "},

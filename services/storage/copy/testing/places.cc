@@ -192,7 +192,7 @@ void ExpectRefusals(const Database& database, const Place& filled_file,
   const std::string no_database = NewFile();
   ASSERT_EQ(system(absl::StrCat("echo 'no database, but some text' > ", no_database).c_str()), 0);
 
-  const Place file = filled_file;
+  const Place& file = filled_file;
   const Place server = filled_database.place();
   struct Case {
     const char* what;
