@@ -27,17 +27,28 @@ using storage::postgresql::Pool;
 using storage::postgresql::Server;
 using storage::postgresql::TestServer;
 
+struct Kind {
+  const char* isolation = "read committed";
+  bool partitioned = false;
+  bool returning_backwards = false;
+};
+
 // The one of that name, made when absent.
-Server Database(const std::string& name, const char* isolation) {
+Server Database(const std::string& name, const Kind& kind) {
   static auto& databases = *new std::map<std::string, Server>;
   auto [found, fresh] = databases.try_emplace(name);
   if (!fresh) return found->second;
-  const Server server = TestServer::Shared().NewDatabase();
+  Server server = TestServer::Shared().NewDatabase();
   TestServer::Shared().Administer(absl::StrCat(
-      "ALTER ROLE ", server.user, " SET default_transaction_isolation = '", isolation, "'"));
+      "ALTER ROLE ", server.user, " SET default_transaction_isolation = '", kind.isolation, "'"));
   auto connection = Connection::Open(server);
   EXPECT_TRUE(connection.ok()) << connection.status();
   EXPECT_TRUE(storage::postgresql::Migrate(**connection, "relay-svc", SpoolMigrations()).ok());
+  if (kind.partitioned) {
+    const absl::Status status = storage::postgresql::PartitionByShard(**connection);
+    EXPECT_TRUE(status.ok()) << status;
+  }
+  server.returning_backwards = kind.returning_backwards;
   return found->second = server;
 }
 
@@ -105,15 +116,27 @@ class InTurn final : public Spool {
   std::atomic<size_t> calls_ = 0;
 };
 
-std::unique_ptr<Spool> Open(const std::string& name, int64_t max_messages) {
-  return std::make_unique<InTurn>(Database(name, "read committed"), max_messages);
-}
-std::unique_ptr<Spool> OpenSerializable(const std::string& name, int64_t max_messages) {
-  return std::make_unique<InTurn>(Database(name, "serializable"), max_messages);
+template <const Kind* kind>
+std::unique_ptr<Spool> OpenKind(const std::string& name, int64_t max_messages) {
+  return std::make_unique<InTurn>(Database(name, *kind), max_messages);
 }
 
-INSTANTIATE_TEST_SUITE_P(Postgresql, SpoolContract, testing::Values(&Open));
-INSTANTIATE_TEST_SUITE_P(PostgresqlSerializable, SpoolContract, testing::Values(&OpenSerializable));
+constexpr Kind kPlain;
+constexpr Kind kSerializable{.isolation = "serializable"};
+constexpr Kind kPartitioned{.partitioned = true};
+constexpr Kind kBackwards{.returning_backwards = true};
+
+INSTANTIATE_TEST_SUITE_P(Postgresql, SpoolContract, testing::Values(&OpenKind<&kPlain>));
+INSTANTIATE_TEST_SUITE_P(PostgresqlSerializable, SpoolContract,
+                         testing::Values(&OpenKind<&kSerializable>));
+INSTANTIATE_TEST_SUITE_P(PostgresqlPartitioned, SpoolContract,
+                         testing::Values(&OpenKind<&kPartitioned>));
+INSTANTIATE_TEST_SUITE_P(PostgresqlReturningBackwards, SpoolContract,
+                         testing::Values(&OpenKind<&kBackwards>));
+
+std::unique_ptr<Spool> Open(const std::string& name, int64_t max_messages) {
+  return OpenKind<&kPlain>(name, max_messages);
+}
 
 const absl::Time kNow = absl::FromUnixSeconds(1800000000);
 

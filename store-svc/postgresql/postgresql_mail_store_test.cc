@@ -156,6 +156,7 @@ class TwoReplicas final : public MailStoreHarness {
 
 constexpr Kind kPlain;
 constexpr Kind kSerializable{.database = {.isolation = "serializable"}, .shard = 7};
+constexpr Kind kBackwards{.database = {.returning_backwards = true}, .shard = 1};
 constexpr Kind kPartitioned{.database = {.partitioned = true}, .shard = 70000};
 
 template <const Kind* kind>
@@ -166,6 +167,8 @@ std::unique_ptr<MailStoreHarness> MakeHarness(const MailStoreHarnessOptions& opt
 INSTANTIATE_TEST_SUITE_P(Postgresql, MailStoreContract, testing::Values(&MakeHarness<&kPlain>));
 INSTANTIATE_TEST_SUITE_P(PostgresqlSerializable, MailStoreContract,
                          testing::Values(&MakeHarness<&kSerializable>));
+INSTANTIATE_TEST_SUITE_P(PostgresqlReturningBackwards, MailStoreContract,
+                         testing::Values(&MakeHarness<&kBackwards>));
 INSTANTIATE_TEST_SUITE_P(PostgresqlPartitioned, MailStoreContract,
                          testing::Values(&MakeHarness<&kPartitioned>));
 

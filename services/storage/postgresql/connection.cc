@@ -60,13 +60,13 @@ absl::Status StatusOf(absl::string_view state, absl::string_view message) {
 
 class Rows final : public SqlRows {
  public:
-  explicit Rows(Result result) : result_(std::move(result)) {
+  Rows(Result result, bool backwards) : result_(std::move(result)), backwards_(backwards) {
     if (!absl::SimpleAtoi(PQcmdTuples(result_.get()), &changes_)) changes_ = 0;
   }
 
   size_t size() const override { return static_cast<size_t>(PQntuples(result_.get())); }
   bool IsNull(size_t row, int column) const override {
-    return PQgetisnull(result_.get(), static_cast<int>(row), column) != 0;
+    return PQgetisnull(result_.get(), At(row), column) != 0;
   }
   // Binary: int2, int4, int8 or bool, its most significant octet first.
   int64_t Int(size_t row, int column) const override {
@@ -77,14 +77,16 @@ class Rows final : public SqlRows {
     return static_cast<int64_t>(bits);
   }
   absl::string_view Octets(size_t row, int column) const override {
-    const int at = static_cast<int>(row);
-    return {PQgetvalue(result_.get(), at, column),
-            static_cast<size_t>(PQgetlength(result_.get(), at, column))};
+    return {PQgetvalue(result_.get(), At(row), column),
+            static_cast<size_t>(PQgetlength(result_.get(), At(row), column))};
   }
   int64_t changes() const override { return changes_; }
 
  private:
+  int At(size_t row) const { return static_cast<int>(backwards_ ? size() - 1 - row : row); }
+
   const Result result_;
+  const bool backwards_;
   int64_t changes_ = 0;
 };
 
@@ -318,7 +320,13 @@ struct Connection::Rep {
     return absl::UnavailableError(absl::StrCat("postgresql: ", OneLine(PQerrorMessage(handle))));
   }
 
+  std::unique_ptr<SqlRows> RowsOf(Result result, absl::string_view sql) const {
+    return std::make_unique<Rows>(std::move(result),
+                                  returning_backwards && absl::StrContains(sql, "RETURNING"));
+  }
+
   PGconn* handle = nullptr;
+  bool returning_backwards = false;
   absl::Duration statement_timeout;
   bool broken = false;
   // Names of prepared statements by their text; none is used again.
@@ -342,6 +350,7 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const Server& serve
   values.push_back(nullptr);
   auto rep = std::make_unique<Rep>();
   rep->statement_timeout = server.statement_timeout;
+  rep->returning_backwards = server.returning_backwards;
   rep->handle = PQconnectdbParams(names.data(), values.data(), /*expand_dbname=*/0);
   if (rep->handle == nullptr) return absl::ResourceExhaustedError("postgresql: out of memory");
   if (PQstatus(rep->handle) != CONNECTION_OK) {
@@ -373,7 +382,7 @@ absl::StatusOr<std::unique_ptr<SqlRows>> Connection::Run(absl::string_view sql,
   if (absl::Status status = rep.SendQuery(name, parameters); !status.ok()) return status;
   absl::StatusOr<Result> result = rep.Take();
   if (!result.ok()) return result.status();
-  return std::make_unique<Rows>(*std::move(result));
+  return rep.RowsOf(*std::move(result), sql);
 }
 
 absl::StatusOr<std::vector<std::unique_ptr<SqlRows>>> Connection::RunAll(
@@ -405,7 +414,7 @@ absl::StatusOr<std::vector<std::unique_ptr<SqlRows>>> Connection::RunAll(
     if (rep.broken) return result.status();
     if (status.ok()) status = result.status();
     if (status.ok() && !only_prepares)
-      answers.push_back(std::make_unique<Rows>(*std::move(result)));
+      answers.push_back(rep.RowsOf(*std::move(result), statements[answers.size()].sql));
   }
   if (absl::Status synced = rep.TakeSync(); !synced.ok()) return synced;
   if (PQexitPipelineMode(rep.handle) != 1) return rep.Broken();

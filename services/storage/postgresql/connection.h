@@ -36,6 +36,9 @@ struct Server {
   absl::Duration statement_timeout = absl::Seconds(3);
   // Seen in pg_stat_activity.
   std::string application;
+  // Gives the rows of every RETURNING backwards, for tests: no order of them is promised, and a
+  // database of several servers has another one than PostgreSQL.
+  bool returning_backwards = false;
 };
 
 // As Sql::Run's parameters.

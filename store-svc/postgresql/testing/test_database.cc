@@ -13,22 +13,6 @@ using storage::postgresql::Connection;
 using storage::postgresql::Server;
 using storage::postgresql::TestServer;
 
-// The same tables, as hash partitions of their shards.
-constexpr char kPartition[] = R"(
-  DO $$ DECLARE name text; BEGIN
-    FOR name IN SELECT table_name FROM information_schema.columns
-                WHERE table_schema = 'public' AND column_name = 'shard' LOOP
-      EXECUTE format('ALTER TABLE %I RENAME TO %I', name, 'old_' || name);
-      EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL) PARTITION BY HASH (shard)',
-                     name, 'old_' || name);
-      EXECUTE format('DROP TABLE %I', 'old_' || name);
-      FOR remainder IN 0..2 LOOP
-        EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES WITH (MODULUS 3, REMAINDER %s)',
-                       name || remainder, name, remainder);
-      END LOOP;
-    END LOOP;
-  END $$)";
-
 }  // namespace
 
 Server NewMailDatabase(const TestDatabaseKind& kind) {
@@ -39,9 +23,10 @@ Server NewMailDatabase(const TestDatabaseKind& kind) {
   EXPECT_TRUE(connection.ok()) << connection.status();
   EXPECT_TRUE(storage::postgresql::Migrate(**connection, "store-svc", MailMigrations()).ok());
   if (kind.partitioned) {
-    const absl::Status status = (*connection)->Execute(kPartition);
+    const absl::Status status = storage::postgresql::PartitionByShard(**connection);
     EXPECT_TRUE(status.ok()) << status;
   }
+  server.returning_backwards = kind.returning_backwards;
   return server;
 }
 

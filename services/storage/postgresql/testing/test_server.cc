@@ -27,6 +27,22 @@ constexpr absl::Duration kStartTime = absl::Seconds(60);
 // initdb and postgres refuse to run as root.
 constexpr char kUser[] = "postgres";
 
+constexpr char kPartition[] = R"(
+  DO $$ DECLARE name text; BEGIN
+    FOR name IN SELECT table_name FROM information_schema.columns
+                WHERE table_schema = 'public' AND column_name = 'shard' LOOP
+      EXECUTE format('ALTER TABLE %I RENAME TO %I', name, 'old_' || name);
+      EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL) PARTITION BY HASH (shard)',
+                     name, 'old_' || name);
+      FOR remainder IN 0..2 LOOP
+        EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES WITH (MODULUS 3, REMAINDER %s)',
+                       name || remainder, name, remainder);
+      END LOOP;
+      EXECUTE format('INSERT INTO %I SELECT * FROM %I', name, 'old_' || name);
+      EXECUTE format('DROP TABLE %I', 'old_' || name);
+    END LOOP;
+  END $$)";
+
 // The newest of Debian's, which install side by side.
 std::string Program(absl::string_view name) {
   int newest = 0;
@@ -168,5 +184,7 @@ void TestServer::Administer(absl::string_view sql, absl::string_view database) {
   const absl::Status status = (*connection)->Execute(sql);
   Check(status.ok(), absl::StrCat(sql, ": ", status.ToString()));
 }
+
+absl::Status PartitionByShard(Connection& connection) { return connection.Execute(kPartition); }
 
 }  // namespace postern::storage::postgresql

@@ -46,6 +46,9 @@ class TestServer {
   pid_t pid_ = -1;
 };
 
+// Makes hash partitions of every table that has a column `shard`.
+absl::Status PartitionByShard(Connection& connection);
+
 }  // namespace postern::storage::postgresql
 
 #endif  // POSTERN_SERVICES_STORAGE_POSTGRESQL_TESTING_TEST_SERVER_H_
