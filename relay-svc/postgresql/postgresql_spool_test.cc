@@ -15,6 +15,7 @@
 #include "relay-svc/domain/wait_for.h"
 #include "services/storage/postgresql/connection.h"
 #include "services/storage/postgresql/migrate.h"
+#include "services/storage/postgresql/testing/citus.h"
 #include "services/storage/postgresql/testing/test_server.h"
 
 namespace postern::relay {
@@ -30,6 +31,7 @@ using storage::postgresql::TestServer;
 struct Kind {
   const char* isolation = "read committed";
   bool partitioned = false;
+  bool citus = false;
   bool returning_backwards = false;
 };
 
@@ -38,12 +40,19 @@ Server Database(const std::string& name, const Kind& kind) {
   static auto& databases = *new std::map<std::string, Server>;
   auto [found, fresh] = databases.try_emplace(name);
   if (!fresh) return found->second;
-  Server server = TestServer::Shared().NewDatabase();
-  TestServer::Shared().Administer(absl::StrCat(
-      "ALTER ROLE ", server.user, " SET default_transaction_isolation = '", kind.isolation, "'"));
+  Server server =
+      kind.citus ? storage::postgresql::NewCitusDatabase() : TestServer::Shared().NewDatabase();
+  if (!kind.citus) {
+    TestServer::Shared().Administer(absl::StrCat(
+        "ALTER ROLE ", server.user, " SET default_transaction_isolation = '", kind.isolation, "'"));
+  }
   auto connection = Connection::Open(server);
   EXPECT_TRUE(connection.ok()) << connection.status();
   EXPECT_TRUE(storage::postgresql::Migrate(**connection, "relay-svc", SpoolMigrations()).ok());
+  if (kind.citus) {
+    const absl::Status status = storage::postgresql::DistributeByShard(**connection);
+    EXPECT_TRUE(status.ok()) << status;
+  }
   if (kind.partitioned) {
     const absl::Status status = storage::postgresql::PartitionByShard(**connection);
     EXPECT_TRUE(status.ok()) << status;
@@ -124,6 +133,7 @@ std::unique_ptr<Spool> OpenKind(const std::string& name, int64_t max_messages) {
 constexpr Kind kPlain;
 constexpr Kind kSerializable{.isolation = "serializable"};
 constexpr Kind kPartitioned{.partitioned = true};
+constexpr Kind kCitus{.citus = true};
 constexpr Kind kBackwards{.returning_backwards = true};
 
 INSTANTIATE_TEST_SUITE_P(Postgresql, SpoolContract, testing::Values(&OpenKind<&kPlain>));
@@ -131,6 +141,9 @@ INSTANTIATE_TEST_SUITE_P(PostgresqlSerializable, SpoolContract,
                          testing::Values(&OpenKind<&kSerializable>));
 INSTANTIATE_TEST_SUITE_P(PostgresqlPartitioned, SpoolContract,
                          testing::Values(&OpenKind<&kPartitioned>));
+INSTANTIATE_TEST_SUITE_P(Citus, SpoolContract,
+                         testing::ValuesIn(std::vector<OpenSpool>(
+                             storage::postgresql::CitusIsInstalled() ? 1 : 0, &OpenKind<&kCitus>)));
 INSTANTIATE_TEST_SUITE_P(PostgresqlReturningBackwards, SpoolContract,
                          testing::Values(&OpenKind<&kBackwards>));
 

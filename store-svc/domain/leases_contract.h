@@ -47,7 +47,9 @@ class LeasesHarness {
   virtual void Pass(absl::Duration time) = 0;
 };
 
-class LeasesContract : public testing::TestWithParam<std::unique_ptr<LeasesHarness> (*)()> {
+using MakeLeasesHarness = std::unique_ptr<LeasesHarness> (*)();
+
+class LeasesContract : public testing::TestWithParam<MakeLeasesHarness> {
  protected:
   LeasesContract() : harness_(GetParam()()), leases_(&harness_->leases()) {}
 

@@ -18,15 +18,24 @@ using storage::postgresql::Statement;
 // A replica can take 2^40 leases, and 2^23 can follow each other.
 constexpr int kHolderShift = 40;
 
-// A lease that is held or broken is somebody's: its stream's replica lives, or its grace lasts.
-constexpr char kTake[] =
-    "INSERT INTO lease AS l (shard, mailbox_id, fence, hold, credential, holder_id) "
-    "VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (shard, mailbox_id) "
-    "DO UPDATE SET fence = excluded.fence, hold = excluded.hold, "
-    "credential = excluded.credential, holder_id = excluded.holder_id, free_after = NULL "
-    "WHERE l.free_after <= now() OR (l.free_after IS NULL AND NOT EXISTS "
-    "(SELECT 1 FROM holder h WHERE h.holder_id = l.holder_id AND h.alive_until > now())) "
-    "RETURNING 1";
+// Of a mailbox that had none, and of one that is free or whose grace is over: one of the two takes
+// it. Not in one statement: Citus wants what ON CONFLICT compares to be immutable, and now() is
+// not.
+constexpr char kTakeNew[] =
+    "INSERT INTO lease (shard, mailbox_id, fence, hold, credential, holder_id) "
+    "VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (shard, mailbox_id) DO NOTHING";
+constexpr char kTakeFree[] =
+    "UPDATE lease SET fence = $3, hold = $4, credential = $5, holder_id = $6, free_after = NULL "
+    "WHERE shard = $1 AND mailbox_id = $2 AND free_after <= now()";
+constexpr char kHeld[] =
+    "SELECT fence, hold, holder_id FROM lease WHERE shard = $1 AND mailbox_id = $2 "
+    "AND free_after IS NULL";
+constexpr char kAlive[] = "SELECT holder_id FROM holder WHERE alive_until > now()";
+// What a dead replica holds. Not in one statement with the question whether it is: Citus takes no
+// other table into it.
+constexpr char kTakeOver[] =
+    "UPDATE lease SET fence = $3, hold = $4, credential = $5, holder_id = $6 WHERE shard = $1 "
+    "AND mailbox_id = $2 AND fence = $7 AND hold = $8 AND free_after IS NULL";
 constexpr char kResume[] =
     "UPDATE lease SET hold = $4, holder_id = $6, free_after = NULL WHERE shard = $1 "
     "AND mailbox_id = $2 AND fence = $3 AND credential = $5 "
@@ -58,15 +67,38 @@ absl::Status InUse() { return absl::AbortedError("another session has the maildr
 
 // A lease that is lost with its server's crash only fails its session's deletions; what ends one is
 // kept, or nobody could take the maildrop for as long as this replica lives.
-absl::StatusOr<std::unique_ptr<SqlRows>> RunWithoutSync(Connection& connection,
-                                                        Statement statement) {
-  absl::StatusOr<std::vector<std::unique_ptr<SqlRows>>> answers =
-      connection.RunAll({{"BEGIN", {}},
-                         {"SET LOCAL synchronous_commit = off", {}},
-                         std::move(statement),
-                         {"COMMIT", {}}});
+// Gives how many rows they changed.
+absl::StatusOr<int64_t> RunWithoutSync(Connection& connection, std::vector<Statement> changes) {
+  std::vector<Statement> statements = {{"BEGIN", {}}, {"SET LOCAL synchronous_commit = off", {}}};
+  for (Statement& change : changes) statements.push_back(std::move(change));
+  statements.push_back({"COMMIT", {}});
+  absl::StatusOr<std::vector<std::unique_ptr<SqlRows>>> answers = connection.RunAll(statements);
   if (!answers.ok()) return answers.status();
-  return std::move((*answers)[2]);
+  int64_t changed = 0;
+  for (const auto& answer : *answers) changed += answer->changes();
+  return changed;
+}
+
+// `values` as kTakeNew's; whether it was taken.
+absl::StatusOr<bool> TakeOn(Connection& connection, std::vector<SqlValue> values) {
+  absl::StatusOr<int64_t> taken =
+      RunWithoutSync(connection, {{kTakeNew, values}, {kTakeFree, values}});
+  if (!taken.ok()) return taken.status();
+  if (*taken == 1) return true;
+  absl::StatusOr<std::vector<std::unique_ptr<SqlRows>>> found =
+      connection.RunAll({{kHeld, {values[0], values[1]}}, {kAlive, {}}});
+  if (!found.ok()) return found.status();
+  const SqlRows& held = *(*found)[0];
+  const SqlRows& alive = *(*found)[1];
+  if (held.size() == 0) return false;
+  for (size_t row = 0; row < alive.size(); ++row) {
+    if (alive.Int(row, 0) == held.Int(0, 2)) return false;
+  }
+  values.push_back(SqlValue::Int(held.Int(0, 0)));
+  values.push_back(SqlValue::Int(held.Int(0, 1)));
+  taken = RunWithoutSync(connection, {{kTakeOver, std::move(values)}});
+  if (!taken.ok()) return taken.status();
+  return *taken == 1;
 }
 
 }  // namespace
@@ -114,13 +146,12 @@ absl::StatusOr<Leases::Hold> PostgresqlLeases::TakeNow(const MailboxId& mailbox,
   bool taken = false;
   // Not repeated after a break: the first try may have taken it, and be in the way of the second.
   const absl::Status status = pool_.Lend(Pool::OnBreak::kFail, [&](Connection& connection) {
-    absl::StatusOr<std::unique_ptr<SqlRows>> rows = RunWithoutSync(
-        connection,
-        {kTake,
-         {SqlValue::Int(mailbox.shard()), SqlValue::Blob(mailbox.octets()), Number(hold.fence),
-          Number(hold.holder), SqlValue::Blob(credential), SqlValue::Int(holder)}});
-    if (rows.ok()) taken = (*rows)->size() == 1;
-    return rows.status();
+    const absl::StatusOr<bool> answer =
+        TakeOn(connection, {SqlValue::Int(mailbox.shard()), SqlValue::Blob(mailbox.octets()),
+                            Number(hold.fence), Number(hold.holder), SqlValue::Blob(credential),
+                            SqlValue::Int(holder)});
+    taken = answer.ok() && *answer;
+    return answer.status();
   });
   // Whether it took it is not known: nobody is to wait for it until this replica ends.
   if (absl::IsUnavailable(status)) ReleaseLater({hold});
@@ -156,13 +187,13 @@ absl::StatusOr<Leases::Hold> PostgresqlLeases::ResumeNow(const MailboxId& mailbo
   if (holder == 0) return absl::UnavailableError("the database was not reached yet");
   bool taken = false;
   const absl::Status status = pool_.Lend(Pool::OnBreak::kRepeat, [&](Connection& connection) {
-    absl::StatusOr<std::unique_ptr<SqlRows>> rows = RunWithoutSync(
+    const absl::StatusOr<int64_t> changed = RunWithoutSync(
         connection,
-        {kResume,
-         {SqlValue::Int(mailbox.shard()), SqlValue::Blob(mailbox.octets()), Number(fence),
-          Number(hold.holder), SqlValue::Blob(credential), SqlValue::Int(holder)}});
-    if (rows.ok()) taken = (*rows)->changes() == 1;
-    return rows.status();
+        {{kResume,
+          {SqlValue::Int(mailbox.shard()), SqlValue::Blob(mailbox.octets()), Number(fence),
+           Number(hold.holder), SqlValue::Blob(credential), SqlValue::Int(holder)}}});
+    taken = changed.ok() && *changed == 1;
+    return changed.status();
   });
   if (absl::IsUnavailable(status)) ReleaseLater({hold, /*broken=*/true});
   if (!status.ok()) return status;
@@ -294,10 +325,10 @@ absl::Status PostgresqlLeases::Beat() {
     const SqlValue life = Milliseconds(options_.life);
     const int64_t known = holder();
     if (known != 0) {
-      absl::StatusOr<std::unique_ptr<SqlRows>> beat =
-          RunWithoutSync(connection, {kBeat, {life, SqlValue::Int(known)}});
+      const absl::StatusOr<int64_t> beat =
+          RunWithoutSync(connection, {{kBeat, {life, SqlValue::Int(known)}}});
       if (!beat.ok()) return beat.status();
-      if ((*beat)->changes() == 1) return absl::OkStatus();
+      if (*beat == 1) return absl::OkStatus();
     }
     // The first time, or buried.
     absl::StatusOr<std::vector<std::unique_ptr<SqlRows>>> entered =

@@ -5,6 +5,7 @@
 #include <optional>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
@@ -12,6 +13,7 @@
 #include "gtest/gtest.h"
 #include "services/storage/postgresql/connection.h"
 #include "services/storage/postgresql/pool.h"
+#include "services/storage/postgresql/testing/citus.h"
 #include "store-svc/domain/leases_contract.h"
 #include "store-svc/domain/mail_store.h"
 #include "store-svc/postgresql/postgresql_mail_store.h"
@@ -87,14 +89,19 @@ class InTurn final : public Leases {
 
 class TwoReplicas final : public LeasesHarness {
  public:
+  explicit TwoReplicas(const TestDatabaseKind& kind = {}) : server_(NewMailDatabase(kind)) {}
+
   Leases& leases() override { return both_; }
   void Pass(absl::Duration time) override {
-    Execute(server_, absl::StrCat("UPDATE lease SET free_after = free_after - interval '",
-                                  absl::ToInt64Seconds(time), " s' WHERE isfinite(free_after)"));
+    // Without a time zone of the session's: what a distributed table's columns meet is immutable.
+    Execute(server_,
+            absl::StrCat(
+                "UPDATE lease SET free_after = (free_after AT TIME ZONE 'UTC' - interval '",
+                absl::ToInt64Seconds(time), " s') AT TIME ZONE 'UTC' WHERE isfinite(free_after)"));
   }
 
  private:
-  const Server server_ = NewMailDatabase();
+  const Server server_;
   Replica one_{server_, {.grace = kGrace}};
   Replica other_{server_, {.grace = kGrace}};
   InTurn both_{one_.leases, other_.leases};
@@ -104,6 +111,13 @@ INSTANTIATE_TEST_SUITE_P(Postgresql, LeasesContract,
                          testing::Values(+[]() -> std::unique_ptr<LeasesHarness> {
                            return std::make_unique<TwoReplicas>();
                          }));
+
+INSTANTIATE_TEST_SUITE_P(
+    Citus, LeasesContract,
+    testing::ValuesIn(std::vector<MakeLeasesHarness>(
+        storage::postgresql::CitusIsInstalled() ? 1 : 0, +[]() -> std::unique_ptr<LeasesHarness> {
+          return std::make_unique<TwoReplicas>(TestDatabaseKind{.citus = true});
+        })));
 
 TEST(PostgresqlLeases, ASilentReplicasLeasesAreTakenOver) {
   const Server server = NewMailDatabase();

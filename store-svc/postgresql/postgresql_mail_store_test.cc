@@ -15,6 +15,7 @@
 #include "gtest/gtest.h"
 #include "services/storage/postgresql/connection.h"
 #include "services/storage/postgresql/pool.h"
+#include "services/storage/postgresql/testing/citus.h"
 #include "store-svc/domain/mail_store_contract.h"
 #include "store-svc/postgresql/testing/test_database.h"
 
@@ -156,6 +157,7 @@ class TwoReplicas final : public MailStoreHarness {
 
 constexpr Kind kPlain;
 constexpr Kind kSerializable{.database = {.isolation = "serializable"}, .shard = 7};
+constexpr Kind kCitus{.database = {.citus = true}, .shard = 5};
 constexpr Kind kBackwards{.database = {.returning_backwards = true}, .shard = 1};
 constexpr Kind kPartitioned{.database = {.partitioned = true}, .shard = 70000};
 
@@ -169,6 +171,10 @@ INSTANTIATE_TEST_SUITE_P(PostgresqlSerializable, MailStoreContract,
                          testing::Values(&MakeHarness<&kSerializable>));
 INSTANTIATE_TEST_SUITE_P(PostgresqlReturningBackwards, MailStoreContract,
                          testing::Values(&MakeHarness<&kBackwards>));
+INSTANTIATE_TEST_SUITE_P(Citus, MailStoreContract,
+                         testing::ValuesIn(std::vector<MakeMailStoreHarness>(
+                             storage::postgresql::CitusIsInstalled() ? 1 : 0,
+                             &MakeHarness<&kCitus>)));
 INSTANTIATE_TEST_SUITE_P(PostgresqlPartitioned, MailStoreContract,
                          testing::Values(&MakeHarness<&kPartitioned>));
 

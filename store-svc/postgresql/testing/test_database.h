@@ -10,6 +10,8 @@ struct TestDatabaseKind {
   const char* isolation = "read committed";
   // Its tables are hash partitions of the shards.
   bool partitioned = false;
+  // They are distributed by it.
+  bool citus = false;
   // As Server's.
   bool returning_backwards = false;
 };

@@ -37,6 +37,7 @@ class TestServer {
   static config::v1::PostgreSql Config(const Server& server);
   // The same, reached over TCP and TLS.
   Server OverTls(Server server) const;
+  int port() const { return port_; }
   // SQL as the superuser, in `database`.
   void Administer(absl::string_view sql, absl::string_view database = "postgres");
 
