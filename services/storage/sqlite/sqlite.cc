@@ -53,7 +53,10 @@ int CountWalPages(void* pages, sqlite3*, const char*, int in_wal) {
 
 // SQLite would make it with the umask's mode; its -wal and -shm take the database's.
 absl::Status CreatePrivateFile(const std::string& file) {
-  const int descriptor = open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  const int descriptor = open(file.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  // Not opened when it is there: to close it would take away this process's locks on it, those of
+  // its open connections (https://sqlite.org/howtocorrupt.html, 2.2).
+  if (descriptor < 0 && errno == EEXIST) return absl::OkStatus();
   if (descriptor < 0) {
     return absl::InternalError(absl::StrCat("cannot open ", file, ": ", std::strerror(errno)));
   }

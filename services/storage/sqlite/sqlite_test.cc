@@ -1,6 +1,9 @@
 #include "services/storage/sqlite/sqlite.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <memory>
 #include <string>
@@ -137,6 +140,39 @@ TEST(Sqlite, UseLetsTheWalBeReused) {
   EXPECT_EQ(result->checkpointed_pages, result->wal_pages);
   ASSERT_TRUE(writer->Execute("INSERT INTO t VALUES (6)").ok());
   EXPECT_LT(writer->WalPages(), pages);
+}
+
+// Whether a process that opens the file now finds it in use: SQLite's SHARED lock
+// (https://sqlite.org/src/file?name=src/os.h). Asked in a child, since a process has no locks
+// against itself.
+bool OthersSeeItInUse(const std::string& file) {
+  const pid_t child = fork();
+  if (child == 0) {
+    struct flock lock {};
+    lock.l_type = F_WRLCK;
+    lock.l_whence = SEEK_SET;
+    lock.l_start = 0x40000000 + 2;
+    lock.l_len = 510;
+    const int descriptor = open(file.c_str(), O_RDWR | O_CLOEXEC);
+    _exit(fcntl(descriptor, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK ? 1 : 0);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) && WEXITSTATUS(status) == 1;
+}
+
+// A descriptor of the file that this process closes takes all of its locks away (POSIX), and the
+// next process that reads the database would take itself for the last: it ends the WAL under our
+// feet, and what we commit then is gone.
+TEST(Sqlite, AnotherConnectionLeavesTheLocksInPlace) {
+  const std::string file = FreshFile();
+  const auto first = *Sqlite::Open(file, Sqlite::Mode::kReadWrite);
+  ASSERT_EQ(first->Execute("CREATE TABLE t (x)"), absl::OkStatus());
+  EXPECT_TRUE(OthersSeeItInUse(file));
+  const auto second = *Sqlite::Open(file, Sqlite::Mode::kReadWrite);
+  EXPECT_TRUE(OthersSeeItInUse(file));
+  ASSERT_EQ(second->Execute("INSERT INTO t VALUES (1)"), absl::OkStatus());
+  EXPECT_TRUE(OthersSeeItInUse(file));
 }
 
 TEST(Sqlite, OpenReportsAnImpossibleFile) {
