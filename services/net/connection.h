@@ -81,6 +81,8 @@ class Connection {
   bool secure() const;
   // "TLSv1.3 TLS_AES_256_GCM_SHA384"; empty without TLS.
   std::string tls_description() const;
+  // Who it is from, when somebody else's words say so (a load balancer's).
+  void set_peer_address(const boost::asio::ip::address& peer) { peer_ = peer; }
   // Without a port; IPv4-mapped IPv6 as IPv4.
   std::string peer_address() const;
 

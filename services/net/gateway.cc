@@ -12,6 +12,7 @@
 #include <optional>
 #include <thread>
 #include <utility>
+#include <variant>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/random/random.h"
@@ -29,6 +30,8 @@
 #include "boost/asio/steady_timer.hpp"
 #include "services/net/client_table.h"
 #include "services/net/listening_socket.h"
+#include "services/net/network.h"
+#include "services/protocol/proxy/proxy_header.h"
 #include "services/telemetry/log.h"
 #include "services/telemetry/metrics.h"
 
@@ -56,8 +59,20 @@ struct SharedListener {
         too_many_from_client(CountOf("too_many_from_client")),
         tls_failed(CountOf("tls_failed")),
         no_descriptors(CountOf("no_descriptors")),
+        no_proxy_header(CountOf("no_proxy_header")),
         open(telemetry::GetGauge("postern_connections", "Open connections.",
-                                 {{"listener", listener.config.name()}})) {}
+                                 {{"listener", listener.config.name()}})) {
+    // CheckListeners has read them.
+    for (const std::string& network : listener.config.proxy_networks()) {
+      balancers.push_back(*Network::Parse(network));
+    }
+  }
+
+  // What comes from there begins with a PROXY header.
+  bool IsBalancer(const asio::ip::address& peer) const {
+    return std::any_of(balancers.begin(), balancers.end(),
+                       [&](const Network& network) { return network.Contains(peer); });
+  }
 
   telemetry::Counter& CountOf(const char* outcome) {
     return telemetry::GetCounter("postern_connections_total",
@@ -67,6 +82,7 @@ struct SharedListener {
 
   GatewayListener listener;
   std::shared_ptr<TlsProfile> tls;
+  std::vector<Network> balancers;
   int port = 0;
   std::atomic<int> connections{0};
   ClientTable clients;
@@ -75,6 +91,7 @@ struct SharedListener {
   telemetry::Counter& too_many_from_client;
   telemetry::Counter& tls_failed;
   telemetry::Counter& no_descriptors;
+  telemetry::Counter& no_proxy_header;
   telemetry::Gauge& open;
 };
 
@@ -167,29 +184,15 @@ class Place {
     loop_->NoteIfEmpty();
   }
 
-  // False when the listener or the client has as many as it may.
-  bool Take(const asio::ip::address& client) {
-    const config::v1::Listener& config = listener_->listener.config;
+  // False when the listener has as many as it may.
+  bool Take() {
     if (listener_->connections.fetch_add(1, std::memory_order_relaxed) >=
-        config.max_connections()) {
+        listener_->listener.config.max_connections()) {
       listener_->connections.fetch_sub(1, std::memory_order_relaxed);
       listener_->too_busy.Add();
       return false;
     }
-    const int of_one_client = config.has_max_connections_per_client()
-                                  ? config.max_connections_per_client()
-                                  : listener_->listener.default_connections_per_client;
-    if (of_one_client > 0) {
-      const ClientTable::Key key = ClientTable::KeyOf(client);
-      if (!listener_->clients.Add(key, of_one_client)) {
-        listener_->connections.fetch_sub(1, std::memory_order_relaxed);
-        listener_->too_many_from_client.Add();
-        return false;
-      }
-      client_ = key;
-    }
     if (!descriptors_->Take()) {
-      if (client_.has_value()) listener_->clients.Remove(*std::exchange(client_, std::nullopt));
       listener_->connections.fetch_sub(1, std::memory_order_relaxed);
       listener_->no_descriptors.Add();
       return false;
@@ -198,6 +201,22 @@ class Place {
     ++loop_->sessions;
     listener_->accepted.Add();
     listener_->open.Add(1);
+    return true;
+  }
+
+  // False when the client has as many as it may.
+  bool TakeFor(const asio::ip::address& client) {
+    const config::v1::Listener& config = listener_->listener.config;
+    const int of_one_client = config.has_max_connections_per_client()
+                                  ? config.max_connections_per_client()
+                                  : listener_->listener.default_connections_per_client;
+    if (of_one_client == 0) return true;
+    const ClientTable::Key key = ClientTable::KeyOf(client);
+    if (!listener_->clients.Add(key, of_one_client)) {
+      listener_->too_many_from_client.Add();
+      return false;
+    }
+    client_ = key;
     return true;
   }
 
@@ -229,8 +248,62 @@ std::string NewSessionId() {
   return absl::StrFormat("%016x", absl::Uniform<uint64_t>(random));
 }
 
+// Takes the header and nothing behind it.
+asio::awaitable<absl::StatusOr<proxy::Header>> ReadProxyHeader(Connection& connection,
+                                                               Deadline deadline) {
+  std::string octets;
+  while (true) {
+    std::variant<proxy::Header, proxy::Incomplete, proxy::Malformed> parsed =
+        proxy::ParseHeader(octets);
+    if (auto* header = std::get_if<proxy::Header>(&parsed)) co_return std::move(*header);
+    if (const auto* malformed = std::get_if<proxy::Malformed>(&parsed)) {
+      co_return absl::InvalidArgumentError(malformed->why);
+    }
+    const size_t size = octets.size();
+    octets.resize(size + std::get<proxy::Incomplete>(parsed).more);
+    const absl::StatusOr<size_t> got =
+        co_await connection.Read(absl::MakeSpan(octets).subspan(size), deadline);
+    if (!got.ok()) co_return got.status();
+    octets.resize(size + *got);
+  }
+}
+
+// Makes the connection the client's that the balancer's header names. False: it is to be closed.
+asio::awaitable<bool> LearnClient(SharedListener* listener, Connection& connection, Place& place,
+                                  Deadline deadline) {
+  const std::string balancer = connection.peer_address();
+  const auto refuse = [&](absl::string_view why) {
+    listener->no_proxy_header.Add();
+    Log(LogLevel::kWarning, "connection without a PROXY header",
+        {{"listener", listener->listener.config.name()}, {"balancer", balancer}, {"why", why}});
+  };
+  const absl::StatusOr<proxy::Header> header = co_await ReadProxyHeader(connection, deadline);
+  // A balancer that looks whether the port is open says nothing; nor is there anything to say of
+  // it.
+  if (absl::IsOutOfRange(header.status()) || absl::IsUnavailable(header.status())) co_return false;
+  if (!header.ok()) {
+    refuse(header.status().message());
+    co_return false;
+  }
+  // Of the balancer's own: a health check. It counts for nobody.
+  if (header->local) co_return true;
+  boost::system::error_code error;
+  const asio::ip::address client = asio::ip::make_address(header->source.address, error);
+  if (error) {
+    refuse("the client has no address");
+    co_return false;
+  }
+  connection.set_peer_address(client);
+  if (place.TakeFor(client)) co_return true;
+  // In a TLS connection these words would only be a protocol error.
+  if (!listener->listener.config.implicit_tls()) {
+    (void)co_await connection.Write(listener->listener.too_busy, deadline);
+  }
+  co_return false;
+}
+
 asio::awaitable<void> RunSession(Loop* loop, SharedListener* listener, tcp::socket socket,
-                                 asio::ip::address peer, [[maybe_unused]] Place place) {
+                                 asio::ip::address peer, Place place) {
   const config::v1::Listener& config = listener->listener.config;
   const Deadline now = std::chrono::steady_clock::now();
   Connection connection(std::move(socket), peer);
@@ -247,6 +320,11 @@ asio::awaitable<void> RunSession(Loop* loop, SharedListener* listener, tcp::sock
                                     context.session_deadline);
   context.draining = [loop] { return loop->draining; };
 
+  if (listener->IsBalancer(peer) &&
+      !co_await LearnClient(listener, connection, place, context.hello_deadline)) {
+    connection.Close();
+    co_return;
+  }
   if (config.implicit_tls()) {
     const absl::Status status = co_await connection.StartTls(context.tls, context.hello_deadline);
     if (!status.ok()) {
@@ -300,7 +378,8 @@ Accepted AcceptOne(Loop* loop, SharedListener* listener, tcp::acceptor* acceptor
   }
   peer.resize(size);
   Place place(loop, listener, descriptors);
-  if (loop->draining || !place.Take(peer.address())) {
+  if (loop->draining || !place.Take() ||
+      (!listener->IsBalancer(peer.address()) && !place.TakeFor(peer.address()))) {
     RefusePolitely(*listener, descriptor);
     return Accepted::kOne;
   }

@@ -57,7 +57,7 @@ struct GatewayListener {
 
 // Checks what the field rules can't: names are unique, implicit_tls and tls_enabled exclude each
 // other, TLS wants a security_domain that exists, require_tls wants tls_enabled,
-// require_tls_for_auth is true. INVALID_ARGUMENT names the setting.
+// require_tls_for_auth is true, proxy_networks are networks. INVALID_ARGUMENT names the setting.
 absl::Status CheckListeners(
     const google::protobuf::RepeatedPtrField<config::v1::Listener>& listeners,
     const google::protobuf::RepeatedPtrField<config::v1::SecurityDomain>& domains);

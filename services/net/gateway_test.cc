@@ -22,6 +22,7 @@
 #include "services/async/await.h"
 #include "services/identity/test_pki.h"
 #include "services/net/test_client.h"
+#include "services/telemetry/metrics.h"
 
 namespace postern::net {
 namespace {
@@ -113,6 +114,103 @@ TEST_F(GatewayTest, EchoesInPlainOverManyLoops) {
     client.FinishSending();
     EXPECT_EQ(client.ReadToEnd(), "OUT_OF_RANGE\r\n");
   }
+}
+
+// Says who the client is, then as Echo.
+asio::awaitable<void> EchoPeer(SessionContext context) {
+  const std::string peer = absl::StrCat(context.connection->peer_address(), "\r\n");
+  (void)co_await context.connection->Write(peer, steady_clock::now() + context.idle_timeout);
+  co_await Echo(std::move(context));
+}
+
+std::string ProxyV2(char command, absl::string_view addresses) {
+  std::string octets("\r\n\r\n\0\r\nQUIT\n", 12);
+  octets += command;
+  octets += '\x11';
+  octets += '\0';
+  octets += static_cast<char>(addresses.size());
+  return octets.append(addresses.data(), addresses.size());
+}
+
+const std::string kFrom192 =
+    ProxyV2('\x21', absl::string_view("\xc0\x00\x02\x01\xc6\x33\x64\x02\x30\x39\x00\x19", 12));
+
+TEST_F(GatewayTest, ABalancerSaysWhoTheClientIs) {
+  config::v1::Listener listener = PlainListener();
+  listener.add_proxy_networks("192.0.2.0/24");
+  listener.add_proxy_networks("127.0.0.0/8");
+  const auto gateway = Started(listener, &EchoPeer);
+  const struct {
+    std::string header;
+    const char* peer;
+  } kCases[] = {
+      {"PROXY TCP4 192.0.2.1 198.51.100.2 12345 25\r\n", "192.0.2.1\r\n"},
+      {"PROXY TCP6 2001:db8::1 2001:db8::2 12345 25\r\n", "2001:db8::1\r\n"},
+      {kFrom192, "192.0.2.1\r\n"},
+      // A health check.
+      {"PROXY UNKNOWN\r\n", "127.0.0.1\r\n"},
+      {ProxyV2('\x20', ""), "127.0.0.1\r\n"},
+  };
+  for (const auto& c : kCases) {
+    {
+      // With the client's first octets, which stay the client's.
+      TestClient client(port_);
+      ASSERT_TRUE(client.Send(c.header + "hello\r\n"));
+      EXPECT_EQ(client.ReadLine(), c.peer);
+      EXPECT_EQ(client.ReadLine(), "hello\r\n");
+    }
+    TestClient client(port_);
+    for (const char octet : c.header) ASSERT_TRUE(client.Send(std::string(1, octet)));
+    EXPECT_EQ(client.ReadLine(), c.peer);
+  }
+}
+
+TEST_F(GatewayTest, ABalancersClientsTlsComesBehindTheHeader) {
+  config::v1::Listener listener = TlsListener(/*implicit=*/true);
+  listener.add_proxy_networks("127.0.0.1");
+  const auto gateway = Started(listener, &EchoPeer);
+  for (const std::string& header :
+       {std::string("PROXY TCP4 192.0.2.1 198.51.100.2 12345 25\r\n"), kFrom192}) {
+    TestClient client(port_);
+    ASSERT_TRUE(client.Send(header));
+    ASSERT_TRUE(client.StartTls());
+    EXPECT_EQ(client.ReadLine(), "192.0.2.1\r\n");
+  }
+}
+
+TEST_F(GatewayTest, ABalancerWithoutAHeaderIsDropped) {
+  config::v1::Listener listener = PlainListener();
+  listener.add_proxy_networks("127.0.0.1");
+  const auto gateway = Started(listener, &EchoPeer);
+  for (const std::string& octets :
+       {std::string("EHLO me.test\r\n"), std::string("PROXY TCP4 nobody 198.51.100.2 1 25\r\n"),
+        std::string("PROXY ") + std::string(200, 'x'), ProxyV2('\x25', "")}) {
+    TestClient client(port_);
+    ASSERT_TRUE(client.Send(octets));
+    EXPECT_EQ(client.ReadToEnd(), "") << octets;
+  }
+  EXPECT_TRUE(absl::StrContains(
+      telemetry::RenderMetrics(),
+      "postern_connections_total{listener=\"plain\",outcome=\"no_proxy_header\"} 4\n"));
+}
+
+TEST_F(GatewayTest, ClientsBehindABalancerHaveTheirOwnLimits) {
+  config::v1::Listener listener = PlainListener();
+  listener.add_proxy_networks("127.0.0.1");
+  listener.set_max_connections_per_client(1);
+  const auto gateway = Started(listener, &EchoPeer);
+  const auto header = [](int client) {
+    return absl::StrCat("PROXY TCP4 192.0.2.", client, " 198.51.100.2 12345 25\r\n");
+  };
+  TestClient one(port_);
+  TestClient other(port_);
+  TestClient again(port_);
+  ASSERT_TRUE(one.Send(header(1)));
+  EXPECT_EQ(one.ReadLine(), "192.0.2.1\r\n");
+  ASSERT_TRUE(other.Send(header(2)));
+  EXPECT_EQ(other.ReadLine(), "192.0.2.2\r\n");
+  ASSERT_TRUE(again.Send(header(1)));
+  EXPECT_EQ(again.ReadToEnd(), "421 busy\r\n");
 }
 
 TEST_F(GatewayTest, StartsTlsOfBothVersions) {

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "boost/asio/ip/address.hpp"
 #include "services/net/gateway.h"
+#include "services/net/network.h"
 
 namespace postern::net {
 
@@ -45,6 +46,11 @@ absl::Status CheckListeners(
     if (!listener.security_domain().empty() && !domain_names.contains(listener.security_domain())) {
       return refuse(absl::StrCat("security_domain: \"", listener.security_domain(),
                                  "\" is not in security_domains"));
+    }
+    for (const std::string& network : listener.proxy_networks()) {
+      if (absl::Status status = Network::Parse(network).status(); !status.ok()) {
+        return refuse(absl::StrCat("proxy_networks: ", status.message()));
+      }
     }
     if (listener.require_tls() && !tls) return refuse("require_tls wants tls_enabled");
     if (!listener.require_tls_for_auth()) {

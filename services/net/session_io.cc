@@ -1,10 +1,12 @@
 #include "services/net/session_io.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "services/protocol/proxy/proxy_header.h"
 #include "services/telemetry/log.h"
 
 namespace postern::net {
@@ -28,7 +30,14 @@ asio::awaitable<SessionIo::Input> SessionIo::Read(Deadline deadline) {
   const absl::Span<char> buffer = ThreadReadBuffer();
   const absl::StatusOr<size_t> got = co_await context_.connection->ReadSome(buffer, deadline);
   Input input;
-  if (got.ok()) {
+  if (got.ok() && !std::exchange(has_read_, true) &&
+      proxy::HasSignature(absl::string_view(buffer.data(), *got))) {
+    // A listener that takes a header has taken it before: this one is somebody's who would be
+    // another.
+    Log(LogLevel::kWarning, "PROXY header from outside proxy_networks",
+        {{"session", context_.session_id}, {"client", context_.connection->peer_address()}});
+    context_.connection->Abort();
+  } else if (got.ok()) {
     input.kind = Input::Kind::kOctets;
     input.octets = absl::string_view(buffer.data(), *got);
   } else if (absl::IsDeadlineExceeded(got.status())) {

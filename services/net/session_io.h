@@ -35,6 +35,7 @@ class SessionIo {
 
  private:
   const SessionContext& context_;
+  bool has_read_ = false;
 };
 
 }  // namespace postern::net

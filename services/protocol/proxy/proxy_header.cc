@@ -19,6 +19,8 @@ constexpr absl::string_view kSignature1 = "PROXY ";
 constexpr absl::string_view kSignature2("\r\n\r\n\0\r\nQUIT\n", 12);
 constexpr size_t kMaxVersion1 = 107;
 constexpr size_t kFixedVersion2 = 16;
+// "PROXY UNKNOWN\r\n".
+constexpr size_t kMinVersion1 = 15;
 
 using Result = std::variant<Header, Incomplete, Malformed>;
 
@@ -58,15 +60,20 @@ bool ParsePort(absl::string_view word, Endpoint& endpoint) {
   return port <= 65535;
 }
 
+// Of a header of version 1 or, as far as the input goes, either version.
+Incomplete MoreThan(absl::string_view input) {
+  return {input.size() < kMinVersion1 ? kMinVersion1 - input.size() : 1};
+}
+
 // Section 2.1: "PROXY TCP4 source destination source-port destination-port\r\n".
 Result ParseVersion1(absl::string_view input) {
   const size_t cr = input.substr(0, kMaxVersion1).find('\r');
   if (cr == absl::string_view::npos) {
     if (input.size() >= kMaxVersion1) return Malformed{"version 1: no end of line"};
-    return Incomplete{};
+    return MoreThan(input);
   }
   if (cr + 2 > kMaxVersion1) return Malformed{"version 1: no end of line"};
-  if (cr + 1 == input.size()) return Incomplete{};
+  if (cr + 1 == input.size()) return Incomplete{1};
   if (input[cr + 1] != '\n') return Malformed{"version 1: CR without LF"};
   Header header;
   header.octets = cr + 2;
@@ -96,7 +103,7 @@ Result ParseVersion2(absl::string_view input) {
     const unsigned char version = static_cast<unsigned char>(input[12]);
     if (version != 0x20 && version != 0x21) return Malformed{"version 2: unknown command"};
   }
-  if (input.size() < kFixedVersion2) return Incomplete{};
+  if (input.size() < kFixedVersion2) return Incomplete{kFixedVersion2 - input.size()};
   const size_t length = Load16(input, 14);
   if (kFixedVersion2 + length > kMaxHeaderOctets) return Malformed{"version 2: too long"};
   Header header;
@@ -116,7 +123,7 @@ Result ParseVersion2(absl::string_view input) {
     }
   }
   if (size > 0 && length < 2 * size + 4) return Malformed{"version 2: addresses cut short"};
-  if (input.size() < header.octets) return Incomplete{};
+  if (input.size() < header.octets) return Incomplete{header.octets - input.size()};
   header.local = size == 0;
   if (size > 0) {
     const absl::string_view addresses = input.substr(kFixedVersion2, length);
@@ -133,9 +140,13 @@ std::variant<Header, Incomplete, Malformed> ParseHeader(absl::string_view input)
   if (absl::StartsWith(input, kSignature1)) return ParseVersion1(input);
   if (absl::StartsWith(input, kSignature2)) return ParseVersion2(input);
   if (absl::StartsWith(kSignature1, input) || absl::StartsWith(kSignature2, input)) {
-    return Incomplete{};
+    return MoreThan(input);
   }
   return Malformed{"no PROXY header"};
+}
+
+bool HasSignature(absl::string_view input) {
+  return absl::StartsWith(input, kSignature1) || absl::StartsWith(input, kSignature2);
 }
 
 }  // namespace postern::proxy

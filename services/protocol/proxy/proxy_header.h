@@ -28,8 +28,11 @@ struct Header {
   Endpoint destination;
 };
 
-// Give the same octets again with more after them.
-struct Incomplete {};
+// Give the same octets again with more after them. As many as `more` can be read without taking one
+// that is the client's: what comes behind the header may be a TLS handshake, which is not ours.
+struct Incomplete {
+  size_t more = 1;
+};
 // No PROXY header: close the connection without a word (section 2: the receiver must not guess
 // whether there is a header).
 struct Malformed {
@@ -44,6 +47,9 @@ inline constexpr size_t kMaxHeaderOctets = 16 + 216 + 2048;
 // Reads the header at the start of `input`. What is wrong is told as early as can be known, so that
 // a client that speaks something else never makes its listener wait.
 std::variant<Header, Incomplete, Malformed> ParseHeader(absl::string_view input);
+
+// Whether `input` begins with what every header of a version begins with.
+bool HasSignature(absl::string_view input);
 
 }  // namespace postern::proxy
 

@@ -57,6 +57,10 @@ TEST(ProxyHeaderTest, Parses) {
     const size_t octets = std::get<Header>(ParseHeader(input)).octets;
     for (size_t size = 0; size < octets; ++size) {
       EXPECT_EQ(Show(input.substr(0, size)), "incomplete") << expected << " cut at " << size;
+      const auto cut = ParseHeader(input.substr(0, size));
+      const size_t more = std::get<Incomplete>(cut).more;
+      EXPECT_GT(more, 0u);
+      EXPECT_LE(size + more, octets) << "an octet of the client's: " << expected << " " << size;
     }
   }
 }

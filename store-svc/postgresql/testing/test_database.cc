@@ -17,8 +17,8 @@ using storage::postgresql::TestServer;
 }  // namespace
 
 Server NewMailDatabase(const TestDatabaseKind& kind) {
-  Server server = kind.citus ? storage::postgresql::NewCitusDatabase()
-                             : TestServer::Shared().NewDatabase();
+  Server server =
+      kind.citus ? storage::postgresql::NewCitusDatabase() : TestServer::Shared().NewDatabase();
   if (!kind.citus) {
     TestServer::Shared().Administer(absl::StrCat(
         "ALTER ROLE ", server.user, " SET default_transaction_isolation = '", kind.isolation, "'"));
