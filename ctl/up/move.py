@@ -42,7 +42,7 @@ def server_stage(data: layout.DataDir, platform: configs.Platform,
     server.prepare()
     return supervisor.Stage([supervisor.Unit(
         postgresql.NAME, server.command, server.ready, _POSTGRESQL_GRACE_SECONDS,
-        signal.SIGINT)], lambda: then(server))
+        signal.SIGINT, server.clear)], lambda: then(server))
 
 
 def migrate(data: layout.DataDir, platform: configs.Platform) -> None:

@@ -116,8 +116,20 @@ class Server:
             capture_output=True, text=True, check=False, timeout=_TIMEOUT_SECONDS)
         return done.returncode == 0, done.stdout.strip()
 
+    def clear(self) -> bool:
+        """Whether no process of it is left: those whose postmaster was killed keep the next one out."""
+        for folder in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                # Where every one of them is.
+                if os.readlink(folder / "cwd") == str(self._database):
+                    return False
+            except OSError:
+                continue
+        return True
+
     def make_databases(self) -> None:
-        """A role and a database for each service, which nobody else may enter."""
+        """A role and a database for each service: nobody else may enter it, and it no other."""
+        self._sql("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;")
         for service in SERVICES:
             name, file = name_of(service), self._data.database_password_file(service)
             if not file.exists():

@@ -44,6 +44,8 @@ class Unit:
     # How long it may take to stop when it is told to.
     grace_seconds: float
     stop_signal: signal.Signals = signal.SIGTERM
+    # Whether nothing of its last run is in its way; asked before it is started again.
+    clear: Callable[[], bool] = lambda: True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +144,9 @@ class Supervisor:
                 child.process = None
                 child.due_at = now + child.delay
             if child.due_at is not None and child.due_at <= now:
+                if not child.unit.clear():
+                    child.due_at = now + _READY_POLL_SECONDS
+                    continue
                 self._spawn(child)
                 self._say(f"{child.unit.name} started again (pid {child.pid})")
 

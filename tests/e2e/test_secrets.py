@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
 import poplib
 import secrets
 import smtplib
+import subprocess
 from typing import Any
 
 import pytest
 
+from ctl.up import layout, postgresql, redis
 from tests.e2e.mail_clients import Clients, make_message, plain
 from tests.e2e.platform_under_test import Account, Platform
 from tests.e2e.waiting import wait_until
@@ -139,3 +142,39 @@ def test_a_submitted_message_keeps_its_trace(make_platform: Any) -> None:
     for event in ("message spooled", "delivery attempt"):
         assert wait_until(lambda: traces("relay-svc", event), 30, event) == {accepted}
     wait_until(lambda: accepted in platform.log("store-svc"), 30, "the store's line")
+
+
+@pytest.mark.parametrize("service", postgresql.SERVICES)
+def test_a_services_role_enters_no_other_database(replicated: Platform, service: str) -> None:
+    """With its own password, as one who has captured the service."""
+    data = layout.DataDir(replicated.data)
+    host, port = replicated.refresh()["postgresql"]["address"].split(":")
+    password = data.database_password_file(service).read_text(encoding="utf-8").strip()
+    for other in (*map(postgresql.name_of, postgresql.SERVICES), "postgres", "template1"):
+        done = subprocess.run(
+            ["psql", "-X", "-h", host, "-p", port, "-U", postgresql.name_of(service), "-d", other,
+             "-c", "SELECT 1"], env=os.environ | {"PGPASSWORD": password, "PGSSLMODE": "require"},
+            capture_output=True, text=True, check=False, timeout=60)
+        if other == postgresql.name_of(service):
+            assert done.returncode == 0, done.stderr
+        else:
+            assert "permission denied for database" in done.stderr, (other, done.stderr)
+
+
+@pytest.mark.parametrize("service", redis.SERVICES)
+def test_a_services_redis_user_reads_no_others_keys(replicated: Platform, service: str) -> None:
+    data = layout.DataDir(replicated.data)
+    host, port = replicated.refresh()["redis"]["address"].split(":")
+    password = data.redis_password_file(service).read_text(encoding="utf-8").strip()
+
+    def ask(*command: str) -> str:
+        return subprocess.run(
+            ["redis-cli", "--tls", "--cacert", str(data.ca_certificate), "-h", host, "-p", port,
+             "--user", redis.name_of(service), "--no-auth-warning", *command],
+            env=os.environ | {"REDISCLI_AUTH": password}, capture_output=True, text=True,
+            check=False, timeout=60).stdout
+
+    assert ask("GET", redis.prefix_of(service) + ":x").strip() == ""
+    for refused in (("GET", "postern:other:x"), ("KEYS", "*"), ("CONFIG", "GET", "*"),
+                    ("FLUSHALL",), ("SCAN", "0"), ("ACL", "LIST")):
+        assert ask(*refused).startswith("NOPERM"), refused
