@@ -15,9 +15,9 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "relay-svc/domain/spool.h"
-#include "relay-svc/domain/wait_for.h"
 #include "relay-svc/postgresql/postgresql_spool.h"
 #include "relay-svc/sqlite/sqlite_spool.h"
+#include "services/async/wait.h"
 #include "services/storage/copy/copy_database.h"
 #include "services/storage/copy/testing/places.h"
 #include "services/storage/postgresql/pool.h"
@@ -76,16 +76,16 @@ NewMessage Message(const std::string& queue_id, int arrival,
 absl::StatusOr<Committed> Enqueue(Spool& spool, NewMessage message, const std::string& body) {
   std::unique_ptr<SpoolWriter> writer = spool.NewMessageWriter();
   for (size_t at = 0; at < body.size(); at += kMaxPieceOctets) {
-    const absl::Status written = WaitForStatus(
+    const absl::Status written = async::Wait<absl::Status>(
         [&](auto done) { writer->Write(body.substr(at, kMaxPieceOctets), std::move(done)); });
     if (!written.ok()) return written;
   }
-  return WaitFor<Committed>(
+  return async::Wait<absl::StatusOr<Committed>>(
       [&](auto done) { writer->Commit(std::move(message), std::move(done)); });
 }
 
 std::optional<Job> Claim(Spool& spool, JobKey key, absl::Time now) {
-  auto job = WaitFor<std::optional<Job>>([&](auto done) {
+  auto job = async::Wait<absl::StatusOr<std::optional<Job>>>([&](auto done) {
     spool.Claim(std::move(key), now, now + absl::Minutes(1), 0, std::move(done));
   });
   EXPECT_TRUE(job.ok()) << job.status();
@@ -117,7 +117,9 @@ void Fill(Spool& spool) {
   EXPECT_TRUE(Enqueue(spool, Message("77", 4, {{"bob@remote.test", "remote.test"}}), "").ok());
   EXPECT_TRUE(
       Enqueue(spool, Message("5c", 5, {{"bob@large.test", "large.test"}}), Large(700000)).ok());
-  EXPECT_TRUE(WaitForStatus([&](auto done) { spool.SetHeld("0a", true, std::move(done)); }).ok());
+  EXPECT_TRUE(async::Wait<absl::Status>([&](auto done) {
+                spool.SetHeld("0a", true, std::move(done));
+              }).ok());
   // One delivered, one failed, one that waits longer, and a member that waits for itself.
   const absl::Time now = kStart + absl::Minutes(1);
   const std::optional<Job> job = Claim(spool, {"fe", "x.test"}, now);
@@ -129,7 +131,7 @@ void Fill(Spool& spool) {
       {job->recipients[1].id, Kind::kFailed, "550 5.1.1 no", {}},
       {job->recipients[2].id, Kind::kWaiting, "450 4.2.0 later", now + absl::Hours(1)}};
   outcome.added = {{"member@local.test", 2, now + absl::Minutes(5), "452 4.2.2 full"}};
-  EXPECT_TRUE(WaitFor<Committed>([&](auto done) {
+  EXPECT_TRUE(async::Wait<absl::StatusOr<Committed>>([&](auto done) {
                 spool.Record(std::move(outcome), std::move(done));
               }).ok());
   // Whose message is gone, and whose delivery id is not.
@@ -137,14 +139,15 @@ void Fill(Spool& spool) {
   gone.message.queue_id = "90";
   gone.delivery_id = std::string(16, 'g');
   EXPECT_TRUE(Enqueue(spool, gone, "gone").ok());
-  EXPECT_TRUE(WaitForStatus([&](auto done) { spool.Delete("90", std::move(done)); }).ok());
+  EXPECT_TRUE(
+      async::Wait<absl::Status>([&](auto done) { spool.Delete("90", std::move(done)); }).ok());
 }
 
 std::string ReadAll(Spool& spool, const std::string& queue_id) {
   std::string all;
   for (int64_t index = 0;; ++index) {
-    const absl::StatusOr<std::string> piece =
-        WaitFor<std::string>([&](auto done) { spool.ReadPiece(queue_id, index, std::move(done)); });
+    const absl::StatusOr<std::string> piece = async::Wait<absl::StatusOr<std::string>>(
+        [&](auto done) { spool.ReadPiece(queue_id, index, std::move(done)); });
     if (absl::IsNotFound(piece.status())) return all;
     EXPECT_TRUE(piece.ok()) << piece.status();
     if (!piece.ok()) return all;
@@ -154,8 +157,8 @@ std::string ReadAll(Spool& spool, const std::string& queue_id) {
 
 // All that the queue's runner and an operator can see, in the order of arrival.
 std::string Dump(Spool& spool) {
-  const absl::StatusOr<QueuePage> page =
-      WaitFor<QueuePage>([&](auto done) { spool.List(100, "", std::move(done)); });
+  const absl::StatusOr<QueuePage> page = async::Wait<absl::StatusOr<QueuePage>>(
+      [&](auto done) { spool.List(100, "", std::move(done)); });
   EXPECT_TRUE(page.ok()) << page.status();
   std::string all = absl::StrCat(spool.messages(), " messages\n");
   for (const QueueEntry& entry : page->entries) {
@@ -171,7 +174,7 @@ std::string Dump(Spool& spool) {
                       absl::CHexEscape(r.last_result), "\n");
     }
   }
-  const absl::StatusOr<DuePage> due = WaitFor<DuePage>(
+  const absl::StatusOr<DuePage> due = async::Wait<absl::StatusOr<DuePage>>(
       [&](auto done) { spool.FindDue(kStart + absl::Minutes(10), {}, 100, std::move(done)); });
   EXPECT_TRUE(due.ok()) << due.status();
   for (const JobKey& key : due->keys) {
@@ -211,11 +214,12 @@ TEST(CopiedSpool, GoesToPostgresqlAndComesBack) {
     EXPECT_EQ(job->recipients[0].attempts, 1);
     JobOutcome outcome{.queue_id = "fe", .claim = job->claim};
     outcome.recipients = {{job->recipients[0].id, Kind::kDelivered, "250", {}}};
-    EXPECT_TRUE(WaitFor<Committed>([&](auto done) {
+    EXPECT_TRUE(async::Wait<absl::StatusOr<Committed>>([&](auto done) {
                   spool.Record(std::move(outcome), std::move(done));
                 }).ok());
-    EXPECT_TRUE(
-        WaitForStatus([&](auto done) { spool.SetHeld("0a", false, std::move(done)); }).ok());
+    EXPECT_TRUE(async::Wait<absl::Status>([&](auto done) {
+                  spool.SetHeld("0a", false, std::move(done));
+                }).ok());
     EXPECT_TRUE(Enqueue(spool, Message("31", 100, {{"a@x.test", "x.test"}}), kShared).ok());
     before = Dump(spool);
   });
@@ -228,7 +232,9 @@ TEST(CopiedSpool, GoesToPostgresqlAndComesBack) {
     EXPECT_TRUE(Enqueue(spool, Identified(), "gr\xc3\xbc\xc3\x9f")->repeated);
     // Bodies go with the last message that has them.
     for (const char* id : {"fe", "0a", "1d", "77", "5c", "31"}) {
-      EXPECT_TRUE(WaitForStatus([&](auto done) { spool.Delete(id, std::move(done)); }).ok()) << id;
+      EXPECT_TRUE(
+          async::Wait<absl::Status>([&](auto done) { spool.Delete(id, std::move(done)); }).ok())
+          << id;
     }
   });
   auto emptied = storage::Sqlite::Open(back.file, storage::Sqlite::Mode::kReadOnly);

@@ -12,7 +12,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "relay-svc/domain/wait_for.h"
+#include "services/async/wait.h"
 
 namespace postern::relay {
 namespace {
@@ -141,12 +141,12 @@ class UnboundResolverTest : public testing::Test {
   }
 
   absl::StatusOr<std::vector<MxRecord>> LookUpMx(const std::string& domain) {
-    return WaitFor<std::vector<MxRecord>>(
+    return async::Wait<absl::StatusOr<std::vector<MxRecord>>>(
         [&](auto done) { resolver_->LookUpMx(domain, std::move(done)); });
   }
   absl::StatusOr<std::string> LookUpAddresses(const std::string& host) {
     absl::StatusOr<std::vector<boost::asio::ip::address>> addresses =
-        WaitFor<std::vector<boost::asio::ip::address>>(
+        async::Wait<absl::StatusOr<std::vector<boost::asio::ip::address>>>(
             [&](auto done) { resolver_->LookUpAddresses(host, std::move(done)); });
     if (!addresses.ok()) return addresses.status();
     std::string text;

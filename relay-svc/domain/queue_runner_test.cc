@@ -14,8 +14,8 @@
 #include "boost/asio/co_spawn.hpp"
 #include "boost/asio/io_context.hpp"
 #include "relay-svc/domain/local_delivery.h"
-#include "relay-svc/domain/wait_for.h"
 #include "relay-svc/sqlite/sqlite_spool.h"
+#include "services/async/wait.h"
 #include "services/clients/testing/fake_auth_client.h"
 #include "services/clients/testing/fake_store_client.h"
 
@@ -121,9 +121,10 @@ class QueueRunnerTest : public testing::Test {
     message.message.enqueued_at = kStart;
     message.recipients = std::move(recipients);
     std::unique_ptr<SpoolWriter> writer = spool_->NewMessageWriter();
-    EXPECT_TRUE(WaitForStatus([&](auto done) { writer->Write(body, std::move(done)); }).ok());
-    absl::StatusOr<Committed> committed =
-        WaitFor<Committed>([&](auto done) { writer->Commit(std::move(message), std::move(done)); });
+    EXPECT_TRUE(
+        async::Wait<absl::Status>([&](auto done) { writer->Write(body, std::move(done)); }).ok());
+    absl::StatusOr<Committed> committed = async::Wait<absl::StatusOr<Committed>>(
+        [&](auto done) { writer->Commit(std::move(message), std::move(done)); });
     EXPECT_TRUE(committed.ok()) << committed.status();
     return committed->due;
   }
@@ -132,7 +133,8 @@ class QueueRunnerTest : public testing::Test {
   void WaitForRecord(const std::string& queue_id, int attempts) {
     absl::StatusOr<QueueEntry> entry;
     do {
-      entry = WaitFor<QueueEntry>([&](auto done) { spool_->Get(queue_id, std::move(done)); });
+      entry = async::Wait<absl::StatusOr<QueueEntry>>(
+          [&](auto done) { spool_->Get(queue_id, std::move(done)); });
       ASSERT_TRUE(entry.ok()) << entry.status();
     } while (entry->recipients[0].attempts < attempts);
   }
@@ -212,8 +214,8 @@ TEST_F(QueueRunnerTest, AFullMemberOfAnAliasWaitsForItself) {
   WaitForRecord("q1", 1);
   ASSERT_EQ(store_.delivered().size(), 1u);
   EXPECT_EQ(store_.delivered()[0].header().recipients(0).mailbox_id(), "a1");
-  absl::StatusOr<QueueEntry> entry =
-      WaitFor<QueueEntry>([&](auto done) { spool_->Get("q1", std::move(done)); });
+  absl::StatusOr<QueueEntry> entry = async::Wait<absl::StatusOr<QueueEntry>>(
+      [&](auto done) { spool_->Get("q1", std::move(done)); });
   ASSERT_TRUE(entry.ok()) << entry.status();
   ASSERT_EQ(entry->recipients.size(), 3u);
   EXPECT_EQ(entry->recipients[0].state, QueueEntry::State::kDelivered);
@@ -290,8 +292,8 @@ TEST_F(QueueRunnerTest, TemporaryFailuresAreTriedAgainOnSchedule) {
   runner_->Offer(Enqueue({{"x@remote.test", "remote.test"}}));
   remote_.WaitForAttempts(1);
   Drain();
-  absl::StatusOr<QueueEntry> entry =
-      WaitFor<QueueEntry>([&](auto done) { spool_->Get("q1", std::move(done)); });
+  absl::StatusOr<QueueEntry> entry = async::Wait<absl::StatusOr<QueueEntry>>(
+      [&](auto done) { spool_->Get("q1", std::move(done)); });
   ASSERT_TRUE(entry.ok()) << entry.status();
   EXPECT_EQ(entry->recipients[0].attempts, 1);
   EXPECT_GE(entry->recipients[0].next_attempt_at, kStart + absl::Seconds(60));
@@ -320,8 +322,8 @@ TEST_F(QueueRunnerTest, WhatFailedTogetherIsTriedAgainTogether) {
   runner_->Offer(Enqueue({{"x@remote.test", "remote.test"}, {"y@remote.test", "remote.test"}}));
   remote_.WaitForAttempts(1);
   Drain();
-  absl::StatusOr<QueueEntry> entry =
-      WaitFor<QueueEntry>([&](auto done) { spool_->Get("q1", std::move(done)); });
+  absl::StatusOr<QueueEntry> entry = async::Wait<absl::StatusOr<QueueEntry>>(
+      [&](auto done) { spool_->Get("q1", std::move(done)); });
   ASSERT_TRUE(entry.ok()) << entry.status();
   EXPECT_EQ(entry->recipients[0].next_attempt_at, entry->recipients[1].next_attempt_at);
 }
@@ -471,11 +473,12 @@ TEST_F(QueueRunnerTest, ACrashBetweenDeliverAndItsRecordDuplicatesNothing) {
   const std::vector<JobKey> due = Enqueue({{"bob@example.test", ""}});
   for (int attempt = 0; attempt < 2; ++attempt) {
     // As the runner does, without the Record.
-    absl::StatusOr<std::optional<Job>> job = WaitFor<std::optional<Job>>([&](auto done) {
-      // The first one's claim has run out.
-      const absl::Time now = kStart + attempt * absl::Hours(1);
-      spool_->Claim(due[0], now, now + absl::Minutes(1), 0, std::move(done));
-    });
+    absl::StatusOr<std::optional<Job>> job =
+        async::Wait<absl::StatusOr<std::optional<Job>>>([&](auto done) {
+          // The first one's claim has run out.
+          const absl::Time now = kStart + attempt * absl::Hours(1);
+          spool_->Claim(due[0], now, now + absl::Minutes(1), 0, std::move(done));
+        });
     ASSERT_TRUE(job.ok() && job->has_value());
     std::vector<DeliveryRecipient> bob = {{"bob@example.test", {}}};
     bob[0].mailboxes.emplace_back().set_mailbox_id("b1");

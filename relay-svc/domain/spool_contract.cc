@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "relay-svc/domain/wait_for.h"
+#include "services/async/wait.h"
 
 namespace postern::relay {
 namespace {
@@ -28,8 +28,8 @@ NewMessage Message(const std::string& queue_id, std::vector<NewMessage::Recipien
 }
 
 DuePage Due(Spool& spool, absl::Time now, DueCursor after = {}, int limit = 100) {
-  absl::StatusOr<DuePage> page =
-      WaitFor<DuePage>([&](auto done) { spool.FindDue(now, after, limit, std::move(done)); });
+  absl::StatusOr<DuePage> page = async::Wait<absl::StatusOr<DuePage>>(
+      [&](auto done) { spool.FindDue(now, after, limit, std::move(done)); });
   EXPECT_TRUE(page.ok()) << page.status();
   return page.value_or(DuePage{});
 }
@@ -37,27 +37,29 @@ DuePage Due(Spool& spool, absl::Time now, DueCursor after = {}, int limit = 100)
 constexpr absl::Duration kClaim = absl::Minutes(1);
 
 std::optional<Job> Claim(Spool& spool, JobKey key, absl::Time now = kStart) {
-  absl::StatusOr<std::optional<Job>> job = WaitFor<std::optional<Job>>([&](auto done) {
-    spool.Claim(std::move(key), now, now + kClaim, /*max_running=*/0, std::move(done));
-  });
+  absl::StatusOr<std::optional<Job>> job =
+      async::Wait<absl::StatusOr<std::optional<Job>>>([&](auto done) {
+        spool.Claim(std::move(key), now, now + kClaim, /*max_running=*/0, std::move(done));
+      });
   EXPECT_TRUE(job.ok()) << job.status();
   return job.value_or(std::nullopt);
 }
 
 absl::StatusOr<std::string> Piece(Spool& spool, const std::string& queue_id, int64_t index) {
-  return WaitFor<std::string>(
+  return async::Wait<absl::StatusOr<std::string>>(
       [&](auto done) { spool.ReadPiece(queue_id, index, std::move(done)); });
 }
 
 Committed Record(Spool& spool, JobOutcome outcome) {
-  absl::StatusOr<Committed> committed =
-      WaitFor<Committed>([&](auto done) { spool.Record(std::move(outcome), std::move(done)); });
+  absl::StatusOr<Committed> committed = async::Wait<absl::StatusOr<Committed>>(
+      [&](auto done) { spool.Record(std::move(outcome), std::move(done)); });
   EXPECT_TRUE(committed.ok()) << committed.status();
   return committed.value_or(Committed{});
 }
 
 absl::StatusOr<QueueEntry> Get(Spool& spool, const std::string& queue_id) {
-  return WaitFor<QueueEntry>([&](auto done) { spool.Get(queue_id, std::move(done)); });
+  return async::Wait<absl::StatusOr<QueueEntry>>(
+      [&](auto done) { spool.Get(queue_id, std::move(done)); });
 }
 
 }  // namespace
@@ -77,11 +79,11 @@ void SpoolContract::Reopen(int64_t max_messages) {
 absl::StatusOr<Committed> SpoolContract::Enqueue(NewMessage message, const std::string& body) {
   std::unique_ptr<SpoolWriter> writer = spool_->NewMessageWriter();
   for (size_t at = 0; at < body.size(); at += kMaxPieceOctets) {
-    const absl::Status written = WaitForStatus(
+    const absl::Status written = async::Wait<absl::Status>(
         [&](auto done) { writer->Write(body.substr(at, kMaxPieceOctets), std::move(done)); });
     if (!written.ok()) return written;
   }
-  return WaitFor<Committed>(
+  return async::Wait<absl::StatusOr<Committed>>(
       [&](auto done) { writer->Commit(std::move(message), std::move(done)); });
 }
 
@@ -146,7 +148,7 @@ TEST_P(SpoolContract, AWriterThatGoesAwayLeavesNothing) {
   {
     std::unique_ptr<SpoolWriter> writer = spool_->NewMessageWriter();
     for (int i = 0; i < 3; ++i) {
-      ASSERT_TRUE(WaitForStatus([&](auto done) {
+      ASSERT_TRUE(async::Wait<absl::Status>([&](auto done) {
                     writer->Write(std::string(kMaxPieceOctets, 'x'), std::move(done));
                   }).ok());
     }
@@ -184,11 +186,12 @@ TEST_P(SpoolContract, AnIdIsKeptWhenItsMessageIsGone) {
   message.delivery_id = "0123456789abcdef";
   message.digest = "digest";
   ASSERT_TRUE(Enqueue(message, "x").ok());
-  ASSERT_TRUE(WaitForStatus([&](auto done) { spool_->Delete("1", std::move(done)); }).ok());
+  ASSERT_TRUE(
+      async::Wait<absl::Status>([&](auto done) { spool_->Delete("1", std::move(done)); }).ok());
   Reopen();
   message.message.queue_id = "2";
   EXPECT_TRUE(Enqueue(message, "x")->repeated);
-  ASSERT_TRUE(WaitForStatus([&](auto done) {
+  ASSERT_TRUE(async::Wait<absl::Status>([&](auto done) {
                 spool_->ForgetDeliveryIds(absl::Now() + absl::Hours(1), std::move(done));
               }).ok());
   EXPECT_FALSE(Enqueue(message, "x")->repeated);
@@ -245,11 +248,13 @@ TEST_P(SpoolContract, AJobIsWhoeverClaimedIt) {
   ASSERT_TRUE(first.has_value());
   EXPECT_FALSE(Claim(*spool_, key).has_value());
   EXPECT_FALSE(Claim(*spool_, key, kStart + kClaim - absl::Seconds(1)).has_value());
-  ASSERT_TRUE(WaitForStatus([&](auto done) {
+  ASSERT_TRUE(async::Wait<absl::Status>([&](auto done) {
                 spool_->Renew({{"1", first->claim}}, kStart + 2 * kClaim, std::move(done));
               }).ok());
   EXPECT_FALSE(Claim(*spool_, key, kStart + kClaim).has_value()) << "renewed";
-  ASSERT_TRUE(WaitForStatus([&](auto done) { spool_->MakeDue("", kStart, std::move(done)); }).ok());
+  ASSERT_TRUE(async::Wait<absl::Status>([&](auto done) {
+                spool_->MakeDue("", kStart, std::move(done));
+              }).ok());
   EXPECT_FALSE(Claim(*spool_, key, kStart + kClaim).has_value()) << "whatever an operator says";
 
   // It ran out, and the first comes back late.
@@ -258,13 +263,13 @@ TEST_P(SpoolContract, AJobIsWhoeverClaimedIt) {
   ASSERT_TRUE(second.has_value());
   EXPECT_EQ(second->recipients[0].attempts, 0);
   const auto record = [&](const Job& job, Kind kind) {
-    return WaitFor<Committed>([&](auto done) {
+    return async::Wait<absl::StatusOr<Committed>>([&](auto done) {
              spool_->Record({"1", job.claim, {{job.recipients[0].id, kind, "said so", later}}},
                             std::move(done));
            })
         .status();
   };
-  ASSERT_TRUE(WaitForStatus([&](auto done) {
+  ASSERT_TRUE(async::Wait<absl::Status>([&](auto done) {
                 spool_->Renew({{"1", first->claim}}, later + absl::Hours(1), std::move(done));
               }).ok());
   EXPECT_TRUE(absl::IsFailedPrecondition(record(*first, Kind::kFailed)));
@@ -320,7 +325,8 @@ TEST_P(SpoolContract, ADeletedMessageGetsNoNotice) {
   ASSERT_TRUE(Enqueue(Message("1"), "x").ok());
   const std::optional<Job> job = Claim(*spool_, {"1", "remote.test"});
   ASSERT_TRUE(job.has_value());
-  ASSERT_TRUE(WaitForStatus([&](auto done) { spool_->Delete("1", std::move(done)); }).ok());
+  ASSERT_TRUE(
+      async::Wait<absl::Status>([&](auto done) { spool_->Delete("1", std::move(done)); }).ok());
   JobOutcome outcome{"1", job->claim, {{job->recipients[0].id, Kind::kFailed, "550 no", {}}}, {}};
   outcome.notice = JobOutcome::Notice{Message("2"), "your mail\r\n"};
   EXPECT_TRUE(Record(*spool_, outcome).due.empty());
@@ -330,14 +336,18 @@ TEST_P(SpoolContract, ADeletedMessageGetsNoNotice) {
 TEST_P(SpoolContract, HeldMessagesAreNotDue) {
   ASSERT_TRUE(Enqueue(Message("1"), "x").ok());
   ASSERT_TRUE(Enqueue(Message("2"), "x").ok());
-  ASSERT_TRUE(WaitForStatus([&](auto done) { spool_->SetHeld("1", true, std::move(done)); }).ok());
+  ASSERT_TRUE(async::Wait<absl::Status>([&](auto done) {
+                spool_->SetHeld("1", true, std::move(done));
+              }).ok());
   EXPECT_EQ(Due(*spool_, kStart).keys, (std::vector<JobKey>{{"2", "remote.test"}}));
   EXPECT_FALSE(Claim(*spool_, {"1", "remote.test"}).has_value());
   EXPECT_TRUE(Get(*spool_, "1")->held);
-  ASSERT_TRUE(WaitForStatus([&](auto done) { spool_->SetHeld("1", false, std::move(done)); }).ok());
+  ASSERT_TRUE(async::Wait<absl::Status>([&](auto done) {
+                spool_->SetHeld("1", false, std::move(done));
+              }).ok());
   EXPECT_EQ(Due(*spool_, kStart).keys.size(), 2u);
   EXPECT_TRUE(absl::IsNotFound(
-      WaitForStatus([&](auto done) { spool_->SetHeld("3", true, std::move(done)); })));
+      async::Wait<absl::Status>([&](auto done) { spool_->SetHeld("3", true, std::move(done)); })));
 }
 
 TEST_P(SpoolContract, MakeDue) {
@@ -350,13 +360,16 @@ TEST_P(SpoolContract, MakeDue) {
            {queue_id, job->claim, {{job->recipients[0].id, Kind::kWaiting, "450", later}}, {}});
   }
   EXPECT_TRUE(Due(*spool_, kStart).keys.empty());
-  ASSERT_TRUE(
-      WaitForStatus([&](auto done) { spool_->MakeDue("2", kStart, std::move(done)); }).ok());
+  ASSERT_TRUE(async::Wait<absl::Status>([&](auto done) {
+                spool_->MakeDue("2", kStart, std::move(done));
+              }).ok());
   EXPECT_EQ(Due(*spool_, kStart).keys, (std::vector<JobKey>{{"2", "remote.test"}}));
-  ASSERT_TRUE(WaitForStatus([&](auto done) { spool_->MakeDue("", kStart, std::move(done)); }).ok());
+  ASSERT_TRUE(async::Wait<absl::Status>([&](auto done) {
+                spool_->MakeDue("", kStart, std::move(done));
+              }).ok());
   EXPECT_EQ(Due(*spool_, kStart).keys.size(), 2u);
-  EXPECT_TRUE(absl::IsNotFound(
-      WaitForStatus([&](auto done) { spool_->MakeDue("3", kStart, std::move(done)); })));
+  EXPECT_TRUE(absl::IsNotFound(async::Wait<absl::Status>(
+      [&](auto done) { spool_->MakeDue("3", kStart, std::move(done)); })));
 }
 
 TEST_P(SpoolContract, DueInPages) {
@@ -383,16 +396,17 @@ TEST_P(SpoolContract, ListsInPages) {
   std::vector<std::string> ids;
   std::string token;
   do {
-    const absl::StatusOr<QueuePage> page =
-        WaitFor<QueuePage>([&](auto done) { spool_->List(2, token, std::move(done)); });
+    const absl::StatusOr<QueuePage> page = async::Wait<absl::StatusOr<QueuePage>>(
+        [&](auto done) { spool_->List(2, token, std::move(done)); });
     ASSERT_TRUE(page.ok()) << page.status();
     EXPECT_LE(page->entries.size(), 2u);
     for (const QueueEntry& entry : page->entries) ids.push_back(entry.message.queue_id);
     token = page->next_page_token;
   } while (!token.empty());
   EXPECT_EQ(ids, (std::vector<std::string>{"0", "1", "2", "3", "4"}));
-  EXPECT_TRUE(absl::IsInvalidArgument(
-      WaitFor<QueuePage>([&](auto done) { spool_->List(2, "x'--", std::move(done)); }).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(async::Wait<absl::StatusOr<QueuePage>>([&](auto done) {
+                                        spool_->List(2, "x'--", std::move(done));
+                                      }).status()));
 }
 
 TEST_P(SpoolContract, ALongListStaysBelowAnRpcMessage) {
@@ -404,8 +418,8 @@ TEST_P(SpoolContract, ALongListStaysBelowAnRpcMessage) {
   size_t entries = 0;
   std::string token;
   do {
-    const absl::StatusOr<QueuePage> page =
-        WaitFor<QueuePage>([&](auto done) { spool_->List(1000, token, std::move(done)); });
+    const absl::StatusOr<QueuePage> page = async::Wait<absl::StatusOr<QueuePage>>(
+        [&](auto done) { spool_->List(1000, token, std::move(done)); });
     ASSERT_TRUE(page.ok()) << page.status();
     ASSERT_GE(page->entries.size(), 1u);
     EXPECT_LE(page->entries.size(), 2u);
@@ -416,7 +430,7 @@ TEST_P(SpoolContract, ALongListStaysBelowAnRpcMessage) {
 }
 
 TEST_P(SpoolContract, Answers) {
-  EXPECT_TRUE(WaitForStatus([&](auto done) { spool_->Ping(std::move(done)); }).ok());
+  EXPECT_TRUE(async::Wait<absl::Status>([&](auto done) { spool_->Ping(std::move(done)); }).ok());
 }
 
 }  // namespace postern::relay

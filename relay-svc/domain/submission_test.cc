@@ -16,8 +16,8 @@
 #include "boost/asio/co_spawn.hpp"
 #include "boost/asio/io_context.hpp"
 #include "relay-svc/domain/policy.h"
-#include "relay-svc/domain/wait_for.h"
 #include "relay-svc/sqlite/sqlite_spool.h"
+#include "services/async/wait.h"
 #include "services/clients/testing/fake_auth_client.h"
 #include "services/clients/testing/fake_store_client.h"
 #include "services/limits/local_limits.h"
@@ -182,7 +182,7 @@ class SubmissionTest : public testing::Test {
   std::string Spooled(const std::string& queue_id) {
     std::string body;
     for (int64_t index = 0;; ++index) {
-      absl::StatusOr<std::string> piece = WaitFor<std::string>(
+      absl::StatusOr<std::string> piece = async::Wait<absl::StatusOr<std::string>>(
           [&](auto done) { spool_->ReadPiece(queue_id, index, std::move(done)); });
       if (!piece.ok()) return body;
       body += *piece;
@@ -396,8 +396,8 @@ TEST_F(SubmissionTest, CommitsAndTellsTheRunner) {
   EXPECT_EQ(Spooled(response->queue_id()), kBody);
   EXPECT_EQ(due_, (std::vector<JobKey>{{response->queue_id(), "remote.test"},
                                        {response->queue_id(), ""}}));
-  const absl::StatusOr<QueueEntry> entry =
-      WaitFor<QueueEntry>([&](auto done) { spool_->Get(response->queue_id(), std::move(done)); });
+  const absl::StatusOr<QueueEntry> entry = async::Wait<absl::StatusOr<QueueEntry>>(
+      [&](auto done) { spool_->Get(response->queue_id(), std::move(done)); });
   ASSERT_TRUE(entry.ok());
   EXPECT_EQ(entry->message.sender, "alice@example.test");
   EXPECT_EQ(entry->recipients.size(), 2u);

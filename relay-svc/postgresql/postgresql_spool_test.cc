@@ -12,7 +12,7 @@
 #include "absl/synchronization/mutex.h"
 #include "gtest/gtest.h"
 #include "relay-svc/domain/spool_contract.h"
-#include "relay-svc/domain/wait_for.h"
+#include "services/async/wait.h"
 #include "services/storage/postgresql/connection.h"
 #include "services/storage/postgresql/migrate.h"
 #include "services/storage/postgresql/testing/citus.h"
@@ -113,7 +113,8 @@ class InTurn final : public Spool {
   }
   void Ping(DoneStatus done) override { next().Ping(std::move(done)); }
   int64_t messages() const override {
-    EXPECT_TRUE(WaitForStatus([&](auto done) { one_.spool->Ping(std::move(done)); }).ok());
+    EXPECT_TRUE(
+        async::Wait<absl::Status>([&](auto done) { one_.spool->Ping(std::move(done)); }).ok());
     return one_.spool->messages();
   }
 
@@ -160,12 +161,14 @@ absl::StatusOr<Committed> Enqueue(Spool& spool, const std::string& queue_id,
   message.message.enqueued_at = kNow;
   message.recipients = {{absl::StrCat("x@", destination), destination}};
   const std::unique_ptr<SpoolWriter> writer = spool.NewMessageWriter();
-  EXPECT_TRUE(WaitForStatus([&](auto done) { writer->Write("body", std::move(done)); }).ok());
-  return WaitFor<Committed>([&](auto done) { writer->Commit(message, std::move(done)); });
+  EXPECT_TRUE(
+      async::Wait<absl::Status>([&](auto done) { writer->Write("body", std::move(done)); }).ok());
+  return async::Wait<absl::StatusOr<Committed>>(
+      [&](auto done) { writer->Commit(message, std::move(done)); });
 }
 
 absl::StatusOr<std::optional<Job>> Claim(Spool& spool, const JobKey& key, int max_running) {
-  return WaitFor<std::optional<Job>>([&](auto done) {
+  return async::Wait<absl::StatusOr<std::optional<Job>>>([&](auto done) {
     spool.Claim(key, kNow, kNow + absl::Minutes(1), max_running, std::move(done));
   });
 }
@@ -179,7 +182,7 @@ TEST(PostgresqlSpool, ADestinationsLimitHoldsOverReplicas) {
   ASSERT_TRUE(Claim(*spool, {"2", "slow.test"}, 2)->has_value());
   EXPECT_TRUE(absl::IsResourceExhausted(Claim(*spool, {"3", "slow.test"}, 2).status()));
   EXPECT_TRUE(Claim(*spool, {"4", "other.test"}, 2)->has_value());
-  ASSERT_TRUE(WaitFor<Committed>([&](auto done) {
+  ASSERT_TRUE(async::Wait<absl::StatusOr<Committed>>([&](auto done) {
                 JobOutcome outcome{"1", (*first)->claim};
                 outcome.recipients = {{(*first)->recipients[0].id, RecipientOutcome::Kind::kWaiting,
                                        "later", kNow + absl::Hours(1)}};
@@ -214,7 +217,8 @@ TEST(PostgresqlSpool, TheQueuesSizeHoldsOverReplicas) {
   for (int i = 0; i < 10; ++i) ASSERT_TRUE(Enqueue(*spool, absl::StrCat(i), "a.test").ok());
   EXPECT_TRUE(absl::IsResourceExhausted(Enqueue(*spool, "10", "a.test").status()));
   EXPECT_TRUE(absl::IsResourceExhausted(Enqueue(*spool, "11", "a.test").status()));
-  ASSERT_TRUE(WaitForStatus([&](auto done) { spool->Delete("3", std::move(done)); }).ok());
+  ASSERT_TRUE(
+      async::Wait<absl::Status>([&](auto done) { spool->Delete("3", std::move(done)); }).ok());
   EXPECT_TRUE(Enqueue(*spool, "12", "a.test").ok());
   EXPECT_TRUE(absl::IsResourceExhausted(Enqueue(*spool, "13", "a.test").status()));
 }

@@ -13,8 +13,8 @@
 #include "absl/strings/str_cat.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/client_context.h"
-#include "relay-svc/domain/wait_for.h"
 #include "relay-svc/sqlite/sqlite_spool.h"
+#include "services/async/wait.h"
 #include "services/body/piece.h"
 #include "services/clients/testing/fake_auth_client.h"
 #include "services/identity/access.h"
@@ -112,7 +112,8 @@ class SubmissionServiceTest : public testing::Test {
     return rpc::FromGrpc(writer->Finish());
   }
   size_t Spooled() {
-    return WaitFor<QueuePage>([&](auto done) { spool_->List(100, "", std::move(done)); })
+    return async::Wait<absl::StatusOr<QueuePage>>(
+               [&](auto done) { spool_->List(100, "", std::move(done)); })
         ->entries.size();
   }
 

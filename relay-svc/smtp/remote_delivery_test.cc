@@ -19,9 +19,9 @@
 #include "boost/asio/detached.hpp"
 #include "boost/asio/io_context.hpp"
 #include "relay-svc/domain/fake_resolver.h"
-#include "relay-svc/domain/wait_for.h"
 #include "relay-svc/smtp/scripted_server.h"
 #include "relay-svc/sqlite/sqlite_spool.h"
+#include "services/async/wait.h"
 #include "services/identity/test_pki.h"
 
 namespace postern::relay {
@@ -49,14 +49,14 @@ class RemoteDeliveryTest : public testing::Test {
     message_.octets = body.size();
     std::unique_ptr<SpoolWriter> writer = spool_->NewMessageWriter();
     for (size_t at = 0; at < body.size(); at += kMaxPieceOctets) {
-      ASSERT_TRUE(WaitForStatus([&](auto done) {
+      ASSERT_TRUE(async::Wait<absl::Status>([&](auto done) {
                     writer->Write(body.substr(at, kMaxPieceOctets), std::move(done));
                   }).ok());
     }
     NewMessage message;
     message.message = message_;
     message.recipients = {{"bob@remote.test", "remote.test"}};
-    ASSERT_TRUE(WaitFor<Committed>([&](auto done) {
+    ASSERT_TRUE(async::Wait<absl::StatusOr<Committed>>([&](auto done) {
                   writer->Commit(std::move(message), std::move(done));
                 }).ok());
   }

@@ -13,6 +13,7 @@
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "services/async/wait.h"
 #include "services/limits/local_limits.h"
 #include "services/limits/redis_limits.h"
 #include "services/storage/redis/testing/test_server.h"
@@ -25,32 +26,17 @@ using storage::redis::TestServer;
 
 constexpr absl::Duration kPatience = absl::Seconds(60);
 
-template <typename T, typename Start>
-T Wait(Start start) {
-  struct Shared {
-    T answer;
-    absl::Notification came;
-  };
-  auto shared = std::make_shared<Shared>();
-  start([shared](T answer) {
-    shared->answer = std::move(answer);
-    shared->came.Notify();
-  });
-  shared->came.WaitForNotification();
-  return shared->answer;
-}
-
 Verdict Take(Limits& limits, const Charge& charge) {
-  return Wait<Verdict>([&](Answer<Verdict> done) { limits.Take(charge, std::move(done)); });
+  return async::Wait<Verdict>([&](Answer<Verdict> done) { limits.Take(charge, std::move(done)); });
 }
 
 absl::Duration Greylist(Limits& limits, const std::string& key, const Greylisting& greylisting) {
-  return Wait<absl::Duration>(
+  return async::Wait<absl::Duration>(
       [&](Answer<absl::Duration> done) { limits.Greylist(key, greylisting, std::move(done)); });
 }
 
 bool IsRemembered(Limits& limits, const std::string& key) {
-  return Wait<bool>([&](Answer<bool> done) { limits.IsRemembered(key, std::move(done)); });
+  return async::Wait<bool>([&](Answer<bool> done) { limits.IsRemembered(key, std::move(done)); });
 }
 
 // A time that only the test moves on.

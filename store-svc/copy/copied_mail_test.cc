@@ -19,6 +19,7 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "services/async/wait.h"
 #include "services/process/clock.h"
 #include "services/storage/copy/copy_database.h"
 #include "services/storage/copy/testing/places.h"
@@ -59,18 +60,6 @@ void With(const TestDatabase& database, const std::function<void(MailStore&)>& b
   body(*MakePostgresqlMailStore(&pool, {}, Then()));
 }
 
-template <typename T, typename Operation>
-T Await(Operation operation) {
-  absl::Notification done;
-  std::optional<T> answer;
-  operation([&](T value) {
-    answer.emplace(std::move(value));
-    done.Notify();
-  });
-  done.WaitForNotification();
-  return *std::move(answer);
-}
-
 // In shard 0, and in others.
 MailboxId Mailbox(char last, int32_t shard = 0) {
   const std::string digits = absl::BytesToHexString(std::string(15, '\7') + last);
@@ -89,7 +78,7 @@ Delivery To(absl::string_view id, const std::vector<MailboxId>& mailboxes) {
 absl::StatusOr<DeliveryResult> Deliver(MailStore& store, absl::string_view id,
                                        const std::vector<MailboxId>& mailboxes,
                                        const std::string& body) {
-  return Await<absl::StatusOr<DeliveryResult>>(
+  return async::Wait<absl::StatusOr<DeliveryResult>>(
       [&](auto done) { store.Deliver(To(id, mailboxes), body, std::move(done)); });
 }
 
@@ -107,12 +96,12 @@ absl::StatusOr<DeliveryResult> DeliverLarge(MailStore& store, absl::string_view 
                                             const std::string& body) {
   std::unique_ptr<StagedBody> staged = store.StageBody(mailboxes.front());
   for (size_t at = 0; at < body.size(); at += kMaxPieceOctets) {
-    const absl::Status status = Await<absl::Status>([&](auto done) {
+    const absl::Status status = async::Wait<absl::Status>([&](auto done) {
       staged->Append(absl::string_view(body).substr(at, kMaxPieceOctets), std::move(done));
     });
     if (!status.ok()) return status;
   }
-  return Await<absl::StatusOr<DeliveryResult>>(
+  return async::Wait<absl::StatusOr<DeliveryResult>>(
       [&](auto done) { staged->Deliver(To(id, mailboxes), std::move(done)); });
 }
 
@@ -130,7 +119,7 @@ void Fill(MailStore& store) {
   EXPECT_TRUE(DeliverLarge(store, "in pieces, and small", {c}, "small").ok());
   // Uids that are never given again.
   EXPECT_TRUE(Deliver(store, "last", {a}, "last").ok());
-  EXPECT_TRUE(Await<absl::Status>([&](auto done) {
+  EXPECT_TRUE(async::Wait<absl::Status>([&](auto done) {
                 store.Delete(a, kNoFence, {2, 5}, std::move(done));
               }).ok());
 }
@@ -241,7 +230,7 @@ TEST(CopiedMail, GoesToPostgresqlAndComesBack) {
     EXPECT_TRUE(Deliver(store, "new", {a}, kBinary)->repeated);
     // Bodies go with the last message that has them.
     for (const char last : {'a', 'b', '\xff'}) {
-      EXPECT_TRUE(Await<absl::StatusOr<uint64_t>>([&](auto done) {
+      EXPECT_TRUE(async::Wait<absl::StatusOr<uint64_t>>([&](auto done) {
                     store.Purge(Mailbox(last), std::move(done));
                   }).ok());
     }

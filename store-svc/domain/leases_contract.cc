@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/synchronization/notification.h"
+#include "services/async/wait.h"
 
 namespace postern::store {
 namespace {
@@ -12,28 +13,16 @@ using Hold = Leases::Hold;
 const MailboxId kAlice = *MailboxId::Parse("0000000000000000000000000000000a");
 const MailboxId kBob = *MailboxId::Parse("0000000000000000000000000000000b");
 
-template <typename T, typename Operation>
-T Await(Operation operation) {
-  absl::Notification done;
-  std::optional<T> answer;
-  operation([&](T value) {
-    answer.emplace(std::move(value));
-    done.Notify();
-  });
-  done.WaitForNotification();
-  return *std::move(answer);
-}
-
 }  // namespace
 
 absl::StatusOr<Hold> AwaitedLeases::Take(const MailboxId& mailbox, absl::string_view credential) {
-  return Await<absl::StatusOr<Hold>>(
+  return async::Wait<absl::StatusOr<Hold>>(
       [&](auto done) { leases_.Take(mailbox, credential, std::move(done)); });
 }
 
 absl::StatusOr<Hold> AwaitedLeases::Resume(const MailboxId& mailbox, uint64_t fence,
                                            absl::string_view credential) {
-  return Await<absl::StatusOr<Hold>>([&](auto done) {
+  return async::Wait<absl::StatusOr<Hold>>([&](auto done) {
     leases_.Resume(
         fence, credential, [&] { return mailbox; }, std::move(done));
   });
@@ -41,13 +30,13 @@ absl::StatusOr<Hold> AwaitedLeases::Resume(const MailboxId& mailbox, uint64_t fe
 
 absl::StatusOr<Hold> AwaitedLeases::ResumeFormer(const MailboxId& mailbox, uint64_t fence,
                                                  absl::string_view credential) {
-  return Await<absl::StatusOr<Hold>>(
+  return async::Wait<absl::StatusOr<Hold>>(
       [&](auto done) { leases_.ResumeFormer(mailbox, fence, credential, std::move(done)); });
 }
 
 absl::StatusOr<MailboxId> AwaitedLeases::Find(const MailboxId& mailbox, uint64_t fence,
                                               absl::string_view credential) {
-  return Await<absl::StatusOr<MailboxId>>([&](auto done) {
+  return async::Wait<absl::StatusOr<MailboxId>>([&](auto done) {
     leases_.Find(
         fence, credential, [&] { return mailbox; }, std::move(done));
   });
@@ -55,14 +44,14 @@ absl::StatusOr<MailboxId> AwaitedLeases::Find(const MailboxId& mailbox, uint64_t
 
 absl::StatusOr<MailboxId> AwaitedLeases::Pin(const MailboxId& mailbox, uint64_t fence,
                                              absl::string_view credential) {
-  return Await<absl::StatusOr<MailboxId>>([&](auto done) {
+  return async::Wait<absl::StatusOr<MailboxId>>([&](auto done) {
     leases_.Pin(
         fence, credential, [&] { return mailbox; }, std::move(done));
   });
 }
 
 std::optional<Leases::Ended> AwaitedLeases::EndSession(const Hold& hold) {
-  return Await<std::optional<Leases::Ended>>(
+  return async::Wait<std::optional<Leases::Ended>>(
       [&](auto done) { leases_.EndSession(hold, std::move(done)); });
 }
 

@@ -10,24 +10,10 @@
 #include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
+#include "services/async/wait.h"
 
 namespace postern::store {
-namespace {
-
-// Runs an operation that answers by callback, and waits for the answer.
-template <typename T, typename Operation>
-T Await(Operation operation) {
-  absl::Notification done;
-  std::optional<T> answer;
-  operation([&](T value) {
-    answer.emplace(std::move(value));
-    done.Notify();
-  });
-  done.WaitForNotification();
-  return *std::move(answer);
-}
-
-}  // namespace
+namespace {}  // namespace
 
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(MailStoreContract);
 
@@ -61,7 +47,7 @@ Delivery MailStoreContract::MakeDelivery(absl::string_view id, absl::string_view
 absl::StatusOr<DeliveryResult> MailStoreContract::Deliver(absl::string_view id,
                                                           absl::string_view mailboxes,
                                                           absl::string_view body) {
-  return Await<absl::StatusOr<DeliveryResult>>(
+  return async::Wait<absl::StatusOr<DeliveryResult>>(
       [&](auto done) { store().Deliver(MakeDelivery(id, mailboxes), body, std::move(done)); });
 }
 
@@ -84,17 +70,17 @@ std::string MailStoreContract::Read(const MailboxId& mailbox, uint64_t uid) {
 }
 
 absl::Status MailStoreContract::Delete(const MailboxId& mailbox, std::vector<uint64_t> uids) {
-  return Await<absl::Status>(
+  return async::Wait<absl::Status>(
       [&](auto done) { store().Delete(mailbox, kNoFence, std::move(uids), std::move(done)); });
 }
 
 absl::Status MailStoreContract::Append(StagedBody& body, absl::string_view piece) {
-  return Await<absl::Status>([&](auto done) { body.Append(piece, std::move(done)); });
+  return async::Wait<absl::Status>([&](auto done) { body.Append(piece, std::move(done)); });
 }
 
 absl::StatusOr<DeliveryResult> MailStoreContract::DeliverStaged(StagedBody& body,
                                                                 Delivery delivery) {
-  return Await<absl::StatusOr<DeliveryResult>>(
+  return async::Wait<absl::StatusOr<DeliveryResult>>(
       [&](auto done) { body.Deliver(std::move(delivery), std::move(done)); });
 }
 
@@ -187,7 +173,7 @@ TEST_P(MailStoreContract, TheSameIdWithOtherContentsIsRefused) {
   EXPECT_TRUE(absl::IsAlreadyExists(Deliver("1", "abc", "body").status()));
   Delivery other_envelope = MakeDelivery("1", "ab");
   other_envelope.recipients[1].prefix = "P: x\r\n";
-  EXPECT_TRUE(absl::IsAlreadyExists(Await<absl::StatusOr<DeliveryResult>>([&](auto done) {
+  EXPECT_TRUE(absl::IsAlreadyExists(async::Wait<absl::StatusOr<DeliveryResult>>([&](auto done) {
                                       store().Deliver(other_envelope, "body", std::move(done));
                                     }).status()));
   EXPECT_EQ(Entries(Mailbox('a')).size(), 1u);
@@ -249,7 +235,7 @@ TEST_P(MailStoreContract, AFullMemberOfAnAliasIsNoHindranceToTheOthers) {
   const auto to_alias = [&](const std::string& id) {
     Delivery delivery = MakeDelivery(id, "ab");
     delivery.leads_to = {{0, 1}};
-    return Await<absl::StatusOr<DeliveryResult>>(
+    return async::Wait<absl::StatusOr<DeliveryResult>>(
         [&](auto done) { store().Deliver(delivery, "body " + id, std::move(done)); });
   };
   for (uint64_t i = 0; i < kQuotaMessages; ++i) {
@@ -383,7 +369,7 @@ TEST_P(MailStoreContract, PurgeEmptiesAndKeepsTheNumbering) {
   for (int i = 0; i < 40; ++i) {
     ASSERT_TRUE(Deliver(absl::StrCat(i), "ab", absl::StrCat("body ", i)).ok());
   }
-  EXPECT_EQ(*Await<absl::StatusOr<uint64_t>>(
+  EXPECT_EQ(*async::Wait<absl::StatusOr<uint64_t>>(
                 [&](auto done) { store().Purge(Mailbox('a'), std::move(done)); }),
             40u);
   EXPECT_TRUE(Entries(Mailbox('a')).empty());
@@ -463,7 +449,7 @@ TEST_P(MailStoreContract, ForgetsOldDeliveryIdsOldestFirst) {
     ASSERT_TRUE(Deliver(absl::StrCat(i), "a", "body").ok());
   }
   const auto forget = [&](absl::Time before, size_t limit) {
-    return *Await<absl::StatusOr<size_t>>(
+    return *async::Wait<absl::StatusOr<size_t>>(
         [&](auto done) { store().ForgetDeliveries(before, limit, std::move(done)); });
   };
   EXPECT_EQ(forget(start, 100), 0u);

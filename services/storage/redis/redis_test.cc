@@ -12,6 +12,7 @@
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "services/async/wait.h"
 #include "services/storage/redis/client.h"
 #include "services/storage/redis/testing/test_server.h"
 #include "services/storage/testing/server_process.h"
@@ -46,27 +47,14 @@ std::unique_ptr<Client> Open(const config::v1::Redis& config) {
   return client.ok() ? *std::move(client) : nullptr;
 }
 
-template <typename Start>
-absl::StatusOr<Reply> Wait(Start start) {
-  struct Shared {
-    absl::StatusOr<Reply> reply;
-    absl::Notification came;
-  };
-  auto shared = std::make_shared<Shared>();
-  start([shared](absl::StatusOr<Reply> reply) {
-    shared->reply = std::move(reply);
-    shared->came.Notify();
-  });
-  shared->came.WaitForNotification();
-  return shared->reply;
-}
-
 absl::StatusOr<Reply> Get(Client& client, const std::string& key) {
-  return Wait([&](async::Done<Reply> done) { client.Run("GET", key, {}, std::move(done)); });
+  return async::Wait<absl::StatusOr<Reply>>(
+      [&](async::Done<Reply> done) { client.Run("GET", key, {}, std::move(done)); });
 }
 
 absl::StatusOr<Reply> Set(Client& client, const std::string& key, const std::string& value) {
-  return Wait([&](async::Done<Reply> done) { client.Run("SET", key, {value}, std::move(done)); });
+  return async::Wait<absl::StatusOr<Reply>>(
+      [&](async::Done<Reply> done) { client.Run("SET", key, {value}, std::move(done)); });
 }
 
 TEST(EndpointTest, IsReadFromText) {
@@ -171,9 +159,10 @@ TEST(RedisTest, AScriptThatTheServerHasForgottenIsSentAgain) {
   ASSERT_TRUE(Eventually([&] { return client->Ready().ok(); })) << client->Ready();
   static const Script script("return {KEYS[1], ARGV[1], 7}");
   for (int i = 0; i < 3; ++i) {
-    const absl::StatusOr<Reply> reply = Wait([&](async::Done<Reply> done) {
-      client->Run(script, "postern:k", {"argument"}, std::move(done));
-    });
+    const absl::StatusOr<Reply> reply =
+        async::Wait<absl::StatusOr<Reply>>([&](async::Done<Reply> done) {
+          client->Run(script, "postern:k", {"argument"}, std::move(done));
+        });
     ASSERT_TRUE(reply.ok()) << reply.status();
     ASSERT_EQ(reply->elements.size(), 3u);
     EXPECT_EQ(reply->elements[0].text, "postern:k");
