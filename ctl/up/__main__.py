@@ -74,11 +74,16 @@ def _choose_ports(data: layout.DataDir, options: argparse.Namespace) -> configs.
                 for listener in layout.LISTENERS}
     explicit = {name: port for name, port in explicit.items() if port is not None}
     processes = layout.processes(options.replicas)
+    server = options.postgresql_port
+    if server is not None:
+        free.reserve(postgresql.NAME, server)
+    elif options.postgresql:
+        server = free.take()
     return configs.Platform(configs.Ports(
         listeners=ports.choose_listener_ports(data, options.ports, explicit, free),
         rpc={p.name: free.take() for p in processes if p.service.serves_rpc},
         http={p.name: free.take() for p in processes},
-        postgresql=free.take() if options.postgresql else None,
+        postgresql=server,
         redis=free.take() if options.redis else None), options.replicas)
 
 
@@ -194,6 +199,8 @@ def _check(data: layout.DataDir, options: argparse.Namespace) -> int:
 def _up(options: argparse.Namespace, arguments: list[str]) -> int:
     if options.replicas > 1 and not options.postgresql:
         raise Failure("several replicas share no SQLite file: --postgresql")
+    if options.postgresql_port is not None and not options.postgresql:
+        raise Failure("--postgresql-port is the port of a server that is not asked for: --postgresql")
     data = layout.DataDir(options.data)
     if options.check:
         return _check(data, options)
@@ -289,6 +296,8 @@ def _parser() -> argparse.ArgumentParser:
                         help=f"the {listener.name} listener's (default: {listener.default_port})")
     up.add_argument("--postgresql", action="store_true",
                     help="keep all data in a PostgreSQL server, which runs under DIR too")
+    up.add_argument("--postgresql-port", type=_port, metavar="PORT",
+                    help="that server's (default: a free one)")
     up.add_argument("--redis", action="store_true",
                     help="count limits in a Redis server, which runs under DIR too")
     up.add_argument("--replicas", type=_replicas, default=1, metavar="N",

@@ -32,6 +32,12 @@ def is_free(port: int) -> bool:
     return _refusal(port) is None
 
 
+def _words(name: str, port: int, refusal: OSError) -> str:
+    why = (f"is taken on {layout.HOST} by another program" if refusal.errno == errno.EADDRINUSE
+           else f"can't be had on {layout.HOST}: {refusal.strerror}")
+    return f"port {port} ({name}) {why}"
+
+
 class FreePorts:
     """Hands out ports that nobody listens on, each once.
 
@@ -46,6 +52,13 @@ class FreePorts:
             self._end = 32768
         self._end = max(self._end, _LOWEST_FREE + 5000)
         self._taken: set[int] = set(listener.default_port for listener in layout.LISTENERS)
+
+    def reserve(self, name: str, port: int) -> None:
+        """Somebody chose it for `name`."""
+        refusal = _refusal(port)
+        if refusal is not None:
+            raise Failure(_words(name, port, refusal) + f"\nchoose another one: --{name}-port PORT")
+        self._taken.add(port)
 
     def take(self) -> int:
         for _ in range(1000):
@@ -86,11 +99,8 @@ def choose_listener_ports(data: layout.DataDir, mode: str | None, explicit: dict
     for name, port in chosen.items():
         refusal = _refusal(port)
         if refusal is not None:
-            why = (f"is taken on {layout.HOST} by another program"
-                   if refusal.errno == errno.EADDRINUSE
-                   else f"can't be had on {layout.HOST}: {refusal.strerror}")
             raise Failure(
-                f"port {port} ({name}) {why}\n"
+                f"{_words(name, port, refusal)}\n"
                 f"choose another one: --{name}-port PORT, or let free ones be chosen: --ports auto")
     if mode == "auto":
         write_private(data.ports, json.dumps(chosen, indent=2) + "\n")

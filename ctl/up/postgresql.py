@@ -30,15 +30,16 @@ def name_of(service: str) -> str:
 
 
 class Server:
-    """Its data is DATA/postgresql; it listens on the loopback and on a socket in that folder."""
+    """Its data is in `folder`, DATA/postgresql; it listens on the loopback and on a socket there."""
 
-    def __init__(self, data: layout.DataDir, port: int, replicas: int):
+    def __init__(self, data: layout.DataDir, port: int, replicas: int,
+                 folder: pathlib.Path | None = None):
         self._data = data
         self._port = port
         self._connections = _CONNECTIONS_OF_PEOPLE + replicas * _CONNECTIONS_OF_A_REPLICA
-        self._folder = data.postgresql
-        self._database = data.postgresql / "data"
-        self._socket = data.postgresql / "socket"
+        self._folder = folder or data.postgresql
+        self._database = self._folder / "data"
+        self._socket = self._folder / "socket"
         self._programs = self._find_programs()
 
     @staticmethod
@@ -51,20 +52,22 @@ class Server:
     @property
     def command(self) -> list[str]:
         """What runs it; SIGINT ends it."""
-        return self._as_user() + [
-            str(self._programs / "postgres"), "-D", str(self._database),
+        return self.program("postgres") + [
+            "-D", str(self._database),
             "-c", f"port={self._port}", "-c", f"listen_addresses={layout.HOST}",
             "-c", f"unix_socket_directories={self._socket}",
             "-c", f"max_connections={self._connections}", "-c", "ssl=on",
             "-c", f"ssl_cert_file={self._folder / 'server.crt'}",
             "-c", f"ssl_key_file={self._folder / 'server.key'}"]
 
-    def _as_user(self) -> list[str]:
+    def program(self, name: str) -> list[str]:
+        """What runs one of PostgreSQL's programs as its user; arguments follow."""
+        run = [str(self._programs / name)]
         if os.geteuid() != 0:
-            return []
+            return run
         # The capability: it has to reach its own folder below those that only root may enter.
         return ["setpriv", "--reuid", _USER, "--regid", _USER, "--clear-groups", "--inh-caps",
-                "+dac_override", "--ambient-caps", "+dac_override", "--"]
+                "+dac_override", "--ambient-caps", "+dac_override", "--", *run]
 
     def _run(self, command: list[str], text: str = "") -> str:
         log = self._data.log(NAME)
@@ -87,8 +90,8 @@ class Server:
         self._give_away()
         if (self._database / "PG_VERSION").exists():
             return
-        self._run(self._as_user() + [
-            str(self._programs / "initdb"), "--encoding=UTF8", "--locale=C.UTF-8",
+        self._run(self.program("initdb") + [
+            "--encoding=UTF8", "--locale=C.UTF-8",
             "--auth-local=trust", "--auth-host=scram-sha-256", f"--username={_USER}",
             str(self._database)])
         # Over the network with TLS and a password, whoever it is; the socket is this user's alone.

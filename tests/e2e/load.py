@@ -53,15 +53,17 @@ def subjects(clients: Clients, account: Account) -> collections.Counter[str]:
 
 
 @contextlib.contextmanager
-def running(load: Load, clients: int) -> Iterator[None]:
-    """While in it, so many clients send."""
-    threads = [threading.Thread(target=load.run, args=(number,)) for number in range(clients)]
+def running(*loads: Load, clients: int) -> Iterator[None]:
+    """While in it, so many clients of each send."""
+    threads = [threading.Thread(target=load.run, args=(number,))
+               for load in loads for number in range(clients)]
     for thread in threads:
         thread.start()
     try:
         yield
     finally:
-        load.stop.set()
+        for load in loads:
+            load.stop.set()
         for thread in threads:
             thread.join()
 

@@ -41,7 +41,7 @@ def test_kill_while_clients_send(killed: Platform, way: str, service: str) -> No
         load = Load(clients.smtp_mx, SENDER, account.address)
     else:
         load = Load(lambda: clients.smtp_submissions(account), account.address, account.address)
-    with running(load, CLIENTS):
+    with running(load, clients=CLIENTS):
         wait_until(lambda: len(load.accepted) >= BEFORE, 60, "the load runs")
         dead = killed.kill(service)
         at_kill = len(load.accepted)

@@ -77,7 +77,7 @@ def test_one_is_killed_while_clients_send(replicated: Platform, way: str, servic
     else:
         load = Load(lambda: clients.smtp_submissions(account), account.address, account.address)
     process = service if service == "postgresql" else f"{service}-1"
-    with running(load, CLIENTS):
+    with running(load, clients=CLIENTS):
         wait_until(lambda: len(load.accepted) >= BEFORE, 60, "the load runs")
         dead = replicated.kill(process)
         at_kill = len(load.accepted)

@@ -1,0 +1,124 @@
+"""Mail in both directions while something is in trouble, and every message counted afterwards."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import poplib
+import smtplib
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from tests.e2e.load import Load, arrived, running
+from tests.e2e.mail_clients import Clients, make_message
+from tests.e2e.platform_under_test import Account, Platform
+from tests.e2e.waiting import SLOWER, wait_until
+
+T = TypeVar("T")
+
+SENDER = "carol@elsewhere.test"
+# In each direction.
+CLIENTS = 5
+# So many messages are accepted in each direction before the trouble, and after it.
+BEFORE, AFTER = 50, 50
+# What a person waits for at most.
+PATIENCE = 5.0 * SLOWER
+# In which mail is taken again, in both directions, when the trouble is over.
+RECOVERY = 60.0 * SLOWER
+_ROUNDS = 3
+
+
+class People:
+    """Whoever uses the platform meanwhile, without haste. They may be refused for now, not for good."""
+
+    def __init__(self, clients: Clients, account: Account):
+        self._clients = clients
+        self._account = account
+        # How long each answer took, by what was asked.
+        self.waits: list[tuple[str, float]] = []
+
+    def _ask(self, question: str, ask: Callable[[], T]) -> T:
+        began = time.monotonic()
+        try:
+            return ask()
+        finally:
+            self.waits.append((question, round(time.monotonic() - began, 3)))
+
+    def _send(self, name: str, connect: Callable[[], smtplib.SMTP], sender: str) -> None:
+        address = self._account.address
+        message = make_message(sender, address, "in trouble")
+        # Who is told 421 is hung up on.
+        with contextlib.suppress(smtplib.SMTPServerDisconnected, ConnectionError), \
+                contextlib.closing(self._ask(f"{name} connection", connect)) as session:
+            session.ehlo_or_helo_if_needed()
+            for question, ask in (("MAIL", lambda: session.mail(sender)),
+                                  ("RCPT", lambda: session.rcpt(address)),
+                                  ("DATA", lambda: session.data(message))):
+                code, text = self._ask(f"{name} {question}", ask)
+                if code != 250:
+                    raise smtplib.SMTPResponseException(code, text)
+
+    def _refusably(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except smtplib.SMTPResponseException as error:
+            assert 400 <= error.smtp_code < 500, error
+        except poplib.error_proto as error:
+            # In use: by a session whose end could not be told either.
+            assert b"[SYS/TEMP]" in error.args[0] or b"[IN-USE]" in error.args[0], error
+
+    def _deliver(self) -> None:
+        self._send("mx", self._clients.smtp_mx, SENDER)
+
+    def _submit(self) -> None:
+        self._send("submission", lambda: self._clients.smtp_submissions(self._account),
+                   self._account.address)
+
+    def _read(self) -> None:
+        session = self._ask("pop3 PASS", lambda: self._clients.pop3s(self._account))
+        with contextlib.closing(session):
+            self._ask("pop3 QUIT", session.quit)
+
+    def try_once(self) -> None:
+        """One of each, all at once."""
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            for done in [pool.submit(self._refusably, action)
+                         for action in (self._deliver, self._submit, self._read)]:
+                done.result()
+
+    def try_for(self, seconds: float = 0) -> None:
+        """For so long, and three times at least."""
+        until = time.monotonic() + seconds
+        rounds = 0
+        while rounds < _ROUNDS or time.monotonic() < until:
+            self.try_once()
+            rounds += 1
+
+
+def mail_survives(platform: Platform, trouble: Callable[[People], None],
+                  patience: float = PATIENCE) -> None:
+    """Runs `trouble` under load: it makes it, lets people try, and ends it. Nobody waits for an
+    answer for longer than `patience`; afterwards mail is taken again in both directions, and each
+    message that was accepted is there once."""
+    platform.wait_all_ready()
+    clients = Clients(platform)
+    receiver, submitter = platform.add_account(), platform.add_account()
+    people = People(clients, platform.add_account())
+    loads = {
+        receiver: Load(clients.smtp_mx, SENDER, receiver.address),
+        submitter: Load(lambda: clients.smtp_submissions(submitter), submitter.address,
+                        submitter.address),
+    }
+    with running(*loads.values(), clients=CLIENTS):
+        wait_until(lambda: all(len(load.accepted) >= BEFORE for load in loads.values()), 60 * SLOWER,
+                   "the load runs")
+        trouble(people)
+        by_then = {account: len(load.accepted) for account, load in loads.items()}
+        wait_until(lambda: all(len(load.accepted) >= by_then[account] + AFTER
+                               for account, load in loads.items()), RECOVERY, "mail is taken again")
+    platform.wait_all_ready()
+    assert max(wait for _, wait in people.waits) < patience, people.waits
+    for account, load in loads.items():
+        # Who was refused, or cut off, sent another one: each was sent once.
+        assert max(arrived(clients, account, load.accepted).values()) == 1
