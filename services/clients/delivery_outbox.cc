@@ -45,6 +45,8 @@ struct Delivery {
   size_t octets = 0;
   async::Done<DeliverResponse> done;
   absl::Time begun;
+  // The last attempt's beginning.
+  absl::Time attempt = begun;
   int repetitions = 0;
 };
 
@@ -362,9 +364,11 @@ void DeliveryOutbox::Core::Send(Delivery delivery) {
 void DeliveryOutbox::Core::Settle(Delivery delivery, absl::StatusOr<DeliverResponse> answer) {
   if (rpc::IsBrokenHop(answer.status()) && !closed()) {
     const absl::Duration delay = rpc::RetryDelay(++delivery.repetitions);
-    if (rpc::WorthRetrying(delay, rpc::RetryUntil(delivery.call, delivery.begun))) {
+    if (rpc::WorthRetrying(delay,
+                           rpc::RetryUntil(delivery.call, delivery.begun, delivery.attempt))) {
       metrics_.repetitions.Add();
       rpc::RunAfter(delay, [self = shared_from_this(), delivery = std::move(delivery)]() mutable {
+        delivery.attempt = absl::Now();
         self->Send(std::move(delivery));
       });
       return;

@@ -334,7 +334,6 @@ class Committal : public std::enable_shared_from_this<Committal> {
             const std::vector<uint64_t>& uids, async::DoneStatus done)
       : lease_(std::move(lease)),
         call_context_(rpc::WithDeadline(std::move(call))),
-        until_(rpc::RetryUntil(call_context_, absl::Now())),
         done_(std::move(done)) {
     request_.set_token(lease_->holder().token);
     request_.set_session_nonce(lease_->holder().session_nonce);
@@ -342,18 +341,20 @@ class Committal : public std::enable_shared_from_this<Committal> {
   }
 
   void Attempt() {
-    lease_->WhenHeld(until_, [self = shared_from_this()](absl::StatusOr<uint64_t> fence) {
-      if (fence.ok()) {
-        self->Send(*fence);
-      } else {
-        self->done_(fence.status());
-      }
-    });
+    lease_->WhenHeld(rpc::RetryUntil(call_context_, begun_),
+                     [self = shared_from_this()](absl::StatusOr<uint64_t> fence) {
+                       if (fence.ok()) {
+                         self->Send(*fence);
+                       } else {
+                         self->done_(fence.status());
+                       }
+                     });
   }
 
  private:
   void Send(uint64_t fence) {
     static const auto& metrics = *new MethodMetrics("postern.store.v1.MaildropService/Commit");
+    attempt_ = absl::Now();
     request_.set_fence(fence);
     RunUnaryCall<CommitRequest, CommitResponse>(
         metrics, OnUnavailable::kFail, call_context_, request_,
@@ -368,7 +369,7 @@ class Committal : public std::enable_shared_from_this<Committal> {
   void Answered(const absl::Status& status) {
     if (rpc::IsBrokenHop(status)) {
       const absl::Duration delay = rpc::RetryDelay(++repetitions_);
-      if (rpc::WorthRetrying(delay, until_)) {
+      if (rpc::WorthRetrying(delay, rpc::RetryUntil(call_context_, begun_, attempt_))) {
         rpc::RunAfter(delay, [self = shared_from_this()] { self->Attempt(); });
         return;
       }
@@ -384,7 +385,8 @@ class Committal : public std::enable_shared_from_this<Committal> {
 
   const std::shared_ptr<MaildropLease> lease_;
   const rpc::CallContext call_context_;
-  const absl::Time until_;
+  const absl::Time begun_ = absl::Now();
+  absl::Time attempt_;
   CommitRequest request_;
   async::DoneStatus done_;
   int repetitions_ = 0;

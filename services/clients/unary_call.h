@@ -47,6 +47,7 @@ class UnaryCall {
         begun_(absl::Now()) {}
 
   void Attempt() {
+    attempt_ = absl::Now();
     context_.emplace();
     rpc::WriteCallContext(call_, &*context_);
     start_(&*context_, &request_, &response_,
@@ -57,7 +58,7 @@ class UnaryCall {
     if (status.error_code() == grpc::StatusCode::UNAVAILABLE &&
         on_unavailable_ == OnUnavailable::kRepeat) {
       const absl::Duration delay = rpc::RetryDelay(++repetitions_);
-      if (rpc::WorthRetrying(delay, rpc::RetryUntil(call_, begun_))) {
+      if (rpc::WorthRetrying(delay, rpc::RetryUntil(call_, begun_, attempt_))) {
         metrics_.repetitions.Add();
         rpc::RunAfter(delay, [this] { Attempt(); });
         return;
@@ -79,6 +80,7 @@ class UnaryCall {
   Start start_;
   async::Done<Response> done_;
   const absl::Time begun_;
+  absl::Time attempt_;
   int repetitions_ = 0;
   Response response_;
   std::optional<grpc::ClientContext> context_;

@@ -15,6 +15,8 @@ namespace {
 constexpr absl::Duration kDefaultTimeout = absl::Seconds(30);
 constexpr absl::Duration kFirstDelay = absl::Milliseconds(20);
 constexpr absl::Duration kLongestDelay = absl::Seconds(1);
+// More than a silent replica takes to be left, less than a service waits for a silent database.
+constexpr absl::Duration kLongAttempt = absl::Milliseconds(2750);
 constexpr absl::Duration kShortestAttempt = absl::Milliseconds(50);
 
 }  // namespace
@@ -37,6 +39,12 @@ bool IsBrokenHop(const absl::Status& status) {
 
 absl::Time RetryUntil(const CallContext& call, absl::Time begun) {
   return std::min(call.deadline, begun + call.patience);
+}
+
+absl::Time RetryUntil(const CallContext& call, absl::Time begun, absl::Time attempt) {
+  const bool somebody_waits = call.patience != absl::InfiniteDuration();
+  return somebody_waits && absl::Now() - attempt > kLongAttempt ? absl::InfinitePast()
+                                                                : RetryUntil(call, begun);
 }
 
 bool WorthRetrying(absl::Duration delay, absl::Time until) {

@@ -21,6 +21,10 @@ bool IsBrokenHop(const absl::Status& status);
 
 // Until when a call that began at `begun` is tried again: its deadline, or the end of its patience.
 absl::Time RetryUntil(const CallContext& call, absl::Time begun);
+// The same, now that an attempt that began at `attempt` has failed; the past when it took so long
+// that the server has waited in vain for what its other replicas have no more of (a database that
+// does not commit), and somebody waits for the answer.
+absl::Time RetryUntil(const CallContext& call, absl::Time begun, absl::Time attempt);
 
 // Whether an attempt that starts after `delay` still has time to succeed.
 bool WorthRetrying(absl::Duration delay, absl::Time until);

@@ -12,6 +12,7 @@ import pytest
 from tests.e2e.mail_clients import Clients
 from tests.e2e.nameserver import NameServer
 from tests.e2e.platform_under_test import Account, Platform
+from tests.e2e.trouble import RETRIES
 
 
 @pytest.fixture(scope="session")
@@ -26,10 +27,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 @pytest.fixture(scope="session")
 def replicated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """Two of each process on one PostgreSQL and one Redis."""
-    # What a killed relay-svc was sending, or what could not be delivered meanwhile, waits for no more
-    # than this.
-    overlay = {"relay-svc": {"claim_seconds": 10, "delivery": {"retry_seconds": [5]}}}
-    running = Platform(tmp_path_factory.mktemp("replicated"), overlay,
+    running = Platform(tmp_path_factory.mktemp("replicated"), {"relay-svc": RETRIES},
                        flags=("--postgresql", "--redis", "--replicas", "2"))
     try:
         yield running.start()

@@ -41,15 +41,17 @@ class Load:
                             self.accepted.add(subject)
 
 
-def subjects(clients: Clients, account: Account) -> collections.Counter[str]:
+def subjects(clients: Clients, account: Account, least: int) -> collections.Counter[str] | None:
+    """None when there are fewer messages than `least`."""
     session = clients.pop3s(account)
+    count = session.stat()[0]
     found: collections.Counter[str] = collections.Counter()
-    for number in range(1, session.stat()[0] + 1):
+    for number in range(1, count + 1) if count >= least else ():
         for line in session.top(number, 0)[1]:
             if line.startswith(b"Subject: "):
                 found[line.decode().removeprefix("Subject: ")] += 1
     session.quit()
-    return found
+    return found if count >= least else None
 
 
 @contextlib.contextmanager
@@ -72,9 +74,9 @@ def arrived(clients: Clients, account: Account, accepted: set[str]) -> collectio
     """Waits until every message that was accepted is in the maildrop; what is there."""
     def found() -> collections.Counter[str] | None:
         try:
-            there = subjects(clients, account)
+            there = subjects(clients, account, len(accepted))
         except (poplib.error_proto, OSError):
             return None
-        return there if set(there) >= accepted else None
+        return there if there is not None and set(there) >= accepted else None
 
     return wait_until(found, 120, "every message that got 250 is in the maildrop")

@@ -24,9 +24,10 @@ UP_FLAGS = tuple(os.environ.get("POSTERN_UP_FLAGS", "").split())
 _ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
 
 
-def run_up_command(*arguments: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-    """`./dev up|status|down|...` without the build before it."""
-    return subprocess.run([sys.executable, "-m", "ctl.up", *arguments], env=_ENVIRONMENT,
+def run_up_command(*arguments: str, timeout: float = 240, wrapper: tuple[str, ...] = (),
+                   ) -> subprocess.CompletedProcess[str]:
+    """`./dev up|status|down|...` without the build before it. `wrapper`: a command that runs it."""
+    return subprocess.run([*wrapper, sys.executable, "-m", "ctl.up", *arguments], env=_ENVIRONMENT,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True, timeout=timeout, check=False)
 
@@ -59,9 +60,10 @@ class Platform:
     made: ClassVar[list["Platform"]] = []
 
     def __init__(self, data: pathlib.Path, overlay: dict[str, Any] | None = None,
-                 flags: tuple[str, ...] = ()):
-        """`flags`: more of `./dev up`'s."""
+                 flags: tuple[str, ...] = (), wrapper: tuple[str, ...] = ()):
+        """`flags`: more of `./dev up`'s. `wrapper`: a command that runs it."""
         self.data = data
+        self._wrapper = wrapper
         self._flags = flags or UP_FLAGS
         self.status: dict[str, Any] = {}
         self._ended_by_test: set[int] = set()
@@ -81,7 +83,7 @@ class Platform:
 
     def try_start(self) -> subprocess.CompletedProcess[str]:
         done = run_up_command("up", "--data", str(self.data), "--ports", "auto", "--detach",
-                              *self._flags)
+                              *self._flags, wrapper=self._wrapper)
         if done.returncode != 0:
             # What could not start is told by the command itself.
             self.take_deaths()
@@ -133,6 +135,11 @@ class Platform:
         new, self._log_read = said[self._log_read:], len(said)
         return [death[0] for death in _DEATH.finditer(new)
                 if int(death["pid"]) not in self._ended_by_test]
+
+    def take_deaths_of(self, process: str) -> None:
+        """As take_deaths, of a process that may have ended by itself while no other did."""
+        deaths = self.take_deaths()
+        assert all(death.startswith(f"{process} ") for death in deaths), deaths
 
     def built_in_account(self, user: str) -> Account:
         about = self.status["accounts"][user]

@@ -79,7 +79,8 @@ def standby(platform: Platform, port: int) -> Iterator[Server]:
     primary.let_others_follow()
     subprocess.run(program.program("pg_basebackup") + [
         "-D", str(folder / "data"), "-d", primary.conninfo, "--checkpoint=fast",
-        "--no-sync", "--write-recovery-conf"], check=True, capture_output=True, timeout=60 * SLOWER, cwd="/")
+        "--no-sync", "--write-recovery-conf"],
+        check=True, capture_output=True, timeout=60 * SLOWER, cwd="/")
     program.prepare()
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(

@@ -10,7 +10,7 @@ import pytest
 from ctl.up.ports import FreePorts
 from tests.e2e import postgresql_server
 from tests.e2e.platform_under_test import Platform
-from tests.e2e.trouble import People, mail_survives
+from tests.e2e.trouble import RETRIES, People, mail_survives
 from tests.e2e.waiting import SLOWER, wait_until
 
 
@@ -31,11 +31,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     free = FreePorts()
     ports = free.take(), free.take()
     hosts = {"postgresql": {"hosts": [f"127.0.0.1:{port}" for port in ports]}}
-    # What could not be sent meanwhile waits for no more than this.
-    retry = {"claim_seconds": 10, "delivery": {"retry_seconds": [5]}}
     platform = Platform(
         tmp_path_factory.mktemp("failover"),
-        {"auth-svc": hosts, "store-svc": hosts, "relay-svc": hosts | retry},
+        {"auth-svc": hosts, "store-svc": hosts, "relay-svc": hosts | RETRIES},
         flags=("--postgresql", "--postgresql-port", str(ports[0]), "--replicas", "2"))
     try:
         platform.start()
@@ -44,6 +42,15 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
             platform.stop()
     finally:
         platform.stop()
+
+
+def test_the_standby_hangs(pair: Pair) -> None:
+    """Nothing is acknowledged without it."""
+    def hangs(people: People) -> None:
+        with pair.standby.hung():
+            people.try_for()
+
+    mail_survives(pair.platform, hangs)
 
 
 def test_the_primary_dies(pair: Pair) -> None:
@@ -58,6 +65,8 @@ def test_the_primary_dies(pair: Pair) -> None:
         people.try_for()
 
     mail_survives(pair.platform, dies)
+    # What is started while processes of the killed one are there ends once more.
+    pair.platform.take_deaths_of("postgresql")
     assert pair.standby.sql("SELECT pg_is_in_recovery()") == "f"
     # It wants no standby itself.
     assert pair.standby.sql("SHOW synchronous_standby_names") == ""

@@ -27,7 +27,7 @@ class Pool {
   struct Options {
     size_t max_connections = 4;
     // For one to become free; then UNAVAILABLE.
-    absl::Duration patience = absl::Seconds(3);
+    absl::Duration patience = absl::Seconds(1);
   };
   Pool(Server server, Options options) : server_(std::move(server)), options_(options) {}
 

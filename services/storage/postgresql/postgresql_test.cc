@@ -109,6 +109,28 @@ TEST(Connection, ManyStatementsInOneRoundTrip) {
   EXPECT_EQ((*connection->Run(count.sql, {}))->Int(0, 0), 1000);
 }
 
+// As of a client whose network lost every packet: what it had locked is free before others give up.
+TEST(Connection, ATransactionWhoseClientIsSilentIsUndone) {
+  const Server server = TestServer::Shared().NewDatabase();
+  const auto silent = Open(server);
+  const auto other = Open(server);
+  ASSERT_TRUE(silent->Execute("CREATE TABLE t (i int)").ok());
+  ASSERT_TRUE(silent->Execute("INSERT INTO t VALUES (1)").ok());
+  ASSERT_TRUE(silent->Execute("BEGIN").ok());
+  ASSERT_TRUE(silent->Execute("UPDATE t SET i = 2").ok());
+  const absl::Time begun = absl::Now();
+  absl::Status changed;
+  do {
+    changed = other->Execute("UPDATE t SET i = i + 10");
+  } while (!changed.ok() && absl::Now() - begun < absl::Seconds(20));
+  ASSERT_TRUE(changed.ok()) << changed;
+  EXPECT_LT(absl::Now() - begun, absl::Seconds(10));
+  EXPECT_EQ((*other->Run("SELECT i FROM t", {}))->Int(0, 0), 11);
+  const absl::Status late = silent->Execute("COMMIT");
+  EXPECT_TRUE(absl::IsUnavailable(late)) << late;
+  EXPECT_TRUE(silent->broken());
+}
+
 TEST(Connection, WhyItCanNotBeOpened) {
   Server socket = TestServer::Shared().NewDatabase();
   socket.ca_file = TestServer::Shared().OverTls(socket).ca_file;
