@@ -16,6 +16,9 @@ using telemetry::LogLevel;
 constexpr absl::Duration kInterval = absl::Seconds(1);
 // A statement of the watch's; a second later a silent server is left.
 constexpr absl::Duration kProbeTime = absl::Seconds(1);
+// Its commit waits for what every commit waits for: the log's disk, the synchronous standby. It
+// leaves nothing but a record of the log.
+constexpr char kProbe[] = "SELECT pg_logical_emit_message(true, 'postern', '') IS NOT NULL";
 // As long as the longest statement of an operator's command may take: a migration's.
 constexpr absl::Duration kCommandTime = absl::Hours(6);
 // PostgreSQL 12 has no support any more, and is tested nowhere.
@@ -132,7 +135,7 @@ absl::Status Database::Probe() {
     if (!connection.ok()) return connection.status();
     probe_ = *std::move(connection);
   }
-  return probe_->Run("SELECT 1", {}).status();
+  return probe_->Run(kProbe, {}).status();
 }
 
 void Database::Watch() {

@@ -418,5 +418,21 @@ TEST(Database, AServerThatIsAwayIsLookedFor) {
   EXPECT_TRUE(Await(**database, true).ok());
 }
 
+// Its synchronous standby is away: it reads as ever.
+TEST(Database, AServerThatDoesNotCommitIsAway) {
+  TestServer server;
+  const config::v1::PostgreSql config = ConfigOf(server.NewDatabase());
+  ASSERT_TRUE(MigrateDatabase(config, "auth-svc", kMigrations).ok());
+  const auto database = Database::Open(config, "auth-svc", kMigrations);
+  ASSERT_TRUE(database.ok()) << database.status();
+  ASSERT_TRUE(Await(**database, true).ok());
+  server.Administer("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+  server.Administer("SELECT pg_reload_conf()");
+  EXPECT_FALSE(Await(**database, false).ok());
+  server.Administer("ALTER SYSTEM RESET synchronous_standby_names");
+  server.Administer("SELECT pg_reload_conf()");
+  EXPECT_TRUE(Await(**database, true).ok());
+}
+
 }  // namespace
 }  // namespace postern::storage::postgresql
