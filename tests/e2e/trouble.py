@@ -102,9 +102,10 @@ class People:
             rounds += 1
 
 
-def mail_survives(platform: Platform, trouble: Callable[[People], None]) -> None:
+def mail_survives(platform: Platform, trouble: Callable[[People], None],
+                  patience: float = PATIENCE) -> None:
     """Runs `trouble` under load: it makes it, lets people try, and ends it. Nobody waits for an
-    answer for longer than PATIENCE; afterwards mail is taken again in both directions, and each
+    answer for longer than `patience`; afterwards mail is taken again in both directions, and each
     message that was accepted is there once."""
     platform.wait_all_ready()
     clients = Clients(platform)
@@ -123,7 +124,7 @@ def mail_survives(platform: Platform, trouble: Callable[[People], None]) -> None
         wait_until(lambda: all(len(load.accepted) >= by_then[account] + AFTER
                                for account, load in loads.items()), RECOVERY, "mail is taken again")
     platform.wait_all_ready()
-    assert max(wait for _, wait in people.waits) < PATIENCE, people.waits
+    assert max(wait for _, wait in people.waits) < patience, people.waits
     for account, load in loads.items():
         # Who was refused, or cut off, sent another one: each was sent once.
         assert max(arrived(clients, account, load.accepted).values()) == 1

@@ -13,6 +13,9 @@ namespace {
 constexpr int kMaxAttempts = 5;
 // In which a transaction that lost, or a connection that broke while it was idle, says so.
 constexpr absl::Duration kSoon = absl::Seconds(1);
+// For so long nobody else waits for a server that one has waited for in vain; by then the watch
+// knows.
+constexpr absl::Duration kRest = absl::Seconds(1);
 
 }  // namespace
 
@@ -25,6 +28,9 @@ absl::StatusOr<std::unique_ptr<Connection>> Pool::Take() {
           absl::StrCat("postgresql: all ", options_.max_connections, " connections are in use"));
     }
     if (!state_.ok()) return state_;
+    if (absl::Now() < silent_until_) {
+      return absl::UnavailableError("postgresql: the server said nothing just now");
+    }
     while (!idle_.empty()) {
       std::unique_ptr<Connection> connection = std::move(idle_.back());
       idle_.pop_back();
@@ -63,8 +69,13 @@ absl::Status Pool::Lend(OnBreak on_break, absl::FunctionRef<absl::Status(Connect
   for (int attempt = 1;; ++attempt) {
     absl::StatusOr<std::unique_ptr<Connection>> connection = Take();
     if (!connection.ok()) return connection.status();
+    const absl::Time lent = absl::Now();
     const absl::Status status = body(**connection);
     const bool broken = (*connection)->broken();
+    if (broken && absl::Now() - lent > kSoon) {
+      absl::MutexLock lock(&mutex_);
+      silent_until_ = absl::Now() + kRest;
+    }
     if (!broken && (*connection)->in_transaction()) {
       (*connection)->Execute("ROLLBACK").IgnoreError();
     }

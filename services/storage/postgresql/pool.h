@@ -21,7 +21,8 @@ namespace postern::storage::postgresql {
 
 enum class Access { kRead, kWrite };
 
-// Thread-safe. A connection that broke is not lent again.
+// Thread-safe. A connection that broke is not lent again; when it broke after a silence, everything
+// returns UNAVAILABLE at once for a second: those that queue up don't wait one after the other.
 class Pool {
  public:
   struct Options {
@@ -69,6 +70,8 @@ class Pool {
   absl::Mutex mutex_;
   std::vector<std::unique_ptr<Connection>> idle_ ABSL_GUARDED_BY(mutex_);
   absl::Status state_ ABSL_GUARDED_BY(mutex_);
+  // After a connection broke that was waited for.
+  absl::Time silent_until_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   // Lent and idle.
   size_t made_ ABSL_GUARDED_BY(mutex_) = 0;
 };
