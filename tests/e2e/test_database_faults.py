@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
+import pathlib
+import pwd
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from ctl.up import postgresql
+from ctl.up import lock, postgresql
+from ctl.up.layout import DataDir
+from ctl.up.ports import FreePorts
 from tests.e2e import postgresql_server
 from tests.e2e.platform_under_test import Platform
-from tests.e2e.trouble import People, mail_survives
+from tests.e2e.slow_proxy import SlowProxy
+from tests.e2e.trouble import RETRIES, People, mail_survives
 from tests.e2e.waiting import SLOWER, wait_until
+
+SLOW_SECONDS = 30.0
+# Of the disk, and in what pieces it is filled up.
+DISK_OCTETS = 300 << 20
+BALLAST_OCTETS = 1 << 20
 
 
 def _hung(platform: Platform) -> contextlib.AbstractContextManager[None]:
@@ -55,3 +68,99 @@ def test_an_immediate_restart_loses_nothing(replicated: Platform) -> None:
             replicated.wait_all_ready()
 
     mail_survives(replicated, restarts)
+
+
+def test_answers_come_after_30_seconds(tmp_path: pathlib.Path) -> None:
+    """The server does all it is asked, what was given up too."""
+    port = FreePorts().take()
+    proxy = SlowProxy(port)
+    hosts = {"postgresql": {"hosts": [f"127.0.0.1:{proxy.port}"]}}
+    platform = Platform(
+        tmp_path / "postern", {"auth-svc": hosts, "store-svc": hosts, "relay-svc": hosts | RETRIES},
+        flags=("--postgresql", "--postgresql-port", str(port), "--replicas", "2"))
+
+    def is_slow(people: People) -> None:
+        with proxy.slow(SLOW_SECONDS):
+            people.try_for()
+
+    try:
+        platform.start()
+        mail_survives(platform, is_slow)
+    finally:
+        platform.stop()
+        proxy.stop()
+
+
+class SmallDisk:
+    """Where a platform's database is, in a mount namespace of that platform's own."""
+
+    def __init__(self, data: pathlib.Path):
+        """`data`: the platform's."""
+        self._data = data
+        self._folder = data / "postgresql/data"
+
+    @property
+    def wrapper(self) -> tuple[str, ...]:
+        """A command that mounts it for the command after it."""
+        user = pwd.getpwnam("postgres")
+        options = f"size={DISK_OCTETS},uid={user.pw_uid},gid={user.pw_gid},mode=0700"
+        return ("unshare", "--mount", "--", "sh", "-c",
+                f"mkdir -p '{self._folder}' && "
+                f"mount -t tmpfs -o {options} tmpfs '{self._folder}' && exec \"$@\"", "sh")
+
+    def _ballast(self) -> pathlib.Path:
+        """As the supervisor sees it: the mount is nobody else's."""
+        pid = lock.holder(DataDir(self._data))
+        return pathlib.Path(f"/proc/{pid}/root{self._folder}/ballast")
+
+    def fill(self) -> None:
+        """To the last octet."""
+        with self._ballast().open("ab", buffering=0) as ballast:
+            size = BALLAST_OCTETS
+            while size > 0:
+                try:
+                    ballast.write(bytes(size))
+                except OSError as error:
+                    assert error.errno == errno.ENOSPC, error
+                    size //= 2
+
+    def empty(self) -> None:
+        self._ballast().unlink()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
+def test_its_disk_is_full(tmp_path: pathlib.Path) -> None:
+    disk = SmallDisk(tmp_path / "postern")
+    platform = Platform(tmp_path / "postern", {"relay-svc": RETRIES},
+                        flags=("--postgresql", "--replicas", "2"), wrapper=disk.wrapper)
+
+    def is_full(people: People) -> None:
+        def refused() -> list[str]:
+            # What was freed since is filled up, too.
+            disk.fill()
+            people.try_once()
+            return people.refusals
+
+        wait_until(refused, 60 * SLOWER, "somebody is refused")
+        assert "No space left on device" in platform.log("postgresql")
+        for _ in range(3):
+            refused()
+
+        def ended() -> bool:
+            # The next segment of its log has no room: then it can't go on.
+            disk.fill()
+            with contextlib.suppress(subprocess.CalledProcessError):
+                postgresql_server.of(platform).sql("SELECT pg_switch_wal()")
+            return "PANIC" in platform.log("postgresql")
+
+        wait_until(ended, 60 * SLOWER, "the server's log is full")
+        people.try_for()
+        disk.empty()
+
+    try:
+        platform.start()
+        mail_survives(platform, is_full)
+    finally:
+        platform.stop()
+    # It ends itself when it can't write its log, and is started again. None of ours does.
+    platform.take_deaths_of("postgresql")

@@ -40,6 +40,8 @@ class People:
         self._account = account
         # How long each answer took, by what was asked.
         self.waits: list[tuple[str, float]] = []
+        # What those were told who were refused.
+        self.refusals: list[str] = []
 
     def _ask(self, question: str, ask: Callable[[], T]) -> T:
         began = time.monotonic()
@@ -62,13 +64,14 @@ class People:
                 if code != 250:
                     raise smtplib.SMTPResponseException(code, text)
 
-    @staticmethod
-    def _refusably(action: Callable[[], None]) -> None:
+    def _refusably(self, action: Callable[[], None]) -> None:
         try:
             action()
         except smtplib.SMTPResponseException as error:
+            self.refusals.append(str(error))
             assert 400 <= error.smtp_code < 500, error
         except poplib.error_proto as error:
+            self.refusals.append(str(error))
             # In use: by a session whose end could not be told either.
             assert b"[SYS/TEMP]" in error.args[0] or b"[IN-USE]" in error.args[0], error
 
