@@ -20,7 +20,7 @@ from tests.e2e import postgresql_server
 from tests.e2e.platform_under_test import Platform
 from tests.e2e.slow_proxy import SlowProxy
 from tests.e2e.trouble import RETRIES, People, mail_survives
-from tests.e2e.waiting import SLOWER, wait_until
+from tests.e2e.waiting import SLOWER, too_slow_for_a_sanitizer, wait_until
 
 SLOW_SECONDS = 30.0
 # Of the disk, and in what pieces it is filled up.
@@ -70,6 +70,7 @@ def test_an_immediate_restart_loses_nothing(replicated: Platform) -> None:
     mail_survives(replicated, restarts)
 
 
+@too_slow_for_a_sanitizer
 def test_answers_come_after_30_seconds(tmp_path: pathlib.Path) -> None:
     """The server does all it is asked, what was given up too."""
     port = FreePorts().take()
@@ -128,6 +129,7 @@ class SmallDisk:
         self._ballast().unlink()
 
 
+@too_slow_for_a_sanitizer
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
 def test_its_disk_is_full(tmp_path: pathlib.Path) -> None:
     disk = SmallDisk(tmp_path / "postern")

@@ -11,7 +11,9 @@ from ctl.up.ports import FreePorts
 from tests.e2e import postgresql_server
 from tests.e2e.platform_under_test import Platform
 from tests.e2e.trouble import RETRIES, People, mail_survives
-from tests.e2e.waiting import SLOWER, wait_until
+from tests.e2e.waiting import SLOWER, too_slow_for_a_sanitizer, wait_until
+
+pytestmark = too_slow_for_a_sanitizer
 
 
 @dataclasses.dataclass

@@ -14,6 +14,9 @@ from ctl.up import layout
 from tests.e2e import own_network
 from tests.e2e.platform_under_test import Platform
 from tests.e2e.trouble import RETRIES, People, mail_survives
+from tests.e2e.waiting import too_slow_for_a_sanitizer
+
+pytestmark = too_slow_for_a_sanitizer
 
 # What began in it is waited for.
 SECONDS = 6.0
