@@ -15,7 +15,7 @@ import pytest
 from tests.e2e.mail_clients import Clients, make_message
 from tests.e2e.platform_under_test import Platform, run_up_command
 from tests.e2e.trouble import SENDER, People, mail_survives
-from tests.e2e.waiting import SLOWER, wait_until
+from tests.e2e.waiting import SLOWER, too_slow_for_a_sanitizer, wait_until
 
 # Longer than a hung replica is waited for.
 HANG_SECONDS = 4.0
@@ -78,6 +78,7 @@ def test_one_is_killed_while_clients_send(replicated: Platform, service: str) ->
     replicated.take_deaths_of("postgresql")
 
 
+@too_slow_for_a_sanitizer
 @pytest.mark.parametrize("service", SERVICES)
 def test_one_hangs_while_clients_send(replicated: Platform, service: str) -> None:
     def hangs(people: People) -> None:

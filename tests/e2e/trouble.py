@@ -6,6 +6,7 @@ import concurrent.futures
 import contextlib
 import poplib
 import smtplib
+import ssl
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -31,6 +32,9 @@ _ROUNDS = 3
 # more than this.
 RETRIES = {"claim_seconds": 10, "delivery": {"retry_seconds": [5]}}
 
+# By a gateway that dies, or by one that has told 421 before. poplib says -ERR EOF too.
+_HUNG_UP = (ConnectionError, ssl.SSLEOFError, smtplib.SMTPServerDisconnected)
+
 
 class People:
     """Whoever uses the platform meanwhile. They may be refused for now, not for good."""
@@ -53,9 +57,7 @@ class People:
     def _send(self, name: str, connect: Callable[[], smtplib.SMTP], sender: str) -> None:
         address = self._account.address
         message = make_message(sender, address, "in trouble")
-        # Who is told 421 is hung up on.
-        with contextlib.suppress(smtplib.SMTPServerDisconnected, ConnectionError), \
-                contextlib.closing(self._ask(f"{name} connection", connect)) as session:
+        with contextlib.suppress(*_HUNG_UP), contextlib.closing(self._ask(f"{name} connection", connect)) as session:
             session.ehlo_or_helo_if_needed()
             for question, ask in (("MAIL", lambda: session.mail(sender)),
                                   ("RCPT", lambda: session.rcpt(address)),
@@ -72,6 +74,8 @@ class People:
             assert 400 <= error.smtp_code < 500, error
         except poplib.error_proto as error:
             self.refusals.append(str(error))
+            if error.args[0] == "-ERR EOF":
+                return
             # In use: by a session whose end could not be told either.
             assert b"[SYS/TEMP]" in error.args[0] or b"[IN-USE]" in error.args[0], error
 
@@ -83,9 +87,10 @@ class People:
                    self._account.address)
 
     def _read(self) -> None:
-        session = self._ask("pop3 PASS", lambda: self._clients.pop3s(self._account))
-        with contextlib.closing(session):
-            self._ask("pop3 QUIT", session.quit)
+        with contextlib.suppress(*_HUNG_UP):
+            session = self._ask("pop3 PASS", lambda: self._clients.pop3s(self._account))
+            with contextlib.closing(session):
+                self._ask("pop3 QUIT", session.quit)
 
     def try_once(self, but: str = "") -> None:
         """One of each, all at once; not of those who are at this gateway."""
