@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -38,7 +39,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
         {"auth-svc": hosts, "store-svc": hosts, "relay-svc": hosts | RETRIES},
         flags=("--postgresql", "--postgresql-port", str(ports[0]), "--replicas", "2"))
     try:
-        platform.start()
+        # The standby's port is not the platform's to take.
+        with socket.create_server(("127.0.0.1", ports[1])):
+            platform.start()
         with postgresql_server.standby(platform, ports[1]) as standby:
             yield Pair(platform, standby)
             platform.stop()
