@@ -177,7 +177,12 @@ void ExpectRefusals(const Database& database, const Place& filled_file,
   anothers.Execute("UPDATE postern_schema SET service = 'other-svc'");
   const TestDatabase locked(database);
   const std::unique_ptr<Connection> locker = Connect(locked.server());
-  ASSERT_TRUE(locker->Execute(absl::StrCat("BEGIN; LOCK TABLE ", database.tables[0].name)).ok());
+  // The cases before it take longer than a transaction may be idle.
+  ASSERT_TRUE(locker
+                  ->Execute(absl::StrCat("SET idle_in_transaction_session_timeout = 0; BEGIN; "
+                                         "LOCK TABLE ",
+                                         database.tables[0].name))
+                  .ok());
   const TestDatabase used(database);
   postgresql::Server as_service = used.server();
   as_service.application = service;
