@@ -1,9 +1,11 @@
 #include "ctl/posternctl.h"
 
+#include <pthread.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <csignal>
 #include <functional>
 #include <utility>
 
@@ -19,6 +21,7 @@
 #include "proto/postern/config/v1/posternctl.pb.h"
 #include "services/config/config.h"
 #include "services/identity/access.h"
+#include "services/process/version.h"
 #include "services/text/nearest.h"
 #include "services/text/utf8.h"
 
@@ -68,6 +71,10 @@ class CommandLine {
         ->envname("POSTERNCTL_CONFIG")
         ->type_name("FILE");
     app_.add_flag("--json", json_, "Print JSON for scripts.");
+    app_.set_version_flag("--version", absl::StrCat("posternctl ", process::kVersion));
+    app_.add_subcommand("idle",
+                        "Does nothing until SIGTERM: for a container in which the others are run.")
+        ->callback([this] { idle_ = true; });
     AddDomainCommands();
     AddAccountCommands();
     AddAliasCommands();
@@ -117,6 +124,8 @@ class CommandLine {
 
   absl::Status Run(Commands& commands) { return command_(commands); }
 
+  // The command is "idle".
+  bool idle() const { return idle_; }
   const std::string& config_file() const { return config_file_; }
   bool json() const { return json_; }
 
@@ -301,6 +310,7 @@ class CommandLine {
   CLI::App app_;
   std::string config_file_;
   bool json_ = false;
+  bool idle_ = false;
   std::string subject_;
   std::vector<std::string> targets_;
   std::string domain_;
@@ -311,6 +321,18 @@ class CommandLine {
   Command command_;
   Input input_ = Input::kNone;
 };
+
+// As the first process of a container it gets no signal that it doesn't ask for.
+int Idle() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  int signal = 0;
+  sigwait(&signals, &signal);
+  return kDone;
+}
 
 int Report(std::ostream& err, const absl::Status& status, int exit_code) {
   err << "posternctl: " << Printable(std::string(status.message())) << "\n";
@@ -331,6 +353,7 @@ int Run(std::vector<std::string> arguments, std::istream& in, std::ostream& out,
   } catch (const CLI::ParseError& error) {
     return line.Exit(error, out, err);
   }
+  if (line.idle()) return Idle();
   if (line.config_file().empty()) {
     return Report(
         err,

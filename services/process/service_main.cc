@@ -33,6 +33,7 @@
 #include "services/config/config.h"
 #include "services/process/config_files.h"
 #include "services/process/ports_file.h"
+#include "services/process/version.h"
 #include "services/telemetry/health.h"
 #include "services/telemetry/http_server.h"
 #include "services/telemetry/log.h"
@@ -43,7 +44,6 @@ namespace {
 constexpr int kOk = 0;
 constexpr int kCouldNotStart = 1;
 constexpr int kBadInput = 2;
-constexpr char kVersion[] = "0.1.0";
 // A service whose Drain overruns its grace by this is beyond help.
 constexpr absl::Duration kDrainOverrun = absl::Seconds(10);
 // Octets. A body's piece (kMaxChunkOctets) is given back to the system as soon as it is free.

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ctl.up import banner
+from ctl.up import banner, layout
 from tests.e2e.mail_clients import HOST, Clients
 from tests.e2e.platform_under_test import ROOT, UP_FLAGS, Platform, run_up_command
 from tests.e2e.remote_mta import free_port
@@ -201,3 +201,20 @@ def test_metrics_and_health(platform: Platform, service: str) -> None:
     with urllib.request.urlopen(base + "/metrics", timeout=60) as answer:
         text = answer.read().decode()
     assert "# TYPE postern_" in text
+
+
+def test_idle_ends_when_it_is_told_to() -> None:
+    """posternctl as a container's first process, which gets only signals that it asks for."""
+    idle = subprocess.Popen([str(layout.POSTERNCTL), "idle"], stdin=subprocess.DEVNULL)
+    status = pathlib.Path(f"/proc/{idle.pid}/status")
+    term = 1 << (signal.SIGTERM - 1)
+
+    def waits_for_it() -> bool:
+        blocked = next(line for line in status.read_text(encoding="ascii").splitlines()
+                       if line.startswith("SigBlk:"))
+        return bool(int(blocked.split()[1], 16) & term)
+
+    wait_until(waits_for_it, 30, "SIGTERM is waited for")
+    assert idle.poll() is None
+    idle.terminate()
+    assert idle.wait(timeout=30) == 0
