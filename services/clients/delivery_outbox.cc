@@ -44,10 +44,7 @@ struct Delivery {
   // Of the request.
   size_t octets = 0;
   async::Done<DeliverResponse> done;
-  absl::Time begun;
-  // The last attempt's beginning.
-  absl::Time attempt = begun;
-  int repetitions = 0;
+  rpc::Repetitions repetitions;
 };
 
 }  // namespace
@@ -363,18 +360,16 @@ void DeliveryOutbox::Core::Send(Delivery delivery) {
 
 void DeliveryOutbox::Core::Settle(Delivery delivery, absl::StatusOr<DeliverResponse> answer) {
   if (rpc::IsBrokenHop(answer.status()) && !closed()) {
-    const absl::Duration delay = rpc::RetryDelay(++delivery.repetitions);
-    if (rpc::WorthRetrying(delay,
-                           rpc::RetryUntil(delivery.call, delivery.begun, delivery.attempt))) {
+    if (const std::optional<absl::Duration> delay = delivery.repetitions.Next(delivery.call)) {
       metrics_.repetitions.Add();
-      rpc::RunAfter(delay, [self = shared_from_this(), delivery = std::move(delivery)]() mutable {
-        delivery.attempt = absl::Now();
+      rpc::RunAfter(*delay, [self = shared_from_this(), delivery = std::move(delivery)]() mutable {
+        delivery.repetitions.Begin();
         self->Send(std::move(delivery));
       });
       return;
     }
   }
-  metrics_.seconds.Observe(absl::ToDoubleSeconds(absl::Now() - delivery.begun));
+  metrics_.seconds.Observe(absl::ToDoubleSeconds(absl::Now() - delivery.repetitions.begun()));
   if (!answer.ok()) metrics_.failures.Add();
   delivery.done(std::move(answer));
 }
@@ -412,7 +407,7 @@ void DeliveryOutbox::Deliver(const rpc::CallContext& call, DeliverRequest reques
                     .request = std::move(request),
                     .octets = octets,
                     .done = std::move(done),
-                    .begun = absl::Now()};
+                    .repetitions = {}};
   // It would end the call, and with it what others have on their way.
   if (octets + kOverheadOctets > size_t{rpc::kMaxRpcMessageOctets}) {
     core_->Settle(std::move(delivery),

@@ -341,7 +341,7 @@ class Committal : public std::enable_shared_from_this<Committal> {
   }
 
   void Attempt() {
-    lease_->WhenHeld(rpc::RetryUntil(call_context_, begun_),
+    lease_->WhenHeld(rpc::RetryUntil(call_context_, repetitions_.begun()),
                      [self = shared_from_this()](absl::StatusOr<uint64_t> fence) {
                        if (fence.ok()) {
                          self->Send(*fence);
@@ -354,7 +354,7 @@ class Committal : public std::enable_shared_from_this<Committal> {
  private:
   void Send(uint64_t fence) {
     static const auto& metrics = *new MethodMetrics("postern.store.v1.MaildropService/Commit");
-    attempt_ = absl::Now();
+    repetitions_.Begin();
     request_.set_fence(fence);
     RunUnaryCall<CommitRequest, CommitResponse>(
         metrics, OnUnavailable::kFail, call_context_, request_,
@@ -368,9 +368,8 @@ class Committal : public std::enable_shared_from_this<Committal> {
 
   void Answered(const absl::Status& status) {
     if (rpc::IsBrokenHop(status)) {
-      const absl::Duration delay = rpc::RetryDelay(++repetitions_);
-      if (rpc::WorthRetrying(delay, rpc::RetryUntil(call_context_, begun_, attempt_))) {
-        rpc::RunAfter(delay, [self = shared_from_this()] { self->Attempt(); });
+      if (const std::optional<absl::Duration> delay = repetitions_.Next(call_context_)) {
+        rpc::RunAfter(*delay, [self = shared_from_this()] { self->Attempt(); });
         return;
       }
     }
@@ -385,11 +384,9 @@ class Committal : public std::enable_shared_from_this<Committal> {
 
   const std::shared_ptr<MaildropLease> lease_;
   const rpc::CallContext call_context_;
-  const absl::Time begun_ = absl::Now();
-  absl::Time attempt_;
+  rpc::Repetitions repetitions_;
   CommitRequest request_;
   async::DoneStatus done_;
-  int repetitions_ = 0;
 };
 
 class GrpcMaildrop : public Maildrop {

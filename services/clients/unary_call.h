@@ -43,11 +43,10 @@ class UnaryCall {
         call_(rpc::WithDeadline(call)),
         request_(std::move(request)),
         start_(std::move(start)),
-        done_(std::move(done)),
-        begun_(absl::Now()) {}
+        done_(std::move(done)) {}
 
   void Attempt() {
-    attempt_ = absl::Now();
+    repetitions_.Begin();
     context_.emplace();
     rpc::WriteCallContext(call_, &*context_);
     start_(&*context_, &request_, &response_,
@@ -57,14 +56,13 @@ class UnaryCall {
   void OnAnswer(const grpc::Status& status) {
     if (status.error_code() == grpc::StatusCode::UNAVAILABLE &&
         on_unavailable_ == OnUnavailable::kRepeat) {
-      const absl::Duration delay = rpc::RetryDelay(++repetitions_);
-      if (rpc::WorthRetrying(delay, rpc::RetryUntil(call_, begun_, attempt_))) {
+      if (const std::optional<absl::Duration> delay = repetitions_.Next(call_)) {
         metrics_.repetitions.Add();
-        rpc::RunAfter(delay, [this] { Attempt(); });
+        rpc::RunAfter(*delay, [this] { Attempt(); });
         return;
       }
     }
-    metrics_.seconds.Observe(absl::ToDoubleSeconds(absl::Now() - begun_));
+    metrics_.seconds.Observe(absl::ToDoubleSeconds(absl::Now() - repetitions_.begun()));
     if (!status.ok()) metrics_.failures.Add();
     absl::StatusOr<Response> result = status.ok() ? absl::StatusOr<Response>(std::move(response_))
                                                   : absl::StatusOr<Response>(rpc::FromGrpc(status));
@@ -79,9 +77,7 @@ class UnaryCall {
   const Request request_;
   Start start_;
   async::Done<Response> done_;
-  const absl::Time begun_;
-  absl::Time attempt_;
-  int repetitions_ = 0;
+  rpc::Repetitions repetitions_;
   Response response_;
   std::optional<grpc::ClientContext> context_;
 };

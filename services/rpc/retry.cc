@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/random/random.h"
@@ -49,6 +50,12 @@ absl::Time RetryUntil(const CallContext& call, absl::Time begun, absl::Time atte
 
 bool WorthRetrying(absl::Duration delay, absl::Time until) {
   return absl::Now() + delay + kShortestAttempt < until;
+}
+
+std::optional<absl::Duration> Repetitions::Next(const CallContext& call) {
+  const absl::Duration delay = RetryDelay(++count_);
+  if (!WorthRetrying(delay, RetryUntil(call, begun_, attempt_))) return std::nullopt;
+  return delay;
 }
 
 void RunAfter(absl::Duration delay, absl::AnyInvocable<void()> job) {

@@ -2,8 +2,11 @@
 #ifndef POSTERN_SERVICES_RPC_RETRY_H_
 #define POSTERN_SERVICES_RPC_RETRY_H_
 
+#include <optional>
+
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "services/rpc/call_context.h"
 
@@ -28,6 +31,23 @@ absl::Time RetryUntil(const CallContext& call, absl::Time begun, absl::Time atte
 
 // Whether an attempt that starts after `delay` still has time to succeed.
 bool WorthRetrying(absl::Duration delay, absl::Time until);
+
+// The attempts of one call, from the moment that this is made. Not thread-safe: the attempts follow
+// one another.
+class Repetitions {
+ public:
+  absl::Time begun() const { return begun_; }
+
+  // An attempt begins.
+  void Begin() { attempt_ = absl::Now(); }
+  // The attempt has failed: after which delay the next one is worth while, if any.
+  std::optional<absl::Duration> Next(const CallContext& call);
+
+ private:
+  absl::Time begun_ = absl::Now();
+  absl::Time attempt_ = begun_;
+  int count_ = 0;
+};
 
 // Runs `job` once, on a thread of gRPC's.
 void RunAfter(absl::Duration delay, absl::AnyInvocable<void()> job);
