@@ -26,6 +26,13 @@ LoginResult Temporary(const absl::Status& status) {
   return LoginResult{LoginResult::Outcome::kTemporary, {}, status.ToString()};
 }
 
+LoginResult Throttled(absl::Duration wait) {
+  return LoginResult{LoginResult::Outcome::kThrottled,
+                     {},
+                     absl::StrCat("too many failures, the next in ",
+                                  absl::FormatDuration(absl::Ceil(wait, absl::Seconds(1))))};
+}
+
 LoginThrottle::Outcome OutcomeOf(const LoginResult& result) {
   switch (result.outcome) {
     case LoginResult::Outcome::kAccepted:
@@ -45,7 +52,6 @@ struct Authenticator::Attempt {
   std::optional<Address> identity;
   // What was found at the start; nullopt: the stand-in is hashed against.
   std::optional<Account> account;
-  std::string network;
   LoginThrottle::Attempt throttled;
   Abandoned abandoned;
   Done done;
@@ -89,65 +95,59 @@ absl::StatusOr<std::optional<Account>> Authenticator::Find(const Address& addres
 void Authenticator::LogIn(sasl::Credentials credentials, std::string network, Abandoned abandoned,
                           Done done) {
   auto attempt = std::make_shared<Attempt>();
-  attempt->network = std::move(network);
   attempt->password = credentials.password;
   Wipe(&credentials.password);
   attempt->abandoned = std::move(abandoned);
   attempt->done = std::move(done);
   attempt->identity = Identity(credentials);
-  if (!reading_.Submit([this, attempt] { LookUp(attempt); })) {
-    attempt->done(
-        Temporary(absl::ResourceExhaustedError("too many logins wait for the directory")));
-  }
+  // Before anything is looked at: what is remembered can be guessed too.
+  throttle_.Admit(
+      attempt->identity.has_value() ? attempt->identity->ToString() : "", std::move(network),
+      [this, attempt](LoginThrottle::Attempt throttled) {
+        if (!throttled.admitted) {
+          attempt->done(Throttled(throttled.wait));
+          return;
+        }
+        attempt->throttled = std::move(throttled);
+        if (!reading_.Submit([this, attempt] { LookUp(attempt); })) {
+          Finish(*attempt,
+                 Temporary(absl::ResourceExhaustedError("too many logins wait for the directory")));
+        }
+      });
 }
 
 void Authenticator::LookUp(const std::shared_ptr<Attempt>& attempt) {
   if (attempt->identity.has_value()) {
     absl::StatusOr<std::optional<Account>> account = Find(*attempt->identity);
     if (!account.ok()) {
-      attempt->done(Temporary(account.status()));
+      Finish(*attempt, Temporary(account.status()));
       return;
     }
     attempt->account = *std::move(account);
   }
-  throttle_.Admit(attempt->identity.has_value() ? attempt->identity->ToString() : "",
-                  attempt->network, [this, attempt](LoginThrottle::Attempt throttled) {
-                    attempt->throttled = std::move(throttled);
-                    LookAt(attempt);
-                  });
-}
-
-void Authenticator::LookAt(const std::shared_ptr<Attempt>& attempt) {
-  LoginResult result;
-  if (!attempt->throttled.admitted) {
-    result.outcome = LoginResult::Outcome::kThrottled;
-    result.detail =
-        absl::StrCat("too many failures, the next in ",
-                     absl::FormatDuration(absl::Ceil(attempt->throttled.wait, absl::Seconds(1))));
-    attempt->done(std::move(result));
-    return;
-  }
-  // Not before it was admitted: what is remembered can be guessed too.
   if (attempt->account.has_value() && attempt->account->enabled &&
       attempt->account->domain_enabled &&
       memory_.Knows(attempt->account->account_id, attempt->account->version, attempt->password)) {
+    LoginResult result;
     result.outcome = LoginResult::Outcome::kAccepted;
     result.account = *attempt->account;
     result.remembered = true;
-    throttle_.Settle(attempt->throttled, LoginThrottle::Outcome::kAccepted);
-    attempt->done(std::move(result));
+    Finish(*attempt, std::move(result));
     return;
   }
   const bool accepted = hashing_.Submit([this, attempt] {
     LoginResult result = Verify(*attempt);
     Wipe(&attempt->password);
-    throttle_.Settle(attempt->throttled, OutcomeOf(result));
-    attempt->done(std::move(result));
+    Finish(*attempt, std::move(result));
   });
   if (!accepted) {
-    throttle_.Settle(attempt->throttled, LoginThrottle::Outcome::kNotLookedAt);
-    attempt->done(Temporary(absl::ResourceExhaustedError("too many logins wait for a hash")));
+    Finish(*attempt, Temporary(absl::ResourceExhaustedError("too many logins wait for a hash")));
   }
+}
+
+void Authenticator::Finish(Attempt& attempt, LoginResult result) {
+  throttle_.Settle(attempt.throttled, OutcomeOf(result));
+  attempt.done(std::move(result));
 }
 
 LoginResult Authenticator::Verify(Attempt& attempt) {

@@ -60,10 +60,10 @@ class Authenticator {
   Authenticator(Directory& directory, PasswordHasher& hasher, LoginMemory& memory,
                 LoginThrottle& throttle, process::WorkerPool& reading, process::WorkerPool& hashing,
                 std::string stand_in_hash);
-  // On the reading pool.
+  // What the throttle admitted, on the reading pool; the hash on the other, unless it is
+  // remembered.
   void LookUp(const std::shared_ptr<Attempt>& attempt);
-  // What the throttle admitted; on the hashing pool unless it is remembered.
-  void LookAt(const std::shared_ptr<Attempt>& attempt);
+  void Finish(Attempt& attempt, LoginResult result);
   LoginResult Verify(Attempt& attempt);
   absl::StatusOr<std::optional<Account>> Find(const Address& address);
 
