@@ -68,6 +68,11 @@ struct SharedListener {
     }
   }
 
+  // For who is not served. In a TLS connection they would only be a protocol error.
+  absl::string_view RefusalWords() const {
+    return listener.config.implicit_tls() ? absl::string_view() : listener.too_busy;
+  }
+
   // What comes from there begins with a PROXY header.
   bool IsBalancer(const asio::ip::address& peer) const {
     return std::any_of(balancers.begin(), balancers.end(),
@@ -295,10 +300,7 @@ asio::awaitable<bool> LearnClient(SharedListener* listener, Connection& connecti
   }
   connection.set_peer_address(client);
   if (place.TakeFor(client)) co_return true;
-  // In a TLS connection these words would only be a protocol error.
-  if (!listener->listener.config.implicit_tls()) {
-    (void)co_await connection.Write(listener->listener.too_busy, deadline);
-  }
+  (void)co_await connection.Write(listener->RefusalWords(), deadline);
   co_return false;
 }
 
@@ -343,11 +345,8 @@ asio::awaitable<void> RunSession(Loop* loop, SharedListener* listener, tcp::sock
 }
 
 void RefusePolitely(const SharedListener& listener, int descriptor) {
-  // In a TLS connection these words would only be a protocol error.
-  if (!listener.listener.config.implicit_tls()) {
-    const std::string& words = listener.listener.too_busy;
-    (void)!::send(descriptor, words.data(), words.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-  }
+  const absl::string_view words = listener.RefusalWords();
+  (void)!::send(descriptor, words.data(), words.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
   ::shutdown(descriptor, SHUT_WR);
   ::close(descriptor);
 }
