@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import pathlib
 import pwd
-import secrets
 import shutil
 import subprocess
 
 from ctl.up import ca, layout
 from ctl.up.failure import Failure
-from ctl.up.private_file import write_private
+from ctl.up.private_file import secret
 
 NAME = "postgresql"
 SERVICES = ("auth-svc", "store-svc", "relay-svc")
@@ -134,10 +133,7 @@ class Server:
         """A role and a database for each service: nobody else may enter it, and it no other."""
         self._sql("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;")
         for service in SERVICES:
-            name, file = name_of(service), self._data.database_password_file(service)
-            if not file.exists():
-                write_private(file, secrets.token_hex(24) + "\n")
-            password = file.read_text(encoding="utf-8").strip()
+            name, password = name_of(service), secret(self._data.database_password_file(service))
             self._sql(f"SELECT 'CREATE ROLE {name} LOGIN' WHERE NOT EXISTS "
                       f"(SELECT FROM pg_roles WHERE rolname = '{name}')\\gexec\n"
                       f"ALTER ROLE {name} PASSWORD '{password}';\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import secrets
 
 
 def write_private(path: pathlib.Path, text: str) -> None:
@@ -15,3 +16,10 @@ def write_private(path: pathlib.Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def secret(path: pathlib.Path) -> str:
+    """The secret that `path` has; made when it is absent."""
+    if not path.exists():
+        write_private(path, secrets.token_hex(24) + "\n")
+    return path.read_text(encoding="utf-8").strip()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import subprocess
 
 from ctl.up import ca, layout
 from ctl.up.failure import Failure
-from ctl.up.private_file import write_private
+from ctl.up.private_file import secret, write_private
 
 NAME = "redis"
 SERVICES = ("auth-svc", "relay-svc")
@@ -64,10 +63,7 @@ class Server:
             'save ""', "maxmemory 64mb", "maxmemory-policy volatile-ttl")) + "\n")
 
     def _password(self, user: str) -> str:
-        file = self._data.redis_password_file(user)
-        if not file.exists():
-            write_private(file, secrets.token_hex(24) + "\n")
-        return file.read_text(encoding="utf-8").strip()
+        return secret(self._data.redis_password_file(user))
 
     def ready(self) -> tuple[bool, str]:
         """Whether it answers, and what redis-cli says."""
