@@ -72,8 +72,6 @@ def test_the_primary_dies(pair: Pair) -> None:
         people.try_for()
 
     mail_survives(pair.platform, dies)
-    # What is started while processes of the killed one are there ends once more.
-    pair.platform.take_deaths_of("postgresql")
     assert pair.standby.sql("SELECT pg_is_in_recovery()") == "f"
     # It wants no standby itself.
     assert pair.standby.sql("SHOW synchronous_standby_names") == ""

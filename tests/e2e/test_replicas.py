@@ -74,8 +74,6 @@ def test_one_is_killed_while_clients_send(replicated: Platform, service: str) ->
                    "it is started again")
 
     mail_survives(replicated, dies)
-    # A server that is started while processes of the killed one are there ends once more.
-    replicated.take_deaths_of("postgresql")
 
 
 @too_slow_for_a_sanitizer
