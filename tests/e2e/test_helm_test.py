@@ -15,7 +15,7 @@ from tests.e2e.remote_mta import free_port
 
 
 def _run(platform: Platform, folder: pathlib.Path, **changed: object) -> subprocess.CompletedProcess[str]:
-    ports = json.loads((platform.data / "ports.json").read_text(encoding="utf-8"))["listeners"]
+    ports = {listener.name: platform.port(listener.name) for listener in layout.LISTENERS}
     spec = folder / "test.json"
     spec.write_text(json.dumps(
         {"hostname": layout.MAIL_HOST, "ca_file": str(platform.data / "certificates/ca.crt")} |

@@ -1,0 +1,3 @@
+module postern/tests/cluster/probe
+
+go 1.21
