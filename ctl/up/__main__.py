@@ -84,7 +84,8 @@ def _choose_ports(data: layout.DataDir, options: argparse.Namespace) -> configs.
         rpc={p.name: free.take() for p in processes if p.service.serves_rpc},
         http={p.name: free.take() for p in processes},
         postgresql=server,
-        redis=free.take() if options.redis else None), options.replicas)
+        redis=free.take() if options.redis else None), options.replicas,
+        "0.0.0.0" if options.all_addresses else layout.HOST)
 
 
 def _units(data: layout.DataDir, platform: configs.Platform,
@@ -294,6 +295,8 @@ def _parser() -> argparse.ArgumentParser:
         up.add_argument(f"--{listener.name}-port", type=_port, metavar="PORT",
                         dest=f"{listener.name}_port",
                         help=f"the {listener.name} listener's (default: {listener.default_port})")
+    up.add_argument("--all-addresses", action="store_true",
+                    help="listen on every address of this machine, not on loopback alone")
     up.add_argument("--postgresql", action="store_true",
                     help="keep all data in a PostgreSQL server, which runs under DIR too")
     up.add_argument("--postgresql-port", type=_port, metavar="PORT",

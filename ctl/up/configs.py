@@ -40,6 +40,8 @@ class Platform:
 
     ports: Ports
     replicas: int = 1
+    # Where its listeners are; whoever runs it reaches them by layout.HOST in any case.
+    listen_address: str = layout.HOST
 
     @property
     def processes(self) -> tuple[layout.Process, ...]:
@@ -63,7 +65,7 @@ def _target(platform: Platform, service: str) -> dict[str, str]:
 def _listeners(service: str, platform: Platform) -> list[dict[str, Any]]:
     return [{
         "name": listener.name,
-        "address": layout.HOST,
+        "address": platform.listen_address,
         "port": platform.ports.listeners[listener.name],
         "tls_enabled": listener.tls == "starttls",
         "implicit_tls": listener.tls == "implicit",

@@ -1,0 +1,1 @@
+"""Container images, made of what `./dev build` made."""

@@ -1,0 +1,41 @@
+"""A small Debian of this machine's release, as a tar archive."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+
+from k8s.images.failure import Failure
+
+# What `postern up` runs, and the chart's Jobs.
+ALL = ["ca-certificates", "openssl", "python3", "tzdata"]
+SERVERS = ["ca-certificates", "postgresql", "redis-server", "tzdata"]
+_LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*", "/usr/share/bug/*",
+             "/usr/share/lintian/*")
+
+
+def _release() -> str:
+    for line in pathlib.Path("/etc/os-release").read_text(encoding="utf-8").splitlines():
+        if line.startswith("VERSION_CODENAME="):
+            return line.partition("=")[2].strip('"')
+    raise Failure("/etc/os-release names no release of Debian")
+
+
+def make(to: pathlib.Path, packages: list[str]) -> None:
+    """Packages and what they need. The same versions give the same octets."""
+    done = subprocess.run(
+        ["mmdebstrap", "--variant=essential", "--quiet", "--format=tar",
+         f"--include={','.join(packages)}",
+         *(f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT),
+         # Copyright files are licences' terms.
+         "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+         # No cluster is made at installation.
+         "--essential-hook=mkdir -p \"$1/etc/postgresql-common\" && "
+         "echo 'create_main_cluster = false' > \"$1/etc/postgresql-common/createcluster.conf\"",
+         "--customize-hook=rm -rf \"$1\"/var/cache/* \"$1\"/var/log/* \"$1\"/var/lib/apt/lists/*",
+         _release(), str(to)],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        env=os.environ | {"SOURCE_DATE_EPOCH": "0"})
+    if done.returncode != 0:
+        raise Failure("mmdebstrap: " + done.stderr.strip())
