@@ -86,12 +86,25 @@ def path(name: str) -> pathlib.Path:
     return built
 
 
+def _linker_flags(program: Program) -> str:
+    """Kubernetes says what version it is only when the linker is told."""
+    flags = "-s -w"
+    if program.module == "kubernetes":
+        text = (layout.MODULES / program.module / "go.mod").read_text(encoding="ascii")
+        found = re.search(r"k8s\.io/kubernetes (v(\d+)\.(\d+)\.\d+)", text)
+        assert found is not None
+        for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version"):
+            flags += f" -X {package}.gitVersion={found[1]} -X {package}.gitMajor={found[2]}"
+            flags += f" -X {package}.gitMinor={found[3]}"
+    return flags
+
+
 def _build(program: Program, to: pathlib.Path) -> None:
     print(f"building {program.name} (once)", flush=True)
     to.parent.mkdir(parents=True, exist_ok=True)
     new = to.with_name(f".{to.name}.{os.getpid()}")
     done = subprocess.run(
-        [str(_find_go()), "build", "-trimpath", "-ldflags", "-s -w", "-o", str(new), program.package],
+        [str(_find_go()), "build", "-trimpath", "-ldflags", _linker_flags(program), "-o", str(new), program.package],
         cwd=layout.MODULES / program.module, stdin=subprocess.DEVNULL, check=False,
         env=os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"})
     if done.returncode != 0:
