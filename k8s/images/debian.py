@@ -11,6 +11,7 @@ from k8s.images.failure import Failure
 # What `postern up` runs, and the chart's Jobs.
 ALL = ["ca-certificates", "openssl", "python3", "tzdata"]
 SERVERS = ["ca-certificates", "postgresql", "redis-server", "tzdata"]
+_USER = 65532
 _LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*", "/usr/share/bug/*",
              "/usr/share/lintian/*")
 
@@ -28,11 +29,15 @@ def make(to: pathlib.Path, packages: list[str]) -> None:
         ["mmdebstrap", "--variant=essential", "--quiet", "--format=tar",
          f"--include={','.join(packages)}",
          *(f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT),
+         "--dpkgopt=force-unsafe-io",
          # Copyright files are licences' terms.
          "--dpkgopt=path-include=/usr/share/doc/*/copyright",
          # No cluster is made at installation.
          "--essential-hook=mkdir -p \"$1/etc/postgresql-common\" && "
          "echo 'create_main_cluster = false' > \"$1/etc/postgresql-common/createcluster.conf\"",
+         # Whom containers run as: initdb wants a name.
+         f"--customize-hook=echo 'nonroot:x:{_USER}:{_USER}:nonroot:/nonexistent:/usr/sbin/nologin' >> \"$1/etc/passwd\"",
+         f"--customize-hook=echo 'nonroot:x:{_USER}:' >> \"$1/etc/group\"",
          "--customize-hook=rm -rf \"$1\"/var/cache/* \"$1\"/var/log/* \"$1\"/var/lib/apt/lists/*",
          _release(), str(to)],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,

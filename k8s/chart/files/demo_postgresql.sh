@@ -4,7 +4,6 @@ PATH="$PATH:$(echo /usr/lib/postgresql/*/bin)"
 export HOME=/data PGDATA=/data/postgresql
 if [ ! -e "$PGDATA/ready" ]; then
   rm -rf "$PGDATA"
-  # The image's passwd has no name for this user; initdb asks for one.
   initdb --username=postgres --auth-local=trust --auth-host=reject --encoding=UTF8 --locale=C.UTF-8 >/dev/null
   echo "hostssl all all all scram-sha-256" >>"$PGDATA/pg_hba.conf"
   pg_ctl --wait -o "-c listen_addresses= -c unix_socket_directories=/tmp" start >/dev/null

@@ -29,6 +29,8 @@ from typing import Any
 _SECONDS = 30
 # Until what was sent can be fetched; the first pods of a fresh cluster are slow.
 _DELIVERED_SECONDS = 60
+# Until network policies know this pod.
+_REACHABLE_SECONDS = 60
 
 Address = tuple[str, int]
 
@@ -102,7 +104,20 @@ class Test:
         if done.returncode != 0:
             raise Failed(done.stderr.strip())
 
+    def _wait_for_services(self) -> None:
+        deadline = time.monotonic() + _REACHABLE_SECONDS
+        while True:
+            try:
+                self._ctl("domain", "list")
+                self._ctl("mailbox", "list")
+                return
+            except Failed:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+
     def make_accounts(self) -> None:
+        self._wait_for_services()
         self._ctl("domain", "add", self._domain)
         for user, password in self._passwords.items():
             self._ctl("account", "add", user, "--password-stdin", given=password + "\n")

@@ -54,6 +54,8 @@ def _kubelet(folder: pathlib.Path, node: Node, pki: Pki) -> dict[str, object]:
                            "anonymous": {"enabled": False}},
         "authorization": {"mode": "Webhook"}, "failSwapOn": False, "resolvConf": f"{folder}/resolv.conf",
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+        # Its own: a kubelet removes the logs of pods that it doesn't know.
+        "podLogsDir": f"{folder}/logs",
         "imageGCHighThresholdPercent": 100, "maxPods": 60, "nodeStatusUpdateFrequency": "4s",
         # A changed Secret is in its pods after seconds, not a minute.
         "syncFrequency": "5s", "configMapAndSecretChangeDetectionStrategy": "Watch"}
