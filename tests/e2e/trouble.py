@@ -9,7 +9,7 @@ import smtplib
 import ssl
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from tests.e2e.load import Load, arrived, running
 from tests.e2e.mail_clients import Clients, make_message
@@ -110,15 +110,27 @@ class People:
             rounds += 1
 
 
-def mail_survives(platform: Platform, trouble: Callable[[People], None],
-                  patience: float = PATIENCE) -> None:
+class MailSystem(Protocol):
+    """What is in trouble: a platform, or a release on a cluster."""
+
+    def wait_all_ready(self) -> None:
+        """Until every part of it is."""
+
+    def add_account(self) -> Account:
+        """A new one."""
+
+
+def mail_survives(system: MailSystem, trouble: Callable[[People], None],
+                  patience: float = PATIENCE, clients: Clients | None = None) -> None:
     """Runs `trouble` under load: it makes it, lets people try, and ends it. Nobody waits for an
     answer for longer than `patience`; afterwards mail is taken again in both directions, and each
     message that was accepted is there once."""
-    platform.wait_all_ready()
-    clients = Clients(platform)
-    receiver, submitter = platform.add_account(), platform.add_account()
-    people = People(clients, platform.add_account())
+    system.wait_all_ready()
+    if clients is None:
+        assert isinstance(system, Platform)
+        clients = Clients(system)
+    receiver, submitter = system.add_account(), system.add_account()
+    people = People(clients, system.add_account())
     loads = {
         receiver: Load(clients.smtp_mx, SENDER, receiver.address),
         submitter: Load(lambda: clients.smtp_submissions(submitter), submitter.address,
@@ -131,7 +143,7 @@ def mail_survives(platform: Platform, trouble: Callable[[People], None],
         by_then = {account: len(load.accepted) for account, load in loads.items()}
         wait_until(lambda: all(len(load.accepted) >= by_then[account] + AFTER
                                for account, load in loads.items()), RECOVERY, "mail is taken again")
-    platform.wait_all_ready()
+    system.wait_all_ready()
     assert max(wait for _, wait in people.waits) < patience, people.waits
     for account, load in loads.items():
         # Who was refused, or cut off, sent another one: each was sent once.

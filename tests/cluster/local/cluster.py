@@ -142,6 +142,10 @@ class Cluster:
             condition["type"] == "Ready" and condition["status"] == "True"
             for condition in item["status"]["conditions"])) for item in json.loads(done.stdout)["items"]]
 
+    def is_up(self) -> bool:
+        """Whether it was started and not ended, whatever became of its parts."""
+        return _owner() == self._folder.root
+
     def load_images(self, archives: list[pathlib.Path]) -> list[str]:
         return images.load(NODES, archives)
 

@@ -1,0 +1,46 @@
+"""One cluster and one release for the whole session. `./dev test cluster` has made the images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.local.cluster import Cluster
+from tests.cluster.local.layout import IMAGES, ROOT
+from tests.cluster.release import DOMAIN, Release, WorldClients
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Up with our images. One that was up before stays up."""
+    made = Cluster(ROOT / ".cluster")
+    was_up = made.is_up()
+    try:
+        made.up()
+        made.load_images(sorted(IMAGES.glob("*.tar")))
+        yield made
+    finally:
+        if not was_up:
+            made.down()
+
+
+@pytest.fixture(scope="session")
+def release(cluster: Cluster) -> Iterator[Release]:
+    """With the demo's PostgreSQL and Redis; a domain is there."""
+    made = Release(cluster, "mail")
+    made.make_namespace()
+    try:
+        made.install("--set=demo.enabled=true")
+        made.wait_all_ready()
+        made.wait_for_mail_path()
+        made.ctl("domain", "add", DOMAIN)
+        yield made
+    finally:
+        made.helm("uninstall", made.name, check=False)
+        made.kubectl("delete", "namespace", made.namespace)
+
+
+@pytest.fixture(scope="session")
+def world(release: Release) -> WorldClients:
+    return WorldClients(release)

@@ -1,0 +1,149 @@
+"""An installed release, and its users out in the world."""
+
+from __future__ import annotations
+
+import base64
+import json
+import pathlib
+import poplib
+import secrets
+import smtplib
+import ssl
+import subprocess
+from typing import Any
+
+from tests.cluster.local.cluster import Cluster
+from tests.cluster.local.layout import INTERNET, INTERNET_BALANCER, LAN, LAN_BALANCER, ROOT
+from tests.cluster.places import inside
+from tests.e2e.mail_clients import TIMEOUT, Clients
+from tests.e2e.platform_under_test import Account
+from tests.e2e.waiting import wait_until
+
+CHART = ROOT / "k8s/chart"
+VALUES = pathlib.Path(__file__).resolve().parent / "values.yaml"
+HOSTNAME = "mail.example.test"
+DOMAIN = "example.test"
+_READY_SECONDS = 180
+
+
+class Release:
+    """One of `helm install`, in a namespace of its own that enforces `restricted`."""
+
+    def __init__(self, cluster: Cluster, namespace: str, name: str = "postern"):
+        self.cluster = cluster
+        self.namespace = namespace
+        self.name = name
+
+    def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
+        done = subprocess.run(self.cluster.kubectl(f"--namespace={self.namespace}", *arguments), input=stdin,
+                              capture_output=True, text=True, check=False, timeout=600)
+        assert not check or done.returncode == 0, f"kubectl {arguments}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def get(self, *arguments: str) -> Any:
+        return json.loads(self.kubectl("get", *arguments, "--output=json"))
+
+    def helm(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(self.cluster.helm(*arguments, f"--namespace={self.namespace}"),
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=600)
+        assert not check or done.returncode == 0, f"helm {arguments}: {done.stdout}{done.stderr}"
+        return done
+
+    def make_namespace(self) -> None:
+        self.kubectl("create", "namespace", self.namespace)
+        self.kubectl("label", "namespace", self.namespace, "pod-security.kubernetes.io/enforce=restricted")
+
+    def install(self, *arguments: str) -> None:
+        """Or upgrades it."""
+        self.helm("upgrade", "--install", self.name, str(CHART), f"--values={VALUES}", "--timeout=5m", *arguments)
+
+    def component(self, name: str) -> str:
+        return f"{self.name}-{name}"
+
+    def pods(self, component: str) -> list[Any]:
+        """Those that are not on their way out."""
+        return [pod for pod in self.get(
+            "pods", f"--selector=app.kubernetes.io/instance={self.name},app.kubernetes.io/component={component}")["items"]
+            if "deletionTimestamp" not in pod["metadata"]]
+
+    def pod_names(self, component: str) -> list[str]:
+        return [pod["metadata"]["name"] for pod in self.pods(component)]
+
+    def wait_all_ready(self) -> None:
+        for deployment in self.get("deployments", f"--selector=app.kubernetes.io/instance={self.name}")["items"]:
+            self.kubectl("rollout", "status", f"deployment/{deployment['metadata']['name']}",
+                         f"--timeout={_READY_SECONDS}s")
+
+    def ctl(self, *arguments: str, password: str = "") -> Any:
+        said = self.kubectl("exec", "--stdin", f"deployment/{self.component('posternctl')}", "--", "posternctl", "--json",
+                            *arguments, stdin=password)
+        return json.loads(said) if said.strip() else None
+
+    def add_account(self) -> Account:
+        account = Account(f"user-{secrets.token_hex(6)}@{DOMAIN}", secrets.token_hex(12))
+        self.ctl("account", "add", account.address, "--password-stdin", password=account.password + "\n")
+        return account
+
+    def secret(self, name: str, key: str) -> bytes:
+        return base64.b64decode(self.get("secret", name)["data"][key])
+
+    def wait_for_mail_path(self) -> None:
+        """Until the balancer has found pods for all ports."""
+        clients = WorldClients(self)
+
+        def answers() -> bool:
+            try:
+                clients.smtp_mx().quit()
+                clients.smtp_submissions().quit()
+                clients.raw_pop3s_greeting()
+            except (OSError, smtplib.SMTPException, poplib.error_proto):
+                return False
+            return True
+
+        wait_until(answers, _READY_SECONDS, "mail ports answer through the balancer")
+
+
+class _NamedContext(ssl.SSLContext):
+    """Wants the certificate of the mail host, whatever address was connected to."""
+
+    def wrap_socket(self, *arguments: Any, **options: Any) -> ssl.SSLSocket:
+        return super().wrap_socket(*arguments, **options | {"server_hostname": HOSTNAME})
+
+
+class WorldClients(Clients):
+    """Other servers on the internet and users on the LAN, in front of the balancer."""
+
+    def __init__(self, release: Release):
+        self.tls = _NamedContext(ssl.PROTOCOL_TLS_CLIENT)
+        self.tls.load_verify_locations(cadata=release.secret(release.component("mtls-ca"), "ca.crt").decode())
+
+    def smtp_mx(self, starttls: bool = True) -> smtplib.SMTP:
+        with inside(INTERNET):
+            session = smtplib.SMTP(INTERNET_BALANCER, 25, "client.test", TIMEOUT)
+        if starttls:
+            session.starttls(context=self.tls)
+        return session
+
+    def smtp_submission(self, account: Account | None = None) -> smtplib.SMTP:
+        with inside(LAN):
+            session = smtplib.SMTP(LAN_BALANCER, 587, "client.test", TIMEOUT)
+        session.starttls(context=self.tls)
+        return self._smtp_log_in(session, account)
+
+    def smtp_submissions(self, account: Account | None = None) -> smtplib.SMTP_SSL:
+        with inside(LAN):
+            session = smtplib.SMTP_SSL(LAN_BALANCER, 465, "client.test", timeout=TIMEOUT, context=self.tls)
+        self._smtp_log_in(session, account)
+        return session
+
+    def raw_pop3s_greeting(self) -> bytes:
+        with inside(LAN):
+            session = poplib.POP3_SSL(LAN_BALANCER, 995, timeout=TIMEOUT, context=self.tls)
+        session.close()
+        return session.welcome
+
+    def pop3s(self, account: Account) -> poplib.POP3_SSL:
+        with inside(LAN):
+            session = poplib.POP3_SSL(LAN_BALANCER, 995, timeout=TIMEOUT, context=self.tls)
+        self._log_in(session, account)
+        return session
