@@ -46,6 +46,8 @@ constexpr int kCouldNotStart = 1;
 constexpr int kBadInput = 2;
 // A service whose Drain overruns its grace by this is beyond help.
 constexpr absl::Duration kDrainOverrun = absl::Seconds(10);
+constexpr int kLongestWaitSeconds = 3600;
+constexpr absl::Duration kMigrateAgain = absl::Milliseconds(500);
 // Octets. A body's piece (kMaxChunkOctets) is given back to the system as soon as it is free.
 constexpr int kMmapThreshold = 128 << 10;
 constexpr int kMallocArenas = 2;
@@ -56,6 +58,8 @@ struct Flags {
   std::string file;
   // Of kCopyDatabase.
   std::string from_file;
+  // Of kMigrate: seconds.
+  int wait = 0;
   telemetry::LogFormat log_format = telemetry::LogFormat::kJson;
 };
 
@@ -80,12 +84,17 @@ absl::StatusOr<Flags> ParseFlags(int argc, char** argv, absl::string_view servic
   print_flag->expected(0, 1)->excludes(check_flag);
   app.add_option("--log-format", log_format, "json, or text for people.")
       ->check(CLI::IsMember({"json", "text"}));
+  Flags flags;
   CLI::App* migrate = nullptr;
   if (commands.migrate != nullptr) {
     migrate = app.add_subcommand("migrate", "Bring the PostgreSQL schema up to date, and end.");
     migrate->fallthrough();
+    migrate
+        ->add_option("--wait", flags.wait,
+                     "How long to wait for a server that can't be reached (default: not at all).")
+        ->type_name("SECONDS")
+        ->check(CLI::Range(0, kLongestWaitSeconds));
   }
-  Flags flags;
   CLI::App* copy = nullptr;
   if (commands.copy_database != nullptr) {
     copy =
@@ -148,6 +157,21 @@ absl::Status CheckConfig(const std::string& file, google::protobuf::Message* con
     }
   }
   return absl::OkStatus();
+}
+
+// The first pod of a release may come before its database can be reached.
+absl::StatusOr<std::string> MigratePatiently(
+    const std::function<absl::StatusOr<std::string>()>& migrate, absl::Time until,
+    absl::string_view service) {
+  absl::StatusOr<std::string> done = migrate();
+  if (absl::IsUnavailable(done.status()) && absl::Now() < until) {
+    Complain(service, absl::StrCat("waits: ", done.status().message()), kOk);
+  }
+  while (absl::IsUnavailable(done.status()) && absl::Now() < until) {
+    absl::SleepFor(kMigrateAgain);
+    done = migrate();
+  }
+  return done;
 }
 
 sigset_t StopSignals() {
@@ -312,7 +336,10 @@ int ServiceMain(int argc, char** argv, absl::string_view service, google::protob
       std::fputs(config::PrintConfig(*config).c_str(), stdout);
       return kOk;
     case Flags::Do::kMigrate: {
-      const absl::StatusOr<std::string> done = commands.migrate();
+      // A migration is one transaction: an interruption undoes it.
+      pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+      const absl::StatusOr<std::string> done =
+          MigratePatiently(commands.migrate, absl::Now() + absl::Seconds(flags->wait), service);
       if (!done.ok()) {
         return Complain(service, with_place(done.status().message()), kCouldNotStart);
       }

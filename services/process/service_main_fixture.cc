@@ -1,4 +1,5 @@
 // A deployable for service_main_test.cc: what it does when it drains stands in database_file.
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
@@ -51,7 +52,11 @@ absl::StatusOr<std::unique_ptr<RunningService>> Make(const StoreSvc& config) {
   return std::make_unique<Fixture>(config.database_file());
 }
 
-absl::StatusOr<std::string> Migrate(const StoreSvc& config) { return config.database_file(); }
+// Its database can't be reached while there is no such file.
+absl::StatusOr<std::string> Migrate(const StoreSvc& config) {
+  if (!std::filesystem::exists(config.database_file())) return absl::UnavailableError("is away");
+  return config.database_file();
+}
 
 absl::StatusOr<std::string> Copy(const StoreSvc& from, const StoreSvc& to,
                                  absl::FunctionRef<void(absl::string_view)> say) {

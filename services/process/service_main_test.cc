@@ -285,6 +285,27 @@ TEST(ServiceMainTest, PrintsTheEffectiveConfiguration) {
   EXPECT_TRUE(absl::StrContains(print.out(), "\nlease_grace_seconds: 10\n")) << print.out();
 }
 
+TEST(ServiceMainTest, AMigrationWaitsForItsServerWhenAsked) {
+  const std::string away = absl::StrCat(testing::TempDir(), "/comes-later");
+  const std::string config = Config(away);
+  Process impatient({"migrate", "--config", config});
+  EXPECT_EQ(impatient.Wait(), 1);
+  EXPECT_EQ(impatient.err(), "fixture: is away\n");
+
+  Process waits({"migrate", "--config", config, "--wait", "60"});
+  waits.EventuallyLogs("fixture: waits: is away");
+  std::ofstream(away) << "there";
+  EXPECT_EQ(waits.Wait(), 0);
+  EXPECT_EQ(waits.out(), away + "\n");
+
+  Process interrupted({"migrate", "--config", Config("/nonexistent"), "--wait", "3600"});
+  interrupted.EventuallyLogs("fixture: waits: is away");
+  interrupted.Signal(SIGTERM);
+  EXPECT_EQ(interrupted.Wait(), -1);
+
+  EXPECT_EQ(Process({"migrate", "--config", config, "--wait", "3601"}).Wait(), 2);
+}
+
 TEST(ServiceMainTest, WhatCannotStartSaysWhyAndIsExitCode1) {
   Process fail({"--config", Config("fail")});
   EXPECT_EQ(fail.Wait(), 1);

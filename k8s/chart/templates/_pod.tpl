@@ -119,7 +119,7 @@ spec:
     - name: migrate
       image: {{ include "postern.image" (list $root $about.program) }}
       imagePullPolicy: {{ $root.Values.image.pullPolicy }}
-      args: [migrate, --config, /etc/postern/config/config.yaml]
+      args: [migrate, --config, /etc/postern/config/config.yaml, --wait, "120"]
       resources: {{ toJson $values.resources }}
       securityContext:
         {{- include "postern.containerSecurity" $root | nindent 8 }}
