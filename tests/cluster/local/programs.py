@@ -86,6 +86,16 @@ def path(name: str) -> pathlib.Path:
     return built
 
 
+def run_go(module: str, *arguments: str) -> str:
+    """Runs Go in a module and gives what it printed; its complaints are shown."""
+    done = subprocess.run([str(_find_go()), *arguments], cwd=layout.MODULES / module, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, text=True, check=False,
+                          env=os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"})
+    if done.returncode != 0:
+        raise Failure(f"go {arguments[0]} failed in {layout.MODULES / module}: {done.stdout}")
+    return done.stdout
+
+
 def _linker_flags(program: Program) -> str:
     """Kubernetes says what version it is only when the linker is told."""
     flags = "-s -w"
@@ -103,12 +113,7 @@ def _build(program: Program, to: pathlib.Path) -> None:
     print(f"building {program.name} (once)", flush=True)
     to.parent.mkdir(parents=True, exist_ok=True)
     new = to.with_name(f".{to.name}.{os.getpid()}")
-    done = subprocess.run(
-        [str(_find_go()), "build", "-trimpath", "-ldflags", _linker_flags(program), "-o", str(new), program.package],
-        cwd=layout.MODULES / program.module, stdin=subprocess.DEVNULL, check=False,
-        env=os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"})
-    if done.returncode != 0:
-        raise Failure(f"{program.name} did not build")
+    run_go(program.module, "build", "-trimpath", "-ldflags", _linker_flags(program), "-o", str(new), program.package)
     os.replace(new, to)
 
 
