@@ -119,11 +119,14 @@ def load(nodes: tuple[Node, ...], archives: list[pathlib.Path]) -> list[str]:
     return names
 
 
+def of_program(folder: Folder, name: str, program: pathlib.Path, arguments: list[str]) -> pathlib.Path:
+    """The archive of an image with that program alone."""
+    path = folder.images / (name.split("/")[1].replace(":", "-") + ".tar")
+    path.write_bytes(_archive(name, program.read_bytes(), arguments))
+    return path
+
+
 def ours(folder: Folder) -> list[pathlib.Path]:
     """Archives of what the cluster itself runs."""
-    paths = []
-    for name, (program, arguments) in _OURS.items():
-        path = folder.images / (name.split("/")[1].replace(":", "-") + ".tar")
-        path.write_bytes(_archive(name, programs.path(program).read_bytes(), arguments))
-        paths.append(path)
-    return paths
+    return [of_program(folder, name, programs.path(program), arguments)
+            for name, (program, arguments) in _OURS.items()]

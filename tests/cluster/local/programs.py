@@ -41,6 +41,9 @@ PROGRAMS = {program.name: program for program in (
     Program("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server"),
     Program("probe", "postern/tests/cluster/probe"),
 )}
+# Not part of every cluster: see cert_manager.py.
+CERT_MANAGER = tuple(Program("cert-manager", f"github.com/cert-manager/cert-manager/cmd/{name}")
+                     for name in ("cainjector", "controller", "webhook"))
 
 
 def _version(go: pathlib.Path) -> tuple[int, ...]:
@@ -77,13 +80,17 @@ def _built_of(program: Program) -> pathlib.Path:
     return layout.cache() / f"{program.module}-{digest.hexdigest()[:16]}" / program.name
 
 
+def built(program: Program) -> pathlib.Path:
+    """Where it is; builds it when it is not there yet."""
+    there = _built_of(program)
+    if not there.exists():
+        _build(program, there)
+    return there
+
+
 def path(name: str) -> pathlib.Path:
-    """A built program; builds it when it is not there yet."""
-    program = PROGRAMS[name]
-    built = _built_of(program)
-    if not built.exists():
-        _build(program, built)
-    return built
+    """One of the cluster's own."""
+    return built(PROGRAMS[name])
 
 
 def run_go(module: str, *arguments: str) -> str:
