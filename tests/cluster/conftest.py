@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from k8s.images import __main__ as images
 from tests.cluster.local.cluster import Cluster
 from tests.cluster.local.layout import IMAGES, ROOT
 from tests.cluster.release import DOMAIN, Release, WorldClients
+from tests.cluster.servers import Servers
 
 
 @pytest.fixture(scope="session")
@@ -26,12 +28,22 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def release(cluster: Cluster) -> Iterator[Release]:
-    """With the demo's PostgreSQL and Redis; a domain is there."""
+def servers(cluster: Cluster) -> Iterator[Servers]:
+    made = Servers(cluster, images.version())
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture(scope="session")
+def release(cluster: Cluster, servers: Servers) -> Iterator[Release]:
+    """On those servers; a domain is there."""
     made = Release(cluster, "mail")
     made.make_namespace()
     try:
-        made.install("--set=demo.enabled=true")
+        made.install(*servers.give_to(made.namespace))
         made.wait_all_ready()
         made.wait_for_mail_path()
         made.ctl("domain", "add", DOMAIN)
