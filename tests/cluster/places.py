@@ -18,11 +18,20 @@ def _enter(descriptor: int) -> None:
 
 
 @contextlib.contextmanager
-def inside(host: Host) -> Iterator[None]:
-    """Sockets that this thread makes meanwhile are the host's, and stay there."""
-    with open("/proc/thread-self/ns/net", "rb") as here, open(f"/run/netns/{host.namespace}", "rb") as there:
+def _inside(file: str) -> Iterator[None]:
+    with open("/proc/thread-self/ns/net", "rb") as here, open(file, "rb") as there:
         _enter(there.fileno())
         try:
             yield
         finally:
             _enter(here.fileno())
+
+
+def inside(host: Host) -> contextlib.AbstractContextManager[None]:
+    """Sockets that this thread makes meanwhile are the host's, and stay there."""
+    return _inside(f"/run/netns/{host.namespace}")
+
+
+def inside_process(pid: int) -> contextlib.AbstractContextManager[None]:
+    """The same, where a process is: in its pod."""
+    return _inside(f"/proc/{pid}/ns/net")

@@ -18,7 +18,7 @@ from tests.e2e.platform_under_test import ROOT, Platform
 
 _BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # They build or test everything, start another platform, or are this test's own: tried elsewhere.
-_ELSEWHERE = ("./dev up", "./dev test", "./dev down")
+_ELSEWHERE = ("./dev up", "./dev test", "./dev down", "./dev images")
 
 
 def _commands(document: str) -> list[str]:
