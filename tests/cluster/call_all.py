@@ -1,4 +1,4 @@
-"""Calls every method of some gRPC services with a certificate, and prints what each says: {"method": "STATUS", ...}.
+"""Calls every method of some gRPC services with a certificate, and prints what each says: {"method": "STATUS: words", ...}.
 
     call_all.py ADDRESS SERVER_IDENTITY FOLDER METHOD...     FOLDER has ca.crt, tls.crt and tls.key
 
@@ -24,9 +24,9 @@ def _call(channel: grpc.Channel, method: str) -> str:
             break
     except grpc.RpcError:
         pass
-    code = call.code() if call.done() else grpc.StatusCode.OK
+    said = f"{call.code().name}: {call.details()}" if call.done() else "OK: "
     call.cancel()
-    return code.name
+    return said
 
 
 def main(arguments: list[str]) -> None:

@@ -127,6 +127,7 @@ def test_dns_is_gone_for_a_while(release: Release, world: WorldClients) -> None:
             people.try_for(60)
         finally:
             coredns("--replicas=2")
+            _in_system(release, "rollout", "status", "deployment/coredns", "--timeout=60s")
 
     mail_survives(release, goes, PATIENCE, world)
 

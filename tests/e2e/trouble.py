@@ -33,7 +33,7 @@ _ROUNDS = 3
 RETRIES = {"claim_seconds": 10, "delivery": {"retry_seconds": [5]}}
 
 # By a gateway that dies, or by one that has told 421 before. poplib says -ERR EOF too.
-_HUNG_UP = (ConnectionError, ssl.SSLEOFError, smtplib.SMTPServerDisconnected)
+_HUNG_UP = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError, smtplib.SMTPServerDisconnected)
 
 
 class People:

@@ -108,7 +108,10 @@ class NodeProcesses:
 
     def _write(self, name: str, content: dict[str, object]) -> str:
         path = self._folder / name
-        path.write_text(json.dumps(content), encoding="ascii")
+        text = json.dumps(content)
+        # kube-proxy ends when its configuration is written, whatever is in it.
+        if not path.exists() or path.read_text(encoding="ascii") != text:
+            path.write_text(text, encoding="ascii")
         return str(path)
 
     def ensure_runtime(self) -> None:
