@@ -121,7 +121,7 @@ def main(arguments: list[str]) -> int:
                                   check=False).returncode
             codes.append(code)
             if code == 0:
-                got, code = _run_pytest(programs, rest or ["tests/e2e", "tests/chart"], scratch)
+                got, code = _run_pytest(programs, rest or ["tests/e2e", "tests/chart", "tests/monitoring"], scratch)
                 counts.add(got)
                 codes.append(code)
     # Neither ran all: something failed that no test case says.

@@ -136,6 +136,16 @@ class WorldClients(Clients):
         self._smtp_log_in(session, account)
         return session
 
+    def wait_for_login(self, account: Account) -> None:
+        def logs_in() -> bool:
+            try:
+                self.pop3s(account).quit()
+            except (OSError, poplib.error_proto):
+                return False
+            return True
+
+        wait_until(logs_in, 60, "a login")
+
     def raw_pop3s_greeting(self) -> bytes:
         with inside(LAN):
             session = poplib.POP3_SSL(LAN_BALANCER, 995, timeout=TIMEOUT, context=self.tls)
