@@ -16,10 +16,10 @@ from k8s.images import debian, libraries, sbom
 from k8s.images.failure import Failure
 
 _CONTAINERFILE = pathlib.Path(__file__).resolve().parent / "Containerfile"
-_PROGRAMS = {service.program: service.binary for service in layout.SERVICES} | {"posternctl": layout.POSTERNCTL}
+PROGRAMS = {service.program: service.binary for service in layout.SERVICES} | {"posternctl": layout.POSTERNCTL}
 _ALL = "postern-all"
 _DEMO = "demo-servers"
-NAMES = (*_PROGRAMS, _ALL, _DEMO)
+NAMES = (*PROGRAMS, _ALL, _DEMO)
 
 
 def _output(*command: str) -> str:
@@ -32,7 +32,7 @@ def _output(*command: str) -> str:
 
 def version() -> str:
     """Of all programs."""
-    said = _output(str(_PROGRAMS["gateway-smtp"]), "--version")
+    said = _output(str(PROGRAMS["gateway-smtp"]), "--version")
     found = re.fullmatch(r"gateway-smtp (\S+)", said)
     if found is None:
         raise Failure(f"gateway-smtp --version says {said!r}")
@@ -56,7 +56,7 @@ class Builder:
         self._context = scratch / "context"
         self._version = version()
         self._revision = _revision()
-        self._libraries = libraries.of(list(_PROGRAMS.values()))
+        self._libraries = libraries.of(list(PROGRAMS.values()))
         self._packages = libraries.packages(sorted(set(self._libraries.values())))
 
     def _buildah(self, *arguments: str) -> None:
@@ -80,7 +80,7 @@ class Builder:
         else:
             libraries.write(self._libraries, self._context / "libraries")
             self._add(name, program)
-            self._add_sbom(name, program, libraries.of([_PROGRAMS[name]]).values())
+            self._add_sbom(name, program, libraries.of([PROGRAMS[name]]).values())
         archive = self._to / f"{name}.tar"
         tag = f"postern/{name}:{self._version}"
         self._buildah("build", "--isolation", "chroot", "--timestamp", "0", "--format", "oci", "--layers",
@@ -95,7 +95,7 @@ class Builder:
 
     def _add(self, name: str, program: pathlib.Path) -> None:
         # What a debugger wants of it is in the build, by its build id.
-        _output("strip", "--strip-unneeded", "-o", str(program / "usr/bin" / name), str(_PROGRAMS[name]))
+        _output("strip", "--strip-unneeded", "-o", str(program / "usr/bin" / name), str(PROGRAMS[name]))
         (program / "usr/bin" / name).chmod(0o755)
 
     def _add_sbom(self, name: str, program: pathlib.Path, files: object) -> None:
@@ -108,7 +108,7 @@ class Builder:
         names = sorted({package.name for package in self._packages.values()})
         debian.make(self._context / "debian.tar", [*debian.ALL, *names])
         home = program / "usr/lib/postern"
-        for name, binary in _PROGRAMS.items():
+        for name, binary in PROGRAMS.items():
             self._add(name, program)
             link = home / "programs" / binary.relative_to(layout.PROGRAMS)
             link.parent.mkdir(parents=True, exist_ok=True)
