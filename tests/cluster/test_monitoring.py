@@ -31,7 +31,8 @@ def _configuration(release: Release) -> dict[str, Any]:
     def keep(label: str, value: str) -> dict[str, Any]:
         return {"source_labels": [f"__meta_kubernetes_pod_{label}"], "regex": value, "action": "keep"}
 
-    return {"global": {"scrape_interval": f"{_INTERVAL_SECONDS}s"}, "scrape_configs": [{
+    return {"global": {"scrape_interval": f"{_INTERVAL_SECONDS}s", "scrape_timeout": f"{_INTERVAL_SECONDS}s"},
+            "scrape_configs": [{
         "job_name": "postern",
         "kubernetes_sd_configs": [{"role": "pod", "api_server": f"https://{CONTROL_PLANE.address}:6443",
                                    "tls_config": tls, "namespaces": {"names": [release.namespace]}}],

@@ -1,0 +1,115 @@
+"""The other ways: the demo, SQLite on volumes; an upgrade and a rollback; and what stays when a release is removed."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.cluster.local.cluster import Cluster
+from tests.cluster.local.layout import CONTROL_PLANE
+from tests.cluster.release import Release, WorldClients
+from tests.cluster.servers import Servers
+from tests.e2e.trouble import PATIENCE, People, mail_survives
+from tests.e2e.waiting import wait_until
+
+_USER = 65532
+# Beside the release whose node ports are taken.
+BESIDE = ("--set-json=loadBalancer.nodePorts={\"smtp\":0,\"submission\":0,\"submissions\":0,\"pop3\":0,\"pop3s\":0}",
+           "--set=smtpMx.autoscaling.enabled=false", "--set=smtpMx.replicas=1",
+           "--set=smtpSubmission.autoscaling.enabled=false", "--set=smtpSubmission.replicas=1",
+           "--set=pop3.autoscaling.enabled=false", "--set=pop3.replicas=1")
+
+
+@pytest.fixture(name="make_release")
+def _make_release(cluster: Cluster) -> Iterator[Callable[[str], Release]]:
+    made: list[Release] = []
+
+    def make(namespace: str) -> Release:
+        release = Release(cluster, namespace)
+        release.make_namespace()
+        made.append(release)
+        return release
+
+    try:
+        yield make
+    finally:
+        for release in made:
+            release.helm("uninstall", release.name, check=False)
+            release.kubectl("delete", "namespace", release.namespace)
+
+
+def test_the_demo(make_release: Callable[[str], Release]) -> None:
+    release = make_release("demo")
+    release.install("--set=demo.enabled=true", *BESIDE)
+    release.wait_all_ready()
+    assert "mail comes in, goes out" in release.helm("test", release.name, "--logs").stdout
+
+
+def _volume(release: Release, service: str, folder: pathlib.Path) -> dict[str, object]:
+    folder.mkdir()
+    # A provisioner would give it to the pod's group.
+    os.chown(folder, _USER, _USER)
+    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": f"{release.namespace}-{service}"},
+            "spec": {"capacity": {"storage": "10Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "local",
+                     "persistentVolumeReclaimPolicy": "Delete",
+                     "claimRef": {"namespace": release.namespace, "name": f"data-{release.component(service)}-0"},
+                     "hostPath": {"path": str(folder)},
+                     "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [
+                         {"key": "kubernetes.io/hostname", "operator": "In", "values": [CONTROL_PLANE.name]}]}]}}}}
+
+
+def test_sqlite_on_volumes(make_release: Callable[[str], Release], tmp_path: pathlib.Path) -> None:
+    """One process each; its volume is there again after its pod was killed."""
+    release = make_release("sqlite")
+    services = ("auth-svc", "store-svc", "relay-svc")
+    try:
+        for service in services:
+            release.kubectl("apply", "--filename=-", stdin=json.dumps(_volume(release, service, tmp_path / service)))
+        classes = [f"--set={name}.persistence.storageClass=local" for name in ("authSvc", "storeSvc", "relaySvc")]
+        release.install(*classes, *BESIDE)
+        for service in services:
+            release.kubectl("rollout", "status", f"statefulset/{release.component(service)}", "--timeout=120s")
+        release.wait_all_ready()
+        release.ctl("domain", "add", "kept.test")
+        release.kubectl("delete", "pod", f"{release.component('auth-svc')}-0", "--force", "--grace-period=0")
+        release.kubectl("rollout", "status", f"statefulset/{release.component('auth-svc')}", "--timeout=120s")
+        wait_until(lambda: release.pods("auth-svc"), 60, "it is made again")
+        assert [domain["name"] for domain in release.ctl("domain", "list")["domains"]] == ["kept.test"]
+    finally:
+        release.kubectl("delete", "persistentvolume", "--ignore-not-found", "--wait=false",
+                        *(f"{release.namespace}-{service}" for service in services))
+
+
+def test_an_upgrade_and_a_rollback(release: Release, world: WorldClients, servers: Servers) -> None:
+    """Every pod is replaced twice, under load; the hooks run before."""
+    def steps(people: People) -> None:
+        before = json.loads(release.helm("history", release.name, "--output=json").stdout)[-1]["revision"]
+        release.install(*servers.give_to(release.namespace), "--set=logLevel=debug")
+        people.try_for(5)
+        release.wait_all_ready()
+        release.helm("rollback", release.name, str(before), "--timeout=5m")
+        people.try_for(5)
+        release.wait_all_ready()
+
+    mail_survives(release, steps, PATIENCE, world)
+
+
+def test_what_stays_when_it_is_removed(make_release: Callable[[str], Release], servers: Servers) -> None:
+    """The databases and the Secrets; a release of the same name finds its people again."""
+    release = make_release("again")
+    arguments = (*servers.give_to(release.namespace), *BESIDE)
+    release.install(*arguments)
+    release.wait_all_ready()
+    release.ctl("domain", "add", "stays.test")
+    authority = release.secret(release.component("mtls-ca"), "tls.crt")
+    release.helm("uninstall", release.name)
+    assert not release.get("deployments")["items"] and not release.get("cronjobs")["items"]
+    release.install(*arguments)
+    release.wait_all_ready()
+    assert "stays.test" in [domain["name"] for domain in release.ctl("domain", "list")["domains"]]
+    assert release.secret(release.component("mtls-ca"), "tls.crt") == authority
+    release.ctl("domain", "remove", "stays.test")
