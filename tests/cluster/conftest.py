@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 import pytest
 
@@ -11,6 +12,9 @@ from tests.cluster.local.cluster import Cluster
 from tests.cluster.local.layout import IMAGES, ROOT
 from tests.cluster.release import DOMAIN, Release, WorldClients
 from tests.cluster.servers import Servers
+from tests.e2e.trouble import PATIENCE, Figures, People, mail_survives
+
+Survives: TypeAlias = Callable[..., None]
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +55,26 @@ def release(cluster: Cluster, servers: Servers) -> Iterator[Release]:
     finally:
         made.helm("uninstall", made.name, check=False)
         made.kubectl("delete", "namespace", made.namespace)
+
+
+_figures: list[tuple[str, Figures]] = []
+
+
+@pytest.fixture
+def survives(release: Release, world: WorldClients, request: pytest.FixtureRequest) -> Survives:
+    """Runs a trouble under load, as mail_survives; the figures are told at the end."""
+    def run(trouble: Callable[[People], None], patience: float = PATIENCE) -> None:
+        _figures.append((request.node.name.removeprefix("test_"), mail_survives(release, trouble, patience, world)))
+
+    return run
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _figures:
+        terminalreporter.section("troubles under load")
+    for name, one in _figures:
+        terminalreporter.write_line(f"{name:48} {one.accepted:6} accepted, each there once; {one.asked:4} questions, "
+                                    f"{one.refused:3} refused for now, the longest wait {one.longest_wait:.2f} s")
 
 
 @pytest.fixture(scope="session")

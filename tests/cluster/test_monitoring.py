@@ -25,22 +25,16 @@ _INTERVAL_SECONDS = 2
 
 
 def _configuration(release: Release) -> dict[str, Any]:
-    """As the chart's PodMonitor becomes one."""
-    folder = release.cluster.folder.pki
-    tls = {"ca_file": str(folder / "ca.crt"), "cert_file": str(folder / "admin.crt"), "key_file": str(folder / "admin.key")}
-    def keep(label: str, value: str) -> dict[str, Any]:
-        return {"source_labels": [f"__meta_kubernetes_pod_{label}"], "regex": value, "action": "keep"}
-
+    """The pods with the labels that the chart's PodMonitor gives them: Debian's Prometheus asks no API server."""
+    targets = []
+    for pod in release.get("pods", f"--selector=app.kubernetes.io/instance={release.name}")["items"]:
+        ports = [port for container in pod["spec"]["containers"] for port in container.get("ports", [])]
+        targets += [{"targets": [f"{pod['status']['podIP']}:{port['containerPort']}"], "labels": {
+            "namespace": release.namespace, "pod": pod["metadata"]["name"],
+            "component": pod["metadata"]["labels"]["app.kubernetes.io/component"]}}
+            for port in ports if port.get("name") == "http"]
     return {"global": {"scrape_interval": f"{_INTERVAL_SECONDS}s", "scrape_timeout": f"{_INTERVAL_SECONDS}s"},
-            "scrape_configs": [{
-        "job_name": "postern",
-        "kubernetes_sd_configs": [{"role": "pod", "api_server": f"https://{CONTROL_PLANE.address}:6443",
-                                   "tls_config": tls, "namespaces": {"names": [release.namespace]}}],
-        "relabel_configs": [
-            keep("label_app_kubernetes_io_instance", release.name), keep("container_port_name", "http"),
-            {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
-            {"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "pod"},
-            {"source_labels": ["__meta_kubernetes_pod_label_app_kubernetes_io_component"], "target_label": "component"}]}]}
+            "scrape_configs": [{"job_name": "postern", "static_configs": targets}]}
 
 
 class Prometheus:

@@ -13,11 +13,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.cluster.conftest import Survives
 from tests.cluster.local import network
 from tests.cluster.local.layout import NODES
 from tests.cluster.release import Release, WorldClients
 from tests.cluster.servers import Servers
-from tests.e2e.trouble import PATIENCE, People, mail_survives
+from tests.e2e.trouble import People
 from tests.e2e.waiting import wait_until
 
 WORKLOADS = ("smtp-mx", "smtp-submission", "pop3", "auth-svc", "store-svc", "relay-svc")
@@ -27,18 +28,18 @@ _BROKEN = NODES[1]
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
-def test_rolling_update(release: Release, world: WorldClients, workload: str) -> None:
+def test_rolling_update(release: Release, survives: Survives, workload: str) -> None:
     def rolls(people: People) -> None:
         deployment = f"deployment/{release.component(workload)}"
         release.kubectl("rollout", "restart", deployment)
         people.try_for(10)
         release.kubectl("rollout", "status", deployment, "--timeout=180s")
 
-    mail_survives(release, rolls, PATIENCE, world)
+    survives(rolls)
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
-def test_a_pod_is_deleted_by_force(release: Release, world: WorldClients, workload: str) -> None:
+def test_a_pod_is_deleted_by_force(release: Release, survives: Survives, workload: str) -> None:
     def dies(people: People) -> None:
         dead = release.pod_names(workload)[0]
         release.kubectl("delete", "pod", dead, "--force", "--grace-period=0")
@@ -46,10 +47,10 @@ def test_a_pod_is_deleted_by_force(release: Release, world: WorldClients, worklo
         wait_until(lambda: dead not in release.pod_names(workload) and len(release.pods(workload)) >= 2, 60,
                    "another one is made")
 
-    mail_survives(release, dies, PATIENCE, world)
+    survives(dies)
 
 
-def test_a_node_is_drained(release: Release, world: WorldClients) -> None:
+def test_a_node_is_drained(release: Release, survives: Survives) -> None:
     def drains(people: People) -> None:
         try:
             release.kubectl("drain", _BROKEN.name, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=240s",
@@ -60,7 +61,7 @@ def test_a_node_is_drained(release: Release, world: WorldClients) -> None:
         finally:
             release.kubectl("uncordon", _BROKEN.name)
 
-    mail_survives(release, drains, PATIENCE, world)
+    survives(drains)
     for workload in WORKLOADS:
         release.kubectl("rollout", "restart", f"deployment/{release.component(workload)}")
     release.wait_all_ready()
@@ -75,16 +76,16 @@ def _parted() -> Iterator[None]:
         network.part(*NODES, False)
 
 
-def test_the_nodes_are_parted(release: Release, world: WorldClients) -> None:
+def test_the_nodes_are_parted(release: Release, survives: Survives) -> None:
     """The databases are on the first: what is on the second can do nothing, and says so."""
     def lasts(people: People) -> None:
         with _parted():
             people.try_for(15)
 
-    mail_survives(release, lasts, NODE_PATIENCE, world)
+    survives(lasts, NODE_PATIENCE)
 
 
-def test_a_nodes_kubelet_and_containerd_are_killed(release: Release, world: WorldClients) -> None:
+def test_a_nodes_kubelet_and_containerd_are_killed(release: Release, survives: Survives) -> None:
     """Containers go on without them."""
     def dies(people: People) -> None:
         for program in ("kubelet", "containerd"):
@@ -94,19 +95,19 @@ def test_a_nodes_kubelet_and_containerd_are_killed(release: Release, world: Worl
         people.try_for(10)
         release.cluster.up()
 
-    mail_survives(release, dies, NODE_PATIENCE, world)
+    survives(dies, NODE_PATIENCE)
     wait_until(lambda: all(node.ready for node in release.cluster.nodes()), 60, "both nodes are Ready")
 
 
-def test_postgresql_is_killed(release: Release, world: WorldClients, servers: Servers) -> None:
+def test_postgresql_is_killed(release: Release, survives: Survives, servers: Servers) -> None:
     def dies(people: People) -> None:
         servers.kill("postgresql")
         people.try_for(5)
 
-    mail_survives(release, dies, PATIENCE, world)
+    survives(dies)
 
 
-def test_redis_is_gone(release: Release, world: WorldClients, servers: Servers) -> None:
+def test_redis_is_gone(release: Release, survives: Survives, servers: Servers) -> None:
     def goes(people: People) -> None:
         servers.scale("redis", 0)
         try:
@@ -114,10 +115,10 @@ def test_redis_is_gone(release: Release, world: WorldClients, servers: Servers) 
         finally:
             servers.scale("redis", 1)
 
-    mail_survives(release, goes, PATIENCE, world)
+    survives(goes)
 
 
-def test_dns_is_gone_for_a_while(release: Release, world: WorldClients) -> None:
+def test_dns_is_gone_for_a_while(release: Release, survives: Survives) -> None:
     """What is connected stays so."""
     coredns = functools.partial(_in_system, release, "scale", "deployment/coredns")
 
@@ -129,7 +130,7 @@ def test_dns_is_gone_for_a_while(release: Release, world: WorldClients) -> None:
             coredns("--replicas=2")
             _in_system(release, "rollout", "status", "deployment/coredns", "--timeout=60s")
 
-    mail_survives(release, goes, PATIENCE, world)
+    survives(goes)
 
 
 def _in_system(release: Release, *arguments: str) -> None:
@@ -142,7 +143,7 @@ def _certificate(release: Release, secret: str) -> bytes:
     return release.secret(release.component(secret), "tls.crt")
 
 
-def test_all_certificates_are_renewed(release: Release, world: WorldClients) -> None:
+def test_all_certificates_are_renewed(release: Release, world: WorldClients, survives: Survives) -> None:
     """By the CronJob, while mail flows: no process is restarted."""
     names = ["mtls-auth-svc", "mtls-store-svc", "mtls-relay-svc", "mtls-gateway-smtp-mx", "public-public"]
     before = {name: _certificate(release, name) for name in names}
@@ -165,7 +166,7 @@ def test_all_certificates_are_renewed(release: Release, world: WorldClients) -> 
             release.kubectl("patch", "configmap", config, "--patch",
                             json.dumps({"data": {"certificates.json": json.dumps(spec)}}))
 
-    mail_survives(release, renews, PATIENCE, world)
+    survives(renews)
     assert starts == {pod["metadata"]["uid"] for workload in WORKLOADS for pod in release.pods(workload)}
     # The gateways hand out the new public one.
     want = _certificate(release, "public-public")
@@ -177,7 +178,7 @@ def test_all_certificates_are_renewed(release: Release, world: WorldClients) -> 
     wait_until(is_new, 90, "the new public certificate is handed out")
 
 
-def test_more_pods_when_there_is_more_to_do(release: Release, world: WorldClients) -> None:
+def test_more_pods_when_there_is_more_to_do(release: Release, survives: Survives) -> None:
     """The autoscaler adds pods, and takes them away, under load."""
     autoscaler = f"horizontalpodautoscaler/{release.component('smtp-mx')}"
 
@@ -192,4 +193,4 @@ def test_more_pods_when_there_is_more_to_do(release: Release, world: WorldClient
         wait_until(lambda: len(release.pods("smtp-mx")) == 2, 180, "fewer pods are left")
         people.try_for(3)
 
-    mail_survives(release, scales, PATIENCE, world)
+    survives(scales)

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.cluster.conftest import Survives
 from tests.cluster.local.cluster import Cluster
 from tests.cluster.local.layout import CONTROL_PLANE
-from tests.cluster.release import Release, WorldClients
+from tests.cluster.release import Release
 from tests.cluster.servers import Servers
-from tests.e2e.trouble import PATIENCE, People, mail_survives
+from tests.e2e.trouble import People
 from tests.e2e.waiting import wait_until
 
 _USER = 65532
@@ -84,7 +85,7 @@ def test_sqlite_on_volumes(make_release: Callable[[str], Release], tmp_path: pat
                         *(f"{release.namespace}-{service}" for service in services))
 
 
-def test_an_upgrade_and_a_rollback(release: Release, world: WorldClients, servers: Servers) -> None:
+def test_an_upgrade_and_a_rollback(release: Release, survives: Survives, servers: Servers) -> None:
     """Every pod is replaced twice, under load; the hooks run before."""
     def steps(people: People) -> None:
         before = json.loads(release.helm("history", release.name, "--output=json").stdout)[-1]["revision"]
@@ -95,7 +96,7 @@ def test_an_upgrade_and_a_rollback(release: Release, world: WorldClients, server
         people.try_for(5)
         release.wait_all_ready()
 
-    mail_survives(release, steps, PATIENCE, world)
+    survives(steps)
 
 
 def test_what_stays_when_it_is_removed(make_release: Callable[[str], Release], servers: Servers) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import poplib
 import smtplib
 import ssl
@@ -120,8 +121,18 @@ class MailSystem(Protocol):
         """A new one."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Figures:
+    """How it went: messages that were accepted, and arrived once each; what people met."""
+
+    accepted: int
+    asked: int
+    refused: int
+    longest_wait: float
+
+
 def mail_survives(system: MailSystem, trouble: Callable[[People], None],
-                  patience: float = PATIENCE, clients: Clients | None = None) -> None:
+                  patience: float = PATIENCE, clients: Clients | None = None) -> Figures:
     """Runs `trouble` under load: it makes it, lets people try, and ends it. Nobody waits for an
     answer for longer than `patience`; afterwards mail is taken again in both directions, and each
     message that was accepted is there once."""
@@ -148,3 +159,5 @@ def mail_survives(system: MailSystem, trouble: Callable[[People], None],
     for account, load in loads.items():
         # Who was refused, or cut off, sent another one: each was sent once.
         assert max(arrived(clients, account, load.accepted).values()) == 1
+    return Figures(sum(len(load.accepted) for load in loads.values()), len(people.waits), len(people.refusals),
+                   max(wait for _, wait in people.waits))
