@@ -69,6 +69,10 @@ def survives(release: Release, world: WorldClients, request: pytest.FixtureReque
     return run
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: left out by continuous integration, which has an hour for everything")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _figures:
         terminalreporter.section("troubles under load")

@@ -33,6 +33,7 @@ def _openssl(*arguments: str, given: bytes = b"") -> bytes:
     return subprocess.run(["openssl", *arguments], input=given, capture_output=True, check=True).stdout
 
 
+@pytest.mark.long
 def test_cert_manager_makes_and_renews_them(issued: Release, servers: Servers) -> None:
     key = _openssl("genpkey", "-algorithm", "ed25519")
     for name, file, octets in (("signing", "token-signing.pem", key),

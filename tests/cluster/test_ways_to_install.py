@@ -63,6 +63,7 @@ def _volume(release: Release, service: str, folder: pathlib.Path) -> dict[str, o
                          {"key": "kubernetes.io/hostname", "operator": "In", "values": [CONTROL_PLANE.name]}]}]}}}}
 
 
+@pytest.mark.long
 def test_sqlite_on_volumes(make_release: Callable[[str], Release], tmp_path: pathlib.Path) -> None:
     """One process each; its volume is there again after its pod was killed."""
     release = make_release("sqlite")
@@ -99,6 +100,7 @@ def test_an_upgrade_and_a_rollback(release: Release, survives: Survives, servers
     survives(steps)
 
 
+@pytest.mark.long
 def test_what_stays_when_it_is_removed(make_release: Callable[[str], Release], servers: Servers) -> None:
     """The databases and the Secrets; a release of the same name finds its people again."""
     release = make_release("again")
