@@ -45,12 +45,7 @@ capabilities: {drop: [ALL]}
   secret: {secretName: {{ include "postern.verificationSecret" $root }}, defaultMode: 0440, items: [{key: token-verification.pem, path: token-verification.pem}]}
   {{- end }}
 {{- if include "postern.onPostgresql" $root }}
-- name: postgresql
-  secret: {secretName: {{ ternary (include "postern.passwordSecret" $root) $root.Values.postgresql.existingSecret $root.Values.demo.enabled }}, defaultMode: 0440, items: [{key: {{ $component }}, path: password}]}
-{{- if not $root.Values.demo.enabled }}
-- name: postgresql-ca
-  secret: {secretName: {{ $root.Values.postgresql.caSecret }}, defaultMode: 0440, items: [{key: ca.crt, path: ca.crt}]}
-{{- end }}
+{{ include "postern.postgresqlVolumes" . }}
 {{- end }}
 {{- if and (include "postern.onRedis" $root) (ne $component "store-svc") }}
 - name: redis
@@ -63,9 +58,20 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end }}
 
-{{/* [root, component] */}}
+{{/* [root, component]: what reaches the database; all that `migrate` needs. */}}
+{{- define "postern.postgresqlVolumes" -}}
+{{- $root := index . 0 -}}{{- $component := index . 1 -}}
+- name: postgresql
+  secret: {secretName: {{ ternary (include "postern.passwordSecret" $root) $root.Values.postgresql.existingSecret $root.Values.demo.enabled }}, defaultMode: 0440, items: [{key: {{ $component }}, path: password}]}
+{{- if not $root.Values.demo.enabled }}
+- name: postgresql-ca
+  secret: {secretName: {{ $root.Values.postgresql.caSecret }}, defaultMode: 0440, items: [{key: ca.crt, path: ca.crt}]}
+{{- end }}
+{{- end }}
+
+{{/* Volumes, as a list. */}}
 {{- define "postern.mounts" -}}
-{{- range $volume := fromYamlArray (include "postern.volumes" .) }}
+{{- range $volume := fromYamlArray . }}
 - {name: {{ $volume.name }}, mountPath: /etc/postern/{{ $volume.name }}, readOnly: true}
 {{- end }}
 - {name: config, mountPath: /etc/postern/config, readOnly: true}
@@ -124,7 +130,7 @@ spec:
       securityContext:
         {{- include "postern.containerSecurity" $root | nindent 8 }}
       volumeMounts:
-        {{- include "postern.mounts" . | nindent 8 }}
+        {{- include "postern.mounts" (include "postern.volumes" .) | nindent 8 }}
   {{- end }}
   containers:
     - name: {{ $component }}
@@ -152,7 +158,7 @@ spec:
       securityContext:
         {{- include "postern.containerSecurity" $root | nindent 8 }}
       volumeMounts:
-        {{- include "postern.mounts" . | nindent 8 }}
+        {{- include "postern.mounts" (include "postern.volumes" .) | nindent 8 }}
         {{- if and (not $about.gateway) (not (include "postern.onPostgresql" $root)) }}
         - {name: data, mountPath: /data}
         {{- end }}

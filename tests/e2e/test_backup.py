@@ -1,0 +1,139 @@
+"""Backups as docs/operate/backup.md has them: made under load, restored elsewhere, and every message is there."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from ctl.up import configs, layout, postgresql
+from ctl.up.ports import FreePorts
+from tests.e2e.load import Load, arrived, running
+from tests.e2e.mail_clients import Clients
+from tests.e2e.platform_under_test import ROOT, Account, Platform
+from tests.e2e.waiting import SLOWER, wait_until
+
+_STRANGER = "carol@elsewhere.test"
+_LEAST = 50
+# In the order of the document.
+_SERVICES = {"relay-svc": "spool", "store-svc": "mail", "auth-svc": "directory"}
+
+
+def _documented(command: str) -> list[str]:
+    """The document's commands that begin so."""
+    text = (ROOT / "docs/operate/backup.md").read_text(encoding="utf-8")
+    return [line.strip() for line in re.findall(r"^    (.*)$", text, re.M) if line.strip().startswith(command + " ")]
+
+
+def _run(command: str | list[str]) -> None:
+    done = subprocess.run(command, shell=isinstance(command, str), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}: {done.stderr}"
+
+
+def _under_load(platform: Platform, backup: Callable[[], None]) -> dict[Account, set[str]]:
+    """Whose mail was acknowledged before the backup began."""
+    clients = Clients(platform)
+    receiver, submitter = platform.add_account(), platform.add_account()
+    loads = {receiver: Load(clients.smtp_mx, _STRANGER, receiver.address),
+             submitter: Load(lambda: clients.smtp_submissions(submitter), submitter.address, submitter.address)}
+    with running(*loads.values(), clients=2):
+        wait_until(lambda: all(len(load.accepted) >= _LEAST for load in loads.values()), 60 * SLOWER, "the load runs")
+        accepted = {account: set(load.accepted) for account, load in loads.items()}
+        backup()
+    return accepted
+
+
+def _all_there(platform: Platform, accepted: dict[Account, set[str]]) -> None:
+    clients = Clients(platform)
+    for account, subjects in accepted.items():
+        there = arrived(clients, account, subjects)
+        assert {there[subject] for subject in subjects} == {1}
+
+
+def _restored(source: Platform, to: pathlib.Path) -> pathlib.Path:
+    """A data folder with the files that are beside the databases."""
+    for name in ("certificates", "keys", "passwords"):
+        shutil.copytree(source.data / name, to / name)
+    return to
+
+
+def test_sqlite(make_platform: Callable[..., Platform], tmp_path: pathlib.Path) -> None:
+    platform = make_platform(None)
+    if (platform.data / "postgresql").exists():
+        pytest.skip("the platform is on PostgreSQL")
+    copies = tmp_path / "backup"
+    copies.mkdir()
+
+    def backup() -> None:
+        commands = _documented("sqlite3")
+        assert [re.search(r"/(\w+)\.db ", command)[1] for command in commands] == list(  # type: ignore[index]
+            _SERVICES.values())
+        for command in commands:
+            _run(command.replace(".postern/", f"{platform.data}/").replace("BACKUP", str(copies)))
+
+    accepted = _under_load(platform, backup)
+    platform.stop()
+    data = layout.DataDir(_restored(platform, tmp_path / "restored"))
+    for service, name in _SERVICES.items():
+        file = configs.database_file(data, service)
+        file.parent.mkdir()
+        shutil.copyfile(copies / f"{name}.db", file)
+    restored = Platform(data.root)
+    try:
+        _all_there(restored.start(), accepted)
+    finally:
+        restored.stop()
+
+
+def test_postgresql(tmp_path: pathlib.Path) -> None:
+    flags = ("--postgresql",)
+    platform, restored = Platform(tmp_path / "platform", flags=flags), Platform(tmp_path / "restored", flags=flags)
+    copies = tmp_path / "backup"
+    copies.mkdir()
+    try:
+        platform.start()
+        port = platform.refresh()["postgresql"]["address"].split(":")[1]
+        reach = f"--host={platform.data}/postgresql/socket --port={port} --username=postgres"
+
+        def backup() -> None:
+            commands = _documented("pg_dump")
+            assert [command.split()[-1] for command in commands] == [postgresql.name_of(one) for one in _SERVICES]
+            for command in commands:
+                _run(command.replace("pg_dump", f"pg_dump {reach}").replace("BACKUP", str(copies)))
+
+        accepted = _under_load(platform, backup)
+        platform.stop()
+        restored.start()
+        restored.stop()
+        for name in ("certificates", "keys", "passwords"):
+            shutil.rmtree(restored.data / name)
+        _restored(platform, restored.data)
+        _restore(layout.DataDir(restored.data), copies)
+        _all_there(restored.start(), accepted)
+    finally:
+        restored.stop()
+        platform.stop()
+
+
+def _restore(data: layout.DataDir, copies: pathlib.Path) -> None:
+    """With no service running."""
+    port = FreePorts().take()
+    server = postgresql.Server(data, port, 1)
+    server.prepare()
+    process = subprocess.Popen(server.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: server.ready()[0], 60, "PostgreSQL answers")
+        command = _documented("pg_restore")[0]
+        for service, name in _SERVICES.items():
+            database = postgresql.name_of(service)
+            _run(command.replace("pg_restore", f"pg_restore --host={data.postgresql / 'socket'} --port={port} "
+                                 "--username=postgres").replace("postern_relay", database)
+                 .replace("BACKUP/spool.dump", str(copies / f"{name}.dump")))
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=60)
