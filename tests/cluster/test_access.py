@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.local.layout import CONTROL_PLANE, INTERNET, NODES, ROOT
+from tests.cluster.local.layout import CONTROL_PLANE, INTERNET, INTERNET_BALANCER, LAN, LAN_BALANCER, NODES, ROOT
 from tests.cluster.places import inside, inside_process
 from tests.cluster.release import Release
 from tests.cluster.servers import NAMESPACE, Servers
@@ -217,3 +217,22 @@ def test_another_pods_proxy_header_is_refused(release: Release) -> None:
         while octets := session.recv(4096):
             said += octets
     assert b"250" not in said
+
+
+def test_limits_count_clients_not_the_balancer(release: Release) -> None:
+    """One address has 50 connections to each pod at most, while others are served."""
+    open_ones: list[socket.socket] = []
+    greetings = []
+    try:
+        with inside(INTERNET):
+            for _ in range(50 * len(release.pods("smtp-mx")) + 10):
+                open_ones.append(socket.create_connection((INTERNET_BALANCER, 25), 10))
+                greetings.append(open_ones[-1].recv(4096)[:3])
+        assert greetings.count(b"421") >= 10
+        assert greetings.count(b"220") + greetings.count(b"421") == len(greetings)
+        # Through the same balancer.
+        with inside(LAN), socket.create_connection((LAN_BALANCER, 25), 10) as other:
+            assert other.recv(4096).startswith(b"220 ")
+    finally:
+        for one in open_ones:
+            one.close()
