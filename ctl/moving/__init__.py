@@ -1,0 +1,1 @@
+"""From other mail systems to Postern."""

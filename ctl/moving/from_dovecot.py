@@ -1,0 +1,279 @@
+#!/usr/bin/python3
+"""Brings people, aliases and mail from Postfix and Dovecot to a running Postern. docs/operate/moving.md
+
+It reads Dovecot's passwd-file and Postfix's virtual alias map, makes the same domains, accounts (with new passwords) and
+aliases by posternctl, and hands each message of each Maildir to the mx listener, oldest first. Run it as often as you
+like: a journal says what was brought already. It writes nothing on the side that it reads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import email.parser
+import email.utils
+import os
+import pathlib
+import re
+import secrets
+import shlex
+import smtplib
+import subprocess
+import sys
+from collections.abc import Iterator
+
+_SECONDS = 60
+_ADDRESS = re.compile(r"[^\s@,]+@[^\s@,]+")
+
+
+class Failure(Exception):
+    """One line that says what is wrong."""
+
+
+@dataclasses.dataclass
+class Summary:
+    """What was done, by what it was."""
+
+    counts: dict[str, int] = dataclasses.field(default_factory=dict)
+    faults: list[str] = dataclasses.field(default_factory=list)
+
+    def count(self, what: str, number: int = 1) -> None:
+        self.counts[what] = self.counts.get(what, 0) + number
+
+    def fault(self, why: str) -> None:
+        self.faults.append(why)
+        print(f"not brought: {why}", file=sys.stderr, flush=True)
+
+
+def read_people(file: pathlib.Path, domain: str, summary: Summary) -> list[str]:
+    """Addresses of a passwd-file: "user:{SCHEME}password:uid:gid:...", of which the user alone is taken."""
+    people = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        user = line.split(":")[0].strip()
+        address = user if "@" in user else f"{user}@{domain}"
+        if not _ADDRESS.fullmatch(address) or (not domain and "@" not in user):
+            summary.fault(f"{file}:{number}: {user!r} is no address; --domain gives those without one theirs")
+        else:
+            people.append(address.lower())
+    return people
+
+
+def read_aliases(file: pathlib.Path, summary: Summary) -> dict[str, list[str]]:
+    """As virtual(5): "address target, target ..."; a line that begins with white space goes on with the one before."""
+    logical: list[tuple[int, str]] = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        if line[0].isspace() and logical:
+            logical[-1] = (logical[-1][0], logical[-1][1] + " " + line.strip())
+        else:
+            logical.append((number, line.strip()))
+    aliases = {}
+    for number, line in logical:
+        address, _, rest = line.partition(" ")
+        targets = [target for target in re.split(r"[\s,]+", rest.replace("\t", " ")) if target]
+        if not _ADDRESS.fullmatch(address) or not targets or not all(map(_ADDRESS.fullmatch, targets)):
+            summary.fault(f"{file}:{number}: expected \"address target, target ...\", each with a domain")
+        else:
+            aliases[address.lower()] = [target.lower() for target in targets]
+    return aliases
+
+
+class Postern:
+    """By posternctl."""
+
+    def __init__(self, command: str):
+        self._command = shlex.split(command)
+
+    def _try(self, *arguments: str, given: str = "") -> str:
+        """What it complains of; empty: nothing."""
+        done = subprocess.run([*self._command, *arguments], input=given, capture_output=True, text=True, check=False,
+                              timeout=_SECONDS)
+        return "" if done.returncode == 0 else (done.stderr or done.stdout).strip()
+
+    def make(self, *arguments: str, given: str = "") -> tuple[bool, str]:
+        """Whether it was made, or else is there; and what is wrong when neither."""
+        wrong = self._try(*arguments, given=given)
+        there = not wrong or wrong.startswith("posternctl: there is a")
+        return not wrong, "" if there else wrong.splitlines()[0]
+
+
+class Journal:
+    """What was brought: a file for each person, and the new passwords."""
+
+    def __init__(self, folder: pathlib.Path):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder = folder
+
+    def add_password(self, address: str, password: str) -> None:
+        descriptor = os.open(self._folder / "passwords", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "a", encoding="utf-8") as file:
+            file.write(f"{address} {password}\n")
+
+    def _file(self, address: str) -> pathlib.Path:
+        return self._folder / f"{address.replace('/', '_')}.brought"
+
+    def brought(self, address: str) -> set[str]:
+        file = self._file(address)
+        return set(file.read_text(encoding="utf-8").splitlines()) if file.exists() else set()
+
+    def add(self, address: str, name: str) -> None:
+        with self._file(address).open("a", encoding="utf-8") as file:
+            file.write(name + "\n")
+
+
+def messages(maildir: pathlib.Path) -> Iterator[tuple[str, pathlib.Path]]:
+    """Unique names and files, the oldest first: a name begins with the second of its delivery."""
+    found = []
+    for folder in ("cur", "new"):
+        if (maildir / folder).is_dir():
+            found += [path for path in (maildir / folder).iterdir() if path.is_file() and path.name[0] != "."]
+
+    def when(path: pathlib.Path) -> tuple[int, int, str]:
+        second, _, rest = path.name.partition(".")
+        part = re.match(r"M(\d+)", rest)
+        return (int(second) if second.isdigit() else int(path.stat().st_mtime), int(part[1]) if part else 0, path.name)
+
+    for path in sorted(found, key=when):
+        yield path.name.split(":")[0], path
+
+
+def with_crlf(octets: bytes) -> bytes:
+    """As RFC 5322 has lines; what has them already stays as it is."""
+    return re.sub(rb"(?<!\r)\n", b"\r\n", octets)
+
+
+def sender_of(octets: bytes) -> str:
+    """The envelope's, as the last hop wrote it down; empty: none."""
+    header = email.parser.BytesHeaderParser().parsebytes(octets)
+    address = email.utils.parseaddr(str(header.get("Return-Path", "")))[1]
+    return address if _ADDRESS.fullmatch(address) and address.isascii() else ""
+
+
+class Mover:
+    """Brings one person's mail after the other's."""
+
+    def __init__(self, postern: Postern, mx: tuple[str, int], journal: Journal, summary: Summary):
+        self._postern = postern
+        self._mx = mx
+        self._journal = journal
+        self._summary = summary
+
+    def make_domains(self, addresses: list[str]) -> None:
+        for domain in sorted({address.rpartition("@")[2] for address in addresses}):
+            made, wrong = self._postern.make("domain", "add", domain)
+            if wrong:
+                raise Failure(f"domain {domain}: {wrong}")
+            self._summary.count("domains made" if made else "domains that were there")
+
+    def make_account(self, address: str) -> bool:
+        password = secrets.token_urlsafe(12)
+        made, wrong = self._postern.make("account", "add", address, "--password-stdin", given=password + "\n")
+        if wrong:
+            self._summary.fault(f"account {address}: {wrong}")
+            return False
+        if made:
+            self._journal.add_password(address, password)
+        self._summary.count("accounts made" if made else "accounts that were there")
+        return True
+
+    def make_aliases(self, aliases: dict[str, list[str]]) -> None:
+        """An alias may lead to one that is made later: as many rounds as something is made."""
+        left = dict(aliases)
+        complaints: dict[str, str] = {}
+        progress = True
+        while left and progress:
+            progress, complaints = False, {}
+            for address, targets in list(left.items()):
+                made, wrong = self._postern.make("alias", "add", address, *targets)
+                if wrong:
+                    complaints[address] = wrong
+                    continue
+                self._summary.count("aliases made" if made else "aliases that were there")
+                del left[address]
+                progress = True
+        for address, wrong in complaints.items():
+            self._summary.fault(f"alias {address}: {wrong}")
+
+    def bring(self, address: str, maildir: pathlib.Path) -> None:
+        if not maildir.is_dir():
+            self._summary.count("accounts without a Maildir")
+            return
+        folders = [folder for folder in maildir.iterdir() if folder.name.startswith(".") and (folder / "cur").is_dir()]
+        if folders:
+            self._summary.count("folders left, since POP3 has the inbox alone", len(folders))
+        brought = self._journal.brought(address)
+        waiting = [(name, path) for name, path in messages(maildir) if name not in brought]
+        self._summary.count("messages that were brought before", len(brought))
+        if not waiting:
+            return
+        try:
+            with smtplib.SMTP(*self._mx, timeout=_SECONDS) as session:
+                for name, path in waiting:
+                    self._bring_one(session, address, name, path)
+        except (OSError, smtplib.SMTPException) as error:
+            self._summary.fault(f"{address}, from {maildir} on: {error}")
+
+    def _bring_one(self, session: smtplib.SMTP, address: str, name: str, path: pathlib.Path) -> None:
+        try:
+            octets = with_crlf(path.read_bytes())
+        except OSError as error:
+            self._summary.fault(f"{path}: {error.strerror}")
+            return
+        try:
+            session.sendmail(sender_of(octets), [address], octets, ["BODY=8BITMIME"])
+        except (smtplib.SMTPDataError, smtplib.SMTPSenderRefused, smtplib.SMTPRecipientsRefused) as error:
+            said = next(iter(error.recipients.values())) if isinstance(error, smtplib.SMTPRecipientsRefused) else (
+                error.smtp_code, error.smtp_error)
+            self._summary.fault(f"{path}: {said[0]} {said[1].decode(errors='replace')}")
+            return
+        self._journal.add(address, name)
+        self._summary.count("messages brought")
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--passwd-file", type=pathlib.Path, required=True, help="Dovecot's, or one like it")
+    parser.add_argument("--maildirs", required=True, metavar="PATTERN",
+                        help="where each Maildir is: /var/mail/%%d/%%n/Maildir (%%d: domain, %%n: local part)")
+    parser.add_argument("--domain", default="", help="of names without one")
+    parser.add_argument("--aliases", type=pathlib.Path, help="Postfix's virtual_alias_maps, as text")
+    parser.add_argument("--posternctl", default="posternctl", metavar="COMMAND",
+                        help="such as \"kubectl exec -i deploy/postern-posternctl -- posternctl\"")
+    parser.add_argument("--mx", default="localhost:25", metavar="HOST:PORT", help="Postern's, for mail from the internet")
+    parser.add_argument("--journal", type=pathlib.Path, default=pathlib.Path("moving"), metavar="DIR",
+                        help="what was brought, and the new passwords (default: ./moving)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    given = _parse(arguments)
+    summary = Summary()
+    host, _, port = given.mx.rpartition(":")
+    try:
+        if not host or not port.isdigit():
+            raise Failure(f"--mx {given.mx}: expected HOST:PORT")
+        if "%n" not in given.maildirs:
+            raise Failure(f"--maildirs {given.maildirs}: everybody would have the same; name the local part by %n")
+        people = read_people(given.passwd_file, given.domain, summary)
+        aliases = read_aliases(given.aliases, summary) if given.aliases else {}
+        mover = Mover(Postern(given.posternctl), (host, int(port)), Journal(given.journal), summary)
+        mover.make_domains([*people, *aliases])
+        known = [address for address in people if mover.make_account(address)]
+        mover.make_aliases(aliases)
+        for address in known:
+            local, _, domain = address.partition("@")
+            mover.bring(address, pathlib.Path(given.maildirs.replace("%d", domain).replace("%n", local)))
+    except (Failure, OSError, subprocess.TimeoutExpired) as error:
+        print(f"from_dovecot: {error}", file=sys.stderr)
+        return 2
+    for what, number in summary.counts.items():
+        print(f"{number:8} {what}")
+    print(f"{len(summary.faults):8} not brought")
+    return 1 if summary.faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

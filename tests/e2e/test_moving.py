@@ -1,0 +1,120 @@
+"""Moving from Postfix and Dovecot: people, aliases and Maildirs, twice, and with bad input."""
+
+from __future__ import annotations
+
+import mailbox
+import pathlib
+import secrets
+import subprocess
+import sys
+
+import pytest
+
+from ctl.up import layout
+from tests.e2e.mail_clients import HOST, Clients, without_trace
+from tests.e2e.platform_under_test import ROOT, Account, Platform
+
+_SCRIPT = ROOT / "ctl/moving/from_dovecot.py"
+
+
+class Old:
+    """What is left of another mail system."""
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder
+        self.domain = f"moved-{secrets.token_hex(4)}.test"
+        self.passwd = folder / "passwd"
+        self.aliases = folder / "virtual"
+        self.journal = folder / "journal"
+        self.aliases.write_text("", encoding="utf-8")
+
+    def maildir(self, local: str) -> pathlib.Path:
+        return self.folder / "mail" / self.domain / local / "Maildir"
+
+    def deliver(self, local: str, name: str, octets: bytes, folder: str = "cur") -> None:
+        """As a delivery agent names it: the second first."""
+        self.maildir(local).parent.mkdir(parents=True, exist_ok=True)
+        mailbox.Maildir(self.maildir(local), create=True)
+        (self.maildir(local) / folder / name).write_bytes(octets)
+
+    def move(self, platform: Platform, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(_SCRIPT), f"--passwd-file={self.passwd}", f"--domain={self.domain}",
+             f"--maildirs={self.folder}/mail/%d/%n/Maildir", f"--aliases={self.aliases}", f"--journal={self.journal}",
+             f"--posternctl={layout.POSTERNCTL} --config {platform.data}/config/posternctl.yaml",
+             f"--mx={HOST}:{platform.port('mx')}", *arguments], capture_output=True, text=True, check=False, timeout=300)
+
+    def account(self, local: str) -> Account:
+        address = f"{local}@{self.domain}"
+        passwords = dict(line.split() for line in (self.journal / "passwords").read_text(encoding="utf-8").splitlines())
+        return Account(address, passwords[address])
+
+
+@pytest.fixture(name="old")
+def _old(tmp_path: pathlib.Path) -> Old:
+    return Old(tmp_path)
+
+
+def _message(number: int) -> bytes:
+    return (f"Return-Path: <sender-{number}@elsewhere.test>\nFrom: <sender@elsewhere.test>\nSubject: {number}\n\n"
+            f".a line with a dot\nb\u00fccher\n").encode()
+
+
+def test_people_aliases_and_mail_move(platform: Platform, old: Old) -> None:
+    clients = Clients(platform)
+    old.passwd.write_text(f"# people\nanne:{{SHA512-CRYPT}}$6$x$y:1000:1000::/home/anne::\nben@{old.domain}:{{PLAIN}}x\n",
+                          encoding="utf-8")
+    old.aliases.write_text(f"# one leads to another\nall@{old.domain}  team@{old.domain}\n"
+                           f"team@{old.domain} anne@{old.domain},\n  ben@{old.domain}\n", encoding="utf-8")
+    # Not in the order of their names.
+    for number, name in ((1, "999999999.M5P1.host,S=1:2,S"), (2, "1700000000.M7P1.host:2,"), (3, "1700000000.M8P1.host")):
+        old.deliver("anne", name, _message(number), "new" if number == 3 else "cur")
+    mailbox.Maildir(old.maildir("anne")).add_folder("Sent")
+    crlf = _message(4).replace(b"\n", b"\r\n")
+    old.deliver("ben", "1700000001.M1P1.host:2,S", crlf)
+
+    done = old.move(platform)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for line in ("1 domains made", "2 accounts made", "2 aliases made", "4 messages brought", "1 folders left", "0 not brought"):
+        assert line in done.stdout, done.stdout
+    fetched = clients.fetch(old.account("anne"))
+    for number, message in enumerate(fetched, 1):
+        assert without_trace(message, _message(number).replace(b"\n", b"\r\n"))
+        assert message.startswith(f"Return-Path: <sender-{number}@elsewhere.test>".encode())
+    assert len(fetched) == 3
+    assert clients.fetch(old.account("ben"))[0].endswith(crlf)
+    assert (old.journal / "passwords").stat().st_mode & 0o077 == 0
+
+    # Once more, with one message that came meanwhile.
+    old.deliver("ben", "1700000002.M1P1.host", _message(5), "new")
+    done = old.move(platform)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for line in ("1 domains that were there", "2 accounts that were there", "2 aliases that were there",
+                 "1 messages brought\n", "4 messages that were brought before"):
+        assert line in done.stdout, done.stdout
+    assert len(clients.fetch(old.account("ben"))) == 2 and len(clients.fetch(old.account("anne"))) == 3
+
+
+def test_what_is_wrong_is_named_and_the_rest_moves(platform: Platform, old: Old) -> None:
+    old.passwd.write_text("anne::\nnot an address::\n", encoding="utf-8")
+    old.aliases.write_text(f"away@{old.domain} somebody@elsewhere.test\nnonsense\nok@{old.domain} anne@{old.domain}\n",
+                           encoding="utf-8")
+    old.deliver("anne", "1.M1P1.host", b"Subject: too large\n\n" + b"x" * 70 * (1 << 20))
+    old.deliver("anne", "2.M1P1.host", _message(2))
+    done = old.move(platform)
+    assert done.returncode == 1
+    for words in (f"{old.passwd}:2: 'not an address' is no address", f"alias away@{old.domain}: ",
+                  f"{old.aliases}:2: expected", f"{old.maildir('anne') / 'cur/1.M1P1.host'}: 552"):
+        assert words in done.stderr, done.stderr
+    for line in ("1 messages brought", "1 aliases made", "4 not brought"):
+        assert line in done.stdout, done.stdout
+    assert len(Clients(platform).fetch(old.account("anne"))) == 1
+
+
+@pytest.mark.parametrize(("argument", "says"), [
+    ("--mx=nowhere", "--mx nowhere: expected HOST:PORT"), ("--maildirs=/var/mail", "everybody would have the same"),
+    ("--passwd-file=/nonexistent", "/nonexistent"), ("--posternctl=/nonexistent", "/nonexistent")])
+def test_what_cannot_work_is_said_at_once(platform: Platform, old: Old, argument: str, says: str) -> None:
+    old.passwd.write_text("anne::\n", encoding="utf-8")
+    done = old.move(platform, argument)
+    assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
