@@ -273,8 +273,16 @@ asio::awaitable<absl::StatusOr<proxy::Header>> ReadProxyHeader(Connection& conne
   }
 }
 
-// Makes the connection the client's that the balancer's header names. False: it is to be closed.
-asio::awaitable<bool> LearnClient(SharedListener* listener, Connection& connection, Place& place,
+enum class Peer {
+  kClient,
+  // The balancer for itself: it looks whether the port is open.
+  kBalancer,
+  // To be closed.
+  kNobody,
+};
+
+// Makes the connection the client's that the balancer's header names.
+asio::awaitable<Peer> LearnClient(SharedListener* listener, Connection& connection, Place& place,
                                   Deadline deadline) {
   const std::string balancer = connection.peer_address();
   const auto refuse = [&](absl::string_view why) {
@@ -285,23 +293,25 @@ asio::awaitable<bool> LearnClient(SharedListener* listener, Connection& connecti
   const absl::StatusOr<proxy::Header> header = co_await ReadProxyHeader(connection, deadline);
   // A balancer that looks whether the port is open says nothing; nor is there anything to say of
   // it.
-  if (absl::IsOutOfRange(header.status()) || absl::IsUnavailable(header.status())) co_return false;
+  if (absl::IsOutOfRange(header.status()) || absl::IsUnavailable(header.status())) {
+    co_return Peer::kNobody;
+  }
   if (!header.ok()) {
     refuse(header.status().message());
-    co_return false;
+    co_return Peer::kNobody;
   }
-  // Of the balancer's own: a health check. It counts for nobody.
-  if (header->local) co_return true;
+  // It counts for nobody.
+  if (header->local) co_return Peer::kBalancer;
   boost::system::error_code error;
   const asio::ip::address client = asio::ip::make_address(header->source.address, error);
   if (error) {
     refuse("the client has no address");
-    co_return false;
+    co_return Peer::kNobody;
   }
   connection.set_peer_address(client);
-  if (place.TakeFor(client)) co_return true;
+  if (place.TakeFor(client)) co_return Peer::kClient;
   (void)co_await connection.Write(listener->RefusalWords(), deadline);
-  co_return false;
+  co_return Peer::kNobody;
 }
 
 asio::awaitable<void> RunSession(Loop* loop, SharedListener* listener, tcp::socket socket,
@@ -322,15 +332,19 @@ asio::awaitable<void> RunSession(Loop* loop, SharedListener* listener, tcp::sock
                                     context.session_deadline);
   context.draining = [loop] { return loop->draining; };
 
-  if (listener->IsBalancer(peer) &&
-      !co_await LearnClient(listener, connection, place, context.hello_deadline)) {
+  Peer who = Peer::kClient;
+  if (listener->IsBalancer(peer)) {
+    who = co_await LearnClient(listener, connection, place, context.hello_deadline);
+  }
+  if (who == Peer::kNobody) {
     connection.Close();
     co_return;
   }
   if (config.implicit_tls()) {
     const absl::Status status = co_await connection.StartTls(context.tls, context.hello_deadline);
     if (!status.ok()) {
-      listener->tls_failed.Add();
+      // A health check ends here.
+      if (who == Peer::kClient) listener->tls_failed.Add();
       Log(LogLevel::kDebug, "TLS handshake failed",
           {{"session", context.session_id},
            {"listener", config.name()},

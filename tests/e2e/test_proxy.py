@@ -6,6 +6,7 @@ import poplib
 import socket
 import ssl
 import struct
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -82,6 +83,24 @@ def test_a_health_check_is_quiet(balanced: Platform) -> None:
     # Only whether the port is open.
     RawClient(balanced.port("mx"), source=BALANCER).socket.close()
     assert "PROXY" not in _log(balanced, "gateway-smtp-mx")[len(before):]
+
+
+def _pop3s(platform: Platform) -> dict[str, float]:
+    """What its gateway counts of the listener, without the listener's name."""
+    with urllib.request.urlopen(platform.metrics_url("gateway-pop3"), timeout=30) as answer:
+        lines = answer.read().decode().splitlines()
+    return {line.split(" ")[0]: float(line.split(" ")[1]) for line in lines if 'listener="pop3s"' in line}
+
+
+def test_a_health_check_of_a_tls_port_is_no_failed_handshake(balanced: Platform) -> None:
+    accepted = 'postern_connections_total{listener="pop3s",outcome="accepted"}'
+    before = _pop3s(balanced)
+    with RawClient(balanced.port("pop3s"), source=BALANCER) as check:
+        check.send(LOCAL)
+    # It came, and is gone.
+    wait_until(lambda: _pop3s(balanced)[accepted] > before[accepted]
+               and _pop3s(balanced)['postern_connections{listener="pop3s"}'] == 0, 30, "it is gone")
+    assert _pop3s(balanced) == before | {accepted: before[accepted] + 1}
 
 
 def test_nobody_says_that_he_is_another(balanced: Platform) -> None:
