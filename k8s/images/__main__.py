@@ -12,8 +12,8 @@ import sys
 import tempfile
 
 from ctl.up import layout
+from ctl.up.failure import Failure
 from k8s.images import debian, libraries, sbom
-from k8s.images.failure import Failure
 
 _CONTAINERFILE = pathlib.Path(__file__).resolve().parent / "Containerfile"
 PROGRAMS = {service.program: service.binary for service in layout.SERVICES} | {"posternctl": layout.POSTERNCTL}

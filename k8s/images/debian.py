@@ -6,7 +6,7 @@ import os
 import pathlib
 import subprocess
 
-from k8s.images.failure import Failure
+from ctl.up.failure import Failure
 
 # What `postern up` runs, and the chart's Jobs.
 ALL = ["ca-certificates", "openssl", "python3", "tzdata"]

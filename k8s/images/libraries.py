@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 
-from k8s.images.failure import Failure
+from ctl.up.failure import Failure
 
 _LIBRARIES = "/usr/lib/x86_64-linux-gnu"
 # Which names resolve how, and who runs: what glibc and a person who looks expect.

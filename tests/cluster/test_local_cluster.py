@@ -11,9 +11,9 @@ import sys
 
 import pytest
 
+from ctl.up.failure import Failure
 from tests.cluster.local import layout, programs
 from tests.cluster.local.cluster import Cluster
-from tests.cluster.local.failure import Failure
 from tests.e2e.waiting import wait_until
 
 

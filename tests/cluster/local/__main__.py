@@ -8,9 +8,9 @@ import os
 import pathlib
 import sys
 
+from ctl.up.failure import Failure
 from tests.cluster.local import layout, programs
 from tests.cluster.local.cluster import Cluster
-from tests.cluster.local.failure import Failure
 
 _HELP = """\
 commands:

@@ -12,9 +12,9 @@ import shutil
 import subprocess
 import tempfile
 
+from ctl.up.failure import Failure
 from tests.cluster.local import images, programs
 from tests.cluster.local.cluster import Cluster
-from tests.cluster.local.failure import Failure
 from tests.cluster.local.layout import MANIFESTS
 from tests.cluster.local.processes import wait_until
 

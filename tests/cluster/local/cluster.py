@@ -11,9 +11,9 @@ import signal
 import subprocess
 from collections.abc import Iterator
 
+from ctl.up.failure import Failure
 from tests.cluster.local import balancer, images, network, nodes, programs
 from tests.cluster.local.control_plane import ControlPlane
-from tests.cluster.local.failure import Failure
 from tests.cluster.local.layout import CONTROL_PLANE, MANIFESTS, NODES, RUN, Folder
 from tests.cluster.local.nodes import NodeProcesses
 from tests.cluster.local.pki import Pki
@@ -49,6 +49,24 @@ def _mounts_under(roots: tuple[pathlib.Path, ...]) -> Iterator[str]:
             yield point
 
 
+def _inhabitants() -> list[int]:
+    """Who lives in our namespaces and cgroups."""
+    found = set(network.inhabitants())
+    for folder in nodes.cgroup_folders():
+        found |= {int(pid) for pid in (folder / "cgroup.procs").read_text(encoding="ascii").split()}
+    return [pid for pid in found if pid != os.getpid() and started_at(pid) is not None]
+
+
+def _clear(roots: tuple[pathlib.Path, ...]) -> None:
+    """Ends whoever is in our namespaces and cgroups, and removes both, and every mount under these folders."""
+    wait_until(lambda: not end_all(_inhabitants(), signal.SIGKILL), 30, "the nodes' processes are gone")
+    for point in _mounts_under(roots):
+        subprocess.run(["umount", "--lazy", point], check=False, capture_output=True)
+    network.remove()
+    for folder in nodes.cgroup_folders():
+        folder.rmdir()
+
+
 class Cluster:
     """The one whose data is in a folder."""
 
@@ -78,12 +96,16 @@ class Cluster:
         if os.geteuid() != 0:
             raise Failure("namespaces and containers want root: sudo ./dev cluster ...")
         owner = _owner()
-        if owner is not None and owner != self._folder.root:
+        if owner == self._folder.root or (owner is None and not network.there()):
+            return
+        if _inhabitants():
             raise Failure(f"the cluster of {owner} is up; one runs on a machine at a time: "
-                          f"./dev cluster down --data {owner}")
-        if owner is None and network.there():
-            raise Failure(f"network namespaces {', '.join(network.there())} are there, and are not ours: "
-                          "ip netns delete NAME")
+                          f"./dev cluster down --data {owner}" if owner is not None else
+                          f"somebody is in network namespaces of our names, {', '.join(network.there())}: "
+                          "ip netns pids NAME")
+        # What one left that ended with all its processes.
+        _clear((owner, RUN) if owner is not None else (RUN,))
+        shutil.rmtree(RUN, ignore_errors=True)
 
     def up(self) -> None:
         """Makes what is missing of it, also after a crash of any part."""
@@ -95,7 +117,7 @@ class Cluster:
         _OWNER.write_text(str(self._folder.root), encoding="utf-8")
         if len(network.there()) != network.COUNT:
             # None, or what an interrupted start left.
-            self._clear()
+            _clear((self._folder.root, RUN))
             network.make()
         self._pki.ensure()
         for node in self._nodes:
@@ -156,28 +178,10 @@ class Cluster:
             return False
         for name in ("kubelet-node1", "kubelet-node2", *self._processes.names()):
             self._processes.stop(name)
-        self._clear()
+        _clear((self._folder.root, RUN))
         for path in (self._folder.pki, self._folder.etcd, self._folder.images, self._folder.processes,
                      *(self._folder.node(node) for node in NODES)):
             shutil.rmtree(path, ignore_errors=True)
         self._folder.kubeconfig.unlink(missing_ok=True)
         shutil.rmtree(RUN)
         return True
-
-    def _clear(self) -> None:
-        """Ends whoever is in our namespaces and cgroups, and removes both."""
-        def inhabitants() -> list[int]:
-            found = set(network.inhabitants())
-            for folder in nodes.cgroup_folders():
-                found |= {int(pid) for pid in (folder / "cgroup.procs").read_text(encoding="ascii").split()}
-            return [pid for pid in found if pid != os.getpid() and started_at(pid) is not None]
-
-        def none_left() -> bool:
-            return not end_all(inhabitants(), signal.SIGKILL)
-
-        wait_until(none_left, 30, "the nodes' processes are gone")
-        for point in _mounts_under((self._folder.root, RUN)):
-            subprocess.run(["umount", "--lazy", point], check=False, capture_output=True)
-        network.remove()
-        for folder in nodes.cgroup_folders():
-            folder.rmdir()

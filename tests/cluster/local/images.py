@@ -11,8 +11,8 @@ import subprocess
 import tarfile
 from typing import Any
 
+from ctl.up.failure import Failure
 from tests.cluster.local import programs
-from tests.cluster.local.failure import Failure
 from tests.cluster.local.layout import Folder, Node
 
 PAUSE = "localhost/pause:1"

@@ -7,8 +7,8 @@ import json
 import pathlib
 import subprocess
 
+from ctl.up.failure import Failure
 from tests.cluster.local import layout
-from tests.cluster.local.failure import Failure
 from tests.cluster.local.layout import BALANCER, HOSTS, INTERNET, INTERNET_BALANCER, LAN, LAN_BALANCER, NODES, SWITCH
 
 _NAMES = (SWITCH, *(host.namespace for host in HOSTS))

@@ -7,7 +7,7 @@ import json
 import pathlib
 import subprocess
 
-from tests.cluster.local.failure import Failure
+from ctl.up.failure import Failure
 from tests.cluster.local.layout import (API_PORT, API_SERVICE, CLUSTER_DOMAIN, CONTROL_PLANE, NODES, Folder)
 
 _DAYS = "30"

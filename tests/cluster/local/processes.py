@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable
 
-from tests.cluster.local.failure import Failure
+from ctl.up.failure import Failure
 from tests.cluster.local.layout import Folder
 
 _STOP_SECONDS = 5.0

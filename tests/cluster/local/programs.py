@@ -11,8 +11,8 @@ import shutil
 import subprocess
 import sys
 
+from ctl.up.failure import Failure
 from tests.cluster.local import layout
-from tests.cluster.local.failure import Failure
 
 # Kubernetes wants it; an older Go that is at least this old fetches the one that a module names.
 _OLDEST_GO = (1, 21)
