@@ -24,6 +24,10 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "openssl/bio.h"
+#include "openssl/pem.h"
+#include "openssl/x509.h"
+#include "services/telemetry/certificate_end.h"
 #include "services/telemetry/log.h"
 #include "services/telemetry/metrics.h"
 #include "services/telemetry/reload_failures.h"
@@ -50,6 +54,15 @@ struct Registry {
 
 absl::Status SystemError(absl::string_view what) {
   return absl::InternalError(absl::StrCat(what, ": ", strerror(errno)));
+}
+
+// The key before the certificates is passed over.
+void SayWhenItEnds(const std::string& key_and_chain) {
+  BIO* const bio = BIO_new_mem_buf(key_and_chain.data(), static_cast<int>(key_and_chain.size()));
+  X509* const leaf = bio == nullptr ? nullptr : PEM_read_bio_X509(bio, nullptr, nullptr, nullptr);
+  telemetry::SetCertificateEnd("mtls", leaf);
+  X509_free(leaf);
+  BIO_free(bio);
 }
 
 std::string FdPath(int fd) { return absl::StrCat("/proc/self/fd/", fd); }
@@ -129,6 +142,7 @@ absl::Status CertificateStage::Load() {
     return status;
   }
   pem_ = *std::move(pem);
+  SayWhenItEnds(pem_.key_and_chain);
   return absl::OkStatus();
 }
 

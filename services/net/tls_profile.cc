@@ -21,6 +21,7 @@
 #include "openssl/pem.h"
 #include "openssl/ssl.h"
 #include "openssl/x509.h"
+#include "services/telemetry/certificate_end.h"
 #include "services/telemetry/log.h"
 #include "services/telemetry/reload_failures.h"
 
@@ -202,6 +203,8 @@ class FileTlsProfile : public TlsProfile {
         MakeContext(name_, certificate_file_, private_key_file_);
     if (!context.ok()) return context.status();
     context_ = *std::move(context);
+    telemetry::SetCertificateEnd(absl::StrCat("public:", name_),
+                                 SSL_CTX_get0_certificate(context_.get()));
     ticket_keys_until_ = steady_clock::now().time_since_epoch().count() + Ticks(kTicketKeyLifetime);
     return absl::OkStatus();
   }

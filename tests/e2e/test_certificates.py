@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 import socket
 import ssl
 import subprocess
+import time
+import urllib.request
 from typing import Any
 
 from ctl.up import ca, layout
@@ -109,3 +112,33 @@ def test_no_certificate_no_rpc(platform: Platform) -> None:
                     assert session.recv(1) == b"", service
             except (ssl.SSLError, ConnectionError):
                 pass
+
+
+def _ends(platform: Platform, service: str) -> dict[str, float]:
+    """What a process says of its certificates."""
+    with urllib.request.urlopen(platform.metrics_url(service), timeout=30) as answer:
+        return {found[1]: float(found[2]) for found in re.finditer(
+            r'^postern_certificate_expiry_timestamp_seconds\{certificate="(.*?)"\} (\S+)$', answer.read().decode(), re.M)}
+
+
+def _end_of(file: pathlib.Path) -> float:
+    said = subprocess.run(["openssl", "x509", "-in", str(file), "-noout", "-enddate"], capture_output=True, text=True,
+                          check=True).stdout
+    return float(ssl.cert_time_to_seconds(said.strip().removeprefix("notAfter=")))
+
+
+def test_every_process_says_when_its_certificates_end(make_platform: Any) -> None:
+    platform = make_platform(None)
+    data = layout.DataDir(platform.data)
+    for service in layout.SERVICES:
+        ends = {"mtls": _end_of(data.certificate(service.name))}
+        if not service.serves_rpc:
+            ends[f"public:{ca.PUBLIC}"] = _end_of(data.certificate(ca.PUBLIC))
+        assert _ends(platform, service.name) == ends, service.name
+    # A new one, which ends later by as much as the test has run.
+    old = _ends(platform, "relay-svc")["mtls"]
+    wait_until(lambda: time.time() + 397 * 86400 > old + 2, 30, "a certificate of now ends later")
+    ca.issue_identity(data, "relay-svc")
+    assert _end_of(data.certificate("relay-svc")) > old
+    wait_until(lambda: _ends(platform, "relay-svc")["mtls"] == _end_of(data.certificate("relay-svc")), 30,
+               "the new one's end is told")
