@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import email.parser
 import email.utils
+import json
 import os
 import pathlib
 import re
@@ -45,12 +46,20 @@ class Summary:
         print(f"not brought: {why}", file=sys.stderr, flush=True)
 
 
+def _lines(file: pathlib.Path) -> list[tuple[int, str]]:
+    """Numbered; those that say something."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise Failure(f"{file}: is not UTF-8 ({error.reason} at octet {error.start})") from error
+    return [(number, line) for number, line in enumerate(text.splitlines(), 1)
+            if line.strip() and not line.lstrip().startswith("#")]
+
+
 def read_people(file: pathlib.Path, domain: str, summary: Summary) -> list[str]:
     """Addresses of a passwd-file: "user:{SCHEME}password:uid:gid:...", of which the user alone is taken."""
     people = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip() or line.startswith("#"):
-            continue
+    for number, line in _lines(file):
         user = line.split(":")[0].strip()
         address = user if "@" in user else f"{user}@{domain}"
         if not _ADDRESS.fullmatch(address) or (not domain and "@" not in user):
@@ -63,17 +72,15 @@ def read_people(file: pathlib.Path, domain: str, summary: Summary) -> list[str]:
 def read_aliases(file: pathlib.Path, summary: Summary) -> dict[str, list[str]]:
     """As virtual(5): "address target, target ..."; a line that begins with white space goes on with the one before."""
     logical: list[tuple[int, str]] = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
+    for number, line in _lines(file):
         if line[0].isspace() and logical:
             logical[-1] = (logical[-1][0], logical[-1][1] + " " + line.strip())
         else:
             logical.append((number, line.strip()))
     aliases = {}
     for number, line in logical:
-        address, _, rest = line.partition(" ")
-        targets = [target for target in re.split(r"[\s,]+", rest.replace("\t", " ")) if target]
+        address, *rest = re.split(r"\s+", line, maxsplit=1)
+        targets = [target for target in re.split(r"[\s,]+", "".join(rest)) if target]
         if not _ADDRESS.fullmatch(address) or not targets or not all(map(_ADDRESS.fullmatch, targets)):
             summary.fault(f"{file}:{number}: expected \"address target, target ...\", each with a domain")
         else:
@@ -87,17 +94,25 @@ class Postern:
     def __init__(self, command: str):
         self._command = shlex.split(command)
 
-    def _try(self, *arguments: str, given: str = "") -> str:
-        """What it complains of; empty: nothing."""
-        done = subprocess.run([*self._command, *arguments], input=given, capture_output=True, text=True, check=False,
+    def _run(self, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*self._command, *arguments], input=given, capture_output=True, text=True, check=False,
                               timeout=_SECONDS)
-        return "" if done.returncode == 0 else (done.stderr or done.stdout).strip()
 
-    def make(self, *arguments: str, given: str = "") -> tuple[bool, str]:
-        """Whether it was made, or else is there; and what is wrong when neither."""
-        wrong = self._try(*arguments, given=given)
-        there = not wrong or wrong.startswith("posternctl: there is a")
-        return not wrong, "" if there else wrong.splitlines()[0]
+    def make(self, kind: str, name: str, *arguments: str, given: str = "") -> tuple[bool, str]:
+        """Whether it was made, or else is there already, as what it should be; and what is wrong when neither."""
+        done = self._run(kind, "add", name, *arguments, given=given)
+        if done.returncode == 0:
+            return True, ""
+        said = (done.stderr or done.stdout).strip().splitlines()
+        wrong = said[0] if said else f"posternctl ended with {done.returncode} and said nothing"
+        # "a domain", "an account".
+        return False, "" if re.match(rf"posternctl: there is an? {kind} ", wrong) else wrong
+
+    def targets(self, alias: str) -> list[str]:
+        """Where an alias leads that is there."""
+        done = self._run("--json", "alias", "list", alias.rpartition("@")[2])
+        listed = json.loads(done.stdout)["aliases"] if done.returncode == 0 else []
+        return next((sorted(one["targets"]) for one in listed if one["address"] == alias), [])
 
 
 class Journal:
@@ -107,10 +122,25 @@ class Journal:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
 
+    @property
+    def _passwords(self) -> pathlib.Path:
+        return self._folder / "passwords"
+
+    def password(self, address: str) -> str:
+        """That of an earlier run; empty: none."""
+        if not self._passwords.exists():
+            return ""
+        return dict(line.split() for line in self._passwords.read_text(encoding="utf-8").splitlines()).get(address, "")
+
     def add_password(self, address: str, password: str) -> None:
-        descriptor = os.open(self._folder / "passwords", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(descriptor, "a", encoding="utf-8") as file:
+        with os.fdopen(os.open(self._passwords, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
             file.write(f"{address} {password}\n")
+
+    def drop_password(self, address: str) -> None:
+        """It was not used: somebody else made the account."""
+        kept = [line for line in self._passwords.read_text(encoding="utf-8").splitlines()
+                if line.split()[0] != address]
+        self._passwords.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
     def _file(self, address: str) -> pathlib.Path:
         return self._folder / f"{address.replace('/', '_')}.brought"
@@ -161,21 +191,30 @@ class Mover:
         self._journal = journal
         self._summary = summary
 
-    def make_domains(self, addresses: list[str]) -> None:
+    def make_domains(self, addresses: list[str]) -> set[str]:
+        """Those that are there then."""
+        there = set()
         for domain in sorted({address.rpartition("@")[2] for address in addresses}):
-            made, wrong = self._postern.make("domain", "add", domain)
+            made, wrong = self._postern.make("domain", domain)
             if wrong:
-                raise Failure(f"domain {domain}: {wrong}")
+                self._summary.fault(f"domain {domain}: {wrong}")
+                continue
             self._summary.count("domains made" if made else "domains that were there")
+            there.add(domain)
+        return there
 
     def make_account(self, address: str) -> bool:
-        password = secrets.token_urlsafe(12)
-        made, wrong = self._postern.make("account", "add", address, "--password-stdin", given=password + "\n")
+        # Written down first: an interruption leaves no account whose password nobody has.
+        known = self._journal.password(address)
+        password = known or secrets.token_urlsafe(12)
+        if not known:
+            self._journal.add_password(address, password)
+        made, wrong = self._postern.make("account", address, "--password-stdin", given=password + "\n")
+        if not made and not known:
+            self._journal.drop_password(address)
         if wrong:
             self._summary.fault(f"account {address}: {wrong}")
             return False
-        if made:
-            self._journal.add_password(address, password)
         self._summary.count("accounts made" if made else "accounts that were there")
         return True
 
@@ -187,7 +226,9 @@ class Mover:
         while left and progress:
             progress, complaints = False, {}
             for address, targets in list(left.items()):
-                made, wrong = self._postern.make("alias", "add", address, *targets)
+                made, wrong = self._postern.make("alias", address, *targets)
+                if not made and not wrong and self._postern.targets(address) != sorted(targets):
+                    wrong = "there is one that leads elsewhere"
                 if wrong:
                     complaints[address] = wrong
                     continue
@@ -198,6 +239,12 @@ class Mover:
             self._summary.fault(f"alias {address}: {wrong}")
 
     def bring(self, address: str, maildir: pathlib.Path) -> None:
+        try:
+            self._bring_all(address, maildir)
+        except OSError as error:
+            self._summary.fault(f"{address}: {error.filename or maildir}: {error.strerror}")
+
+    def _bring_all(self, address: str, maildir: pathlib.Path) -> None:
         if not maildir.is_dir():
             self._summary.count("accounts without a Maildir")
             return
@@ -214,7 +261,7 @@ class Mover:
                 for name, path in waiting:
                     self._bring_one(session, address, name, path)
         except (OSError, smtplib.SMTPException) as error:
-            self._summary.fault(f"{address}, from {maildir} on: {error}")
+            self._summary.fault(f"{address}, what was left of {maildir}: {error}")
 
     def _bring_one(self, session: smtplib.SMTP, address: str, name: str, path: pathlib.Path) -> None:
         try:
@@ -224,6 +271,9 @@ class Mover:
             return
         try:
             session.sendmail(sender_of(octets), [address], octets, ["BODY=8BITMIME"])
+        except UnicodeError:
+            self._summary.fault(f"{path}: {address} is not ASCII, and the mx listener takes no other")
+            return
         except (smtplib.SMTPDataError, smtplib.SMTPSenderRefused, smtplib.SMTPRecipientsRefused) as error:
             said = next(iter(error.recipients.values())) if isinstance(error, smtplib.SMTPRecipientsRefused) else (
                 error.smtp_code, error.smtp_error)
@@ -260,9 +310,10 @@ def main(arguments: list[str]) -> int:
         people = read_people(given.passwd_file, given.domain, summary)
         aliases = read_aliases(given.aliases, summary) if given.aliases else {}
         mover = Mover(Postern(given.posternctl), (host, int(port)), Journal(given.journal), summary)
-        mover.make_domains([*people, *aliases])
-        known = [address for address in people if mover.make_account(address)]
-        mover.make_aliases(aliases)
+        domains = mover.make_domains([*people, *aliases])
+        known = [address for address in people if address.rpartition("@")[2] in domains and mover.make_account(address)]
+        mover.make_aliases({address: targets for address, targets in aliases.items()
+                            if address.rpartition("@")[2] in domains})
         for address in known:
             local, _, domain = address.partition("@")
             mover.bring(address, pathlib.Path(given.maildirs.replace("%d", domain).replace("%n", local)))

@@ -14,8 +14,9 @@ import pytest
 from ctl.up import configs, layout, postgresql
 from ctl.up.ports import FreePorts
 from tests.e2e.load import Load, arrived, running
-from tests.e2e.mail_clients import Clients
+from tests.e2e.mail_clients import Clients, make_message
 from tests.e2e.platform_under_test import ROOT, Account, Platform
+from tests.e2e.remote_mta import free_port
 from tests.e2e.waiting import SLOWER, wait_until
 
 _STRANGER = "carol@elsewhere.test"
@@ -63,7 +64,9 @@ def _restored(source: Platform, to: pathlib.Path) -> pathlib.Path:
 
 
 def test_sqlite(make_platform: Callable[..., Platform], tmp_path: pathlib.Path) -> None:
-    platform = make_platform(None)
+    # Where nobody listens: what goes there waits in the queue.
+    away = {"relay-svc": {"delivery": {"next_hops": [{"domain": "away.test", "host": "127.0.0.1", "port": free_port()}]}}}
+    platform = make_platform(away)
     if (platform.data / "postgresql").exists():
         pytest.skip("the platform is on PostgreSQL")
     copies = tmp_path / "backup"
@@ -76,6 +79,11 @@ def test_sqlite(make_platform: Callable[..., Platform], tmp_path: pathlib.Path) 
         for command in commands:
             _run(command.replace(".postern/", f"{platform.data}/").replace("BACKUP", str(copies)))
 
+    sender = platform.add_account()
+    with Clients(platform).smtp_submissions(sender) as session:
+        session.sendmail(sender.address, ["waits@away.test"], make_message(sender.address, "waits@away.test", "waits"))
+    waiting = [entry["queue_id"] for entry in platform.ctl("queue", "list")["entries"]]
+    assert len(waiting) == 1
     accepted = _under_load(platform, backup)
     platform.stop()
     data = layout.DataDir(_restored(platform, tmp_path / "restored"))
@@ -83,9 +91,10 @@ def test_sqlite(make_platform: Callable[..., Platform], tmp_path: pathlib.Path) 
         file = configs.database_file(data, service)
         file.parent.mkdir()
         shutil.copyfile(copies / f"{name}.db", file)
-    restored = Platform(data.root)
+    restored = Platform(data.root, away)
     try:
         _all_there(restored.start(), accepted)
+        assert waiting[0] in [entry["queue_id"] for entry in restored.ctl("queue", "list")["entries"]]
     finally:
         restored.stop()
 

@@ -13,6 +13,7 @@ import pytest
 from ctl.up import layout
 from tests.e2e.mail_clients import HOST, Clients, without_trace
 from tests.e2e.platform_under_test import ROOT, Account, Platform
+from tests.e2e.waiting import wait_until
 
 _SCRIPT = ROOT / "ctl/moving/from_dovecot.py"
 
@@ -37,12 +38,15 @@ class Old:
         mailbox.Maildir(self.maildir(local), create=True)
         (self.maildir(local) / folder / name).write_bytes(octets)
 
-    def move(self, platform: Platform, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, str(_SCRIPT), f"--passwd-file={self.passwd}", f"--domain={self.domain}",
+    def command(self, platform: Platform, *arguments: str) -> list[str]:
+        return [
+            sys.executable, str(_SCRIPT), f"--passwd-file={self.passwd}", f"--domain={self.domain}",
              f"--maildirs={self.folder}/mail/%d/%n/Maildir", f"--aliases={self.aliases}", f"--journal={self.journal}",
              f"--posternctl={layout.POSTERNCTL} --config {platform.data}/config/posternctl.yaml",
-             f"--mx={HOST}:{platform.port('mx')}", *arguments], capture_output=True, text=True, check=False, timeout=300)
+             f"--mx={HOST}:{platform.port('mx')}", *arguments]
+
+    def move(self, platform: Platform, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self.command(platform, *arguments), capture_output=True, text=True, check=False, timeout=300)
 
     def account(self, local: str) -> Account:
         address = f"{local}@{self.domain}"
@@ -109,6 +113,55 @@ def test_what_is_wrong_is_named_and_the_rest_moves(platform: Platform, old: Old)
     for line in ("1 messages brought", "1 aliases made", "4 not brought"):
         assert line in done.stdout, done.stdout
     assert len(Clients(platform).fetch(old.account("anne"))) == 1
+
+
+def test_what_is_somebody_elses_already_is_named(platform: Platform, old: Old) -> None:
+    """A forward on a person's own address, an alias that leads elsewhere, a person who is an alias; tabs are white space."""
+    old.passwd.write_text("anne::\nben::\n", encoding="utf-8")
+    old.aliases.write_text(f"all@{old.domain}\tben@{old.domain}\n", encoding="utf-8")
+    assert old.move(platform).returncode == 0
+    old.passwd.write_text("anne::\nall::\n", encoding="utf-8")
+    old.aliases.write_text(f"anne@{old.domain} ben@{old.domain}\nall@{old.domain} anne@{old.domain}\n", encoding="utf-8")
+    passwords = (old.journal / "passwords").read_text(encoding="utf-8")
+    done = old.move(platform)
+    assert done.returncode == 1
+    for words in (f"account all@{old.domain}: posternctl: there is an alias", f"alias anne@{old.domain}: posternctl: there is an account",
+                  f"alias all@{old.domain}: there is one that leads elsewhere"):
+        assert words in done.stderr, done.stderr
+    assert (old.journal / "passwords").read_text(encoding="utf-8") == passwords
+
+
+def test_one_who_cannot_be_brought_stops_nobody_else(platform: Platform, old: Old) -> None:
+    old.passwd.write_text("anne@bad..domain::\nb\u00fccher::\ncarl::\n", encoding="utf-8")
+    old.deliver("b\u00fccher", "1.M1P1.host", _message(1))
+    old.deliver("carl", "1.M1P1.host", _message(2))
+    done = old.move(platform)
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert "domain bad..domain: " in done.stderr
+    assert len(Clients(platform).fetch(old.account("carl"))) == 1
+
+
+def test_an_interrupted_run_goes_on(platform: Platform, old: Old) -> None:
+    """Its journal lacks what was in flight; a password that was written down is the account's."""
+    old.passwd.write_text("anne::\n", encoding="utf-8")
+    for number in range(1, 21):
+        old.deliver("anne", f"{number}.M1P1.host", _message(number))
+    old.journal.mkdir()
+    (old.journal / "passwords").write_text(f"anne@{old.domain} written-before-the-account\n", encoding="utf-8")
+    running = subprocess.Popen(old.command(platform), stdout=subprocess.DEVNULL)
+    brought = old.journal / f"anne@{old.domain}.brought"
+    wait_until(lambda: brought.exists() and len(brought.read_text(encoding="utf-8").splitlines()) >= 3, 60, "it runs")
+    running.kill()
+    running.wait()
+    assert old.move(platform).returncode == 0
+    fetched = Clients(platform).fetch(Account(f"anne@{old.domain}", "written-before-the-account"))
+    assert 20 <= len(fetched) <= 21
+
+
+def test_a_posternctl_that_says_nothing_made_nothing(platform: Platform, old: Old) -> None:
+    old.passwd.write_text("anne::\n", encoding="utf-8")
+    done = old.move(platform, "--posternctl=/bin/false")
+    assert done.returncode == 1 and "said nothing" in done.stderr and "made" not in done.stdout
 
 
 @pytest.mark.parametrize(("argument", "says"), [
