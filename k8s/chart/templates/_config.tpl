@@ -14,8 +14,7 @@ ca_file: /etc/postern/mtls/ca.crt
 {{/* [root, component]: where it keeps its data. */}}
 {{- define "postern.storageConfig" -}}
 {{- $root := index . 0 -}}{{- $component := index . 1 -}}
-{{- $values := dict "auth-svc" "authSvc" "store-svc" "storeSvc" "relay-svc" "relaySvc" -}}
-{{- $of := get $values $component -}}
+{{- $of := (index (fromYaml (include "postern.components" $root)) $component).values -}}
 {{- $demo := $root.Values.demo.enabled -}}
 {{- if include "postern.onPostgresql" $root }}
 {{- $own := index $root.Values.postgresql $of }}

@@ -30,10 +30,15 @@ pop3s: {listener: pop3s, component: pop3, pod: 9950, service: 995, tls: implicit
 {{ include "postern.fullname" (index . 0) }}-{{ index . 1 }}
 {{- end }}
 
+{{/* Of everything in the release. */}}
+{{- define "postern.releaseSelector" -}}
+app.kubernetes.io/name: postern
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
 {{/* [root, component] */}}
 {{- define "postern.selector" -}}
-app.kubernetes.io/name: postern
-app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+{{ include "postern.releaseSelector" (index . 0) }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 

@@ -77,6 +77,21 @@ capabilities: {drop: [ALL]}
 - {name: config, mountPath: /etc/postern/config, readOnly: true}
 {{- end }}
 
+{{/* [root, component, volumes]: brings a service's schema up to date, and ends. */}}
+{{- define "postern.migrateContainer" -}}
+{{- $root := index . 0 -}}
+{{- $about := index (fromYaml (include "postern.components" $root)) (index . 1) -}}
+- name: migrate
+  image: {{ include "postern.image" (list $root $about.program) }}
+  imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+  args: [migrate, --config, /etc/postern/config/config.yaml, --wait, "120"]
+  resources: {{ toJson (index $root.Values $about.values).resources }}
+  securityContext:
+    {{- include "postern.containerSecurity" $root | nindent 4 }}
+  volumeMounts:
+    {{- include "postern.mounts" (index . 2) | nindent 4 }}
+{{- end }}
+
 {{/* [root, component]: a pod of a gateway or a service. */}}
 {{- define "postern.pod" -}}
 {{- $root := index . 0 -}}{{- $component := index . 1 -}}
@@ -122,15 +137,7 @@ spec:
   {{- if and $root.Values.demo.enabled (not $about.gateway) }}
   initContainers:
     # The demo's database comes with the release: no hook finds it.
-    - name: migrate
-      image: {{ include "postern.image" (list $root $about.program) }}
-      imagePullPolicy: {{ $root.Values.image.pullPolicy }}
-      args: [migrate, --config, /etc/postern/config/config.yaml, --wait, "120"]
-      resources: {{ toJson $values.resources }}
-      securityContext:
-        {{- include "postern.containerSecurity" $root | nindent 8 }}
-      volumeMounts:
-        {{- include "postern.mounts" (include "postern.volumes" .) | nindent 8 }}
+    {{- include "postern.migrateContainer" (list $root $component (include "postern.volumes" .)) | nindent 4 }}
   {{- end }}
   containers:
     - name: {{ $component }}
