@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import secrets
-import subprocess
 from typing import Any
 
 from ctl.up import layout
+from ctl.up.command import run
 from ctl.up.failure import Failure
 from ctl.up.private_file import write_private
 
@@ -24,11 +24,8 @@ def posternctl_command(data: layout.DataDir) -> list[str]:
 def _call(command: list[str], password: str = "") -> Any:
     if not layout.POSTERNCTL.exists():
         raise Failure(f"{layout.POSTERNCTL} is not built: ./dev build")
-    done = subprocess.run(command, input=password, capture_output=True, text=True, check=False,
-                          timeout=_TIMEOUT_SECONDS)
-    if done.returncode != 0:
-        raise Failure(f"posternctl failed: {done.stderr.strip()}")
-    return json.loads(done.stdout) if done.stdout.strip() else None
+    said = run(*command, given=password, what="posternctl", timeout=_TIMEOUT_SECONDS)
+    return json.loads(said) if said.strip() else None
 
 
 def ensure(data: layout.DataDir) -> None:

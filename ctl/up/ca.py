@@ -12,7 +12,7 @@ import pathlib
 import subprocess
 
 from ctl.up import layout
-from ctl.up.failure import Failure
+from ctl.up.command import run
 
 _CA_DAYS = "3650"
 _LEAF_DAYS = "397"
@@ -23,13 +23,7 @@ PUBLIC = "public"
 
 
 def _openssl(*arguments: str) -> None:
-    try:
-        done = subprocess.run(("openssl",) + arguments, stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, check=False, umask=0o077)
-    except FileNotFoundError as error:
-        raise Failure("openssl is not installed (apt-get install openssl)") from error
-    if done.returncode != 0:
-        raise Failure(f"openssl {arguments[0]} failed:\n{done.stderr.strip()}")
+    run("openssl", *arguments, what=f"openssl {arguments[0]}", umask=0o077)
 
 
 def _good_for_long(certificate: pathlib.Path, key: pathlib.Path) -> bool:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from ctl.up import ca, configs, layout, lock, ports, postgresql, supervisor
+from ctl.up.command import run
 from ctl.up.failure import Failure
 from ctl.up.private_file import write_private
 
@@ -49,11 +50,7 @@ def migrate(data: layout.DataDir, platform: configs.Platform) -> None:
     """Each service's schema in PostgreSQL."""
     for service in postgresql.SERVICES:
         first = next(p for p in platform.processes if p.service.name == service)
-        done = subprocess.run(
-            [str(first.service.binary), "migrate", "--config", str(data.config_file(first.name))],
-            capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise Failure(f"{service} migrate failed:\n{done.stderr.strip()}")
+        run(str(first.service.binary), "migrate", "--config", str(data.config_file(first.name)), what=f"{service} migrate")
 
 
 def _put_files_aside(data: layout.DataDir, stamp: str) -> None:

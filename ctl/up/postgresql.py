@@ -9,6 +9,7 @@ import shutil
 import subprocess
 
 from ctl.up import ca, layout
+from ctl.up.command import run
 from ctl.up.failure import Failure
 from ctl.up.private_file import secret
 
@@ -61,21 +62,17 @@ class Server:
 
     def program(self, name: str) -> list[str]:
         """What runs one of PostgreSQL's programs as its user; arguments follow."""
-        run = [str(self._programs / name)]
+        command = [str(self._programs / name)]
         if os.geteuid() != 0:
-            return run
+            return command
         # The capability: it has to reach its own folder below those that only root may enter.
         return ["setpriv", "--reuid", _USER, "--regid", _USER, "--clear-groups", "--inh-caps",
-                "+dac_override", "--ambient-caps", "+dac_override", "--", *run]
+                "+dac_override", "--ambient-caps", "+dac_override", "--", *command]
 
     def _run(self, command: list[str], text: str = "") -> str:
-        log = self._data.log(NAME)
-        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False,
-                              timeout=_TIMEOUT_SECONDS, cwd="/")
-        if done.returncode != 0:
-            raise Failure(f"{pathlib.Path(command[-1]).name if not text else 'psql'} failed: "
-                          f"{(done.stderr or done.stdout).strip()}\nsee also {log}")
-        return done.stdout
+        what = pathlib.Path(command[-1]).name if not text else "psql"
+        return run(*command, given=text, what=f"{what} (its log: {self._data.log(NAME)})", timeout=_TIMEOUT_SECONDS,
+                   cwd=pathlib.Path("/"))
 
     def prepare(self) -> None:
         """Makes what is absent, and its certificate anew when that ends soon."""

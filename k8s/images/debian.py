@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
-import subprocess
 
+from ctl.up.command import run
 from ctl.up.failure import Failure
 
 # What `postern up` runs, and the chart's Jobs.
@@ -25,22 +24,16 @@ def _release() -> str:
 
 def make(to: pathlib.Path, packages: list[str]) -> None:
     """Packages and what they need. The same versions give the same octets."""
-    done = subprocess.run(
-        ["mmdebstrap", "--variant=essential", "--quiet", "--format=tar",
-         f"--include={','.join(packages)}",
-         *(f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT),
-         "--dpkgopt=force-unsafe-io",
-         # Copyright files are licences' terms.
-         "--dpkgopt=path-include=/usr/share/doc/*/copyright",
-         # No cluster is made at installation.
-         "--essential-hook=mkdir -p \"$1/etc/postgresql-common\" && "
-         "echo 'create_main_cluster = false' > \"$1/etc/postgresql-common/createcluster.conf\"",
-         # Whom containers run as: initdb wants a name.
-         f"--customize-hook=echo 'nonroot:x:{_USER}:{_USER}:nonroot:/nonexistent:/usr/sbin/nologin' >> \"$1/etc/passwd\"",
-         f"--customize-hook=echo 'nonroot:x:{_USER}:' >> \"$1/etc/group\"",
-         "--customize-hook=rm -rf \"$1\"/var/cache/* \"$1\"/var/log/* \"$1\"/var/lib/apt/lists/*",
-         _release(), str(to)],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-        env=os.environ | {"SOURCE_DATE_EPOCH": "0"})
-    if done.returncode != 0:
-        raise Failure("mmdebstrap: " + done.stderr.strip())
+    run("mmdebstrap", "--variant=essential", "--quiet", "--format=tar", f"--include={','.join(packages)}",
+        *(f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT),
+        "--dpkgopt=force-unsafe-io",
+        # Copyright files are licences' terms.
+        "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+        # No cluster is made at installation.
+        "--essential-hook=mkdir -p \"$1/etc/postgresql-common\" && "
+        "echo 'create_main_cluster = false' > \"$1/etc/postgresql-common/createcluster.conf\"",
+        # Whom containers run as: initdb wants a name.
+        f"--customize-hook=echo 'nonroot:x:{_USER}:{_USER}:nonroot:/nonexistent:/usr/sbin/nologin' >> \"$1/etc/passwd\"",
+        f"--customize-hook=echo 'nonroot:x:{_USER}:' >> \"$1/etc/group\"",
+        "--customize-hook=rm -rf \"$1\"/var/cache/* \"$1\"/var/log/* \"$1\"/var/lib/apt/lists/*",
+        _release(), str(to), what="mmdebstrap", environment={"SOURCE_DATE_EPOCH": "0"})

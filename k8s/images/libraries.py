@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 
+from ctl.up.command import run
 from ctl.up.failure import Failure
 
 _LIBRARIES = "/usr/lib/x86_64-linux-gnu"
@@ -34,18 +35,11 @@ class Package:
     source: str
 
 
-def _run(*command: str) -> str:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise Failure(f"{' '.join(command)}: {done.stderr.strip()}")
-    return done.stdout
-
-
 def of(programs: list[pathlib.Path]) -> dict[str, pathlib.Path]:
     """The shared libraries of all of them: the name that the loader looks for, and the file."""
     found: dict[str, pathlib.Path] = {}
     for program in programs:
-        for line in _run("ldd", str(program)).splitlines():
+        for line in run("ldd", str(program)).splitlines():
             if "not found" in line:
                 raise Failure(f"{program}: {line.strip()}")
             path = re.search(r"(/\S+) \(0x", line)
@@ -64,8 +58,8 @@ def packages(files: list[pathlib.Path]) -> dict[pathlib.Path, Package]:
         if not done.stdout:
             raise Failure(f"{file} is of no Debian package")
         package = done.stdout.split(": ")[0].split(",")[0]
-        name, version, source = _run("dpkg-query", "--show", "--showformat",
-                                     "${Package} ${Version} ${source:Package}", package).split()
+        name, version, source = run("dpkg-query", "--show", "--showformat",
+                                    "${Package} ${Version} ${source:Package}", package).split()
         found[file] = Package(name, version, source)
     return found
 

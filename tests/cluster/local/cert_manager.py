@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tempfile
 
-from ctl.up.failure import Failure
+from ctl.up.command import run
 from tests.cluster.local import images, programs
 from tests.cluster.local.cluster import Cluster
 from tests.cluster.local.layout import MANIFESTS
@@ -38,12 +38,6 @@ def _chart(folder: pathlib.Path) -> None:
         encoding="ascii")
 
 
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise Failure(f"cert-manager: {done.stderr.strip()}")
-
-
 def _answers(cluster: Cluster) -> bool:
     return subprocess.run(cluster.kubectl("create", "--dry-run=server", "--filename=-"), input=_ISSUER, text=True,
                           capture_output=True, check=False).returncode == 0
@@ -57,7 +51,7 @@ def install(cluster: Cluster) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         chart = pathlib.Path(temporary) / _NAME
         _chart(chart)
-        _run(cluster.helm("upgrade", "--install", _NAME, str(chart), f"--namespace={_NAME}", "--create-namespace",
+        run(*cluster.helm("upgrade", "--install", _NAME, str(chart), f"--namespace={_NAME}", "--create-namespace",
                           f"--values={MANIFESTS / 'cert-manager.yaml'}", "--wait", f"--timeout={_READY_SECONDS:g}s"))
     # Its webhooks are refused until the injector has told the API server whom to trust.
     wait_until(lambda: _answers(cluster), _READY_SECONDS, "cert-manager's webhooks answer")
@@ -65,5 +59,5 @@ def install(cluster: Cluster) -> None:
 
 def uninstall(cluster: Cluster) -> None:
     """Its definitions too, and so every Certificate; the Secrets with the certificates stay."""
-    _run(cluster.helm("uninstall", _NAME, f"--namespace={_NAME}", "--wait"))
-    _run(cluster.kubectl("delete", "namespace", _NAME))
+    run(*cluster.helm("uninstall", _NAME, f"--namespace={_NAME}", "--wait"))
+    run(*cluster.kubectl("delete", "namespace", _NAME))

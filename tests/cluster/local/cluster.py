@@ -11,6 +11,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 
+from ctl.up.command import run
 from ctl.up.failure import Failure
 from tests.cluster.local import balancer, images, network, nodes, programs
 from tests.cluster.local.control_plane import ControlPlane
@@ -139,10 +140,7 @@ class Cluster:
                           f"--timeout={_READY_SECONDS:g}s")
 
     def _kubectl(self, *arguments: str) -> str:
-        done = self._control.try_kubectl(*arguments)
-        if done.returncode != 0:
-            raise Failure(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
-        return done.stdout
+        return run(*self.kubectl(*arguments), what=f"kubectl {' '.join(arguments)}")
 
     def _apply(self, manifest: pathlib.Path) -> None:
         self._kubectl("apply", "--server-side", "--force-conflicts", f"--filename={manifest}")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import pathlib
-import subprocess
 
-from ctl.up.failure import Failure
+from ctl.up.command import run
 from tests.cluster.local import layout
 from tests.cluster.local.layout import BALANCER, HOSTS, INTERNET, INTERNET_BALANCER, LAN, LAN_BALANCER, NODES, SWITCH
 
@@ -14,25 +13,18 @@ _NAMES = (SWITCH, *(host.namespace for host in HOSTS))
 COUNT = len(_NAMES)
 
 
-def _run(*command: str) -> str:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise Failure(f"{' '.join(command)}: {done.stderr.strip()}")
-    return done.stdout
-
-
 def _ip(namespace: str, *command: str) -> str:
-    return _run("ip", "-n", namespace, *command)
+    return run("ip", "-n", namespace, *command)
 
 
 def there() -> list[str]:
     """Which of our namespaces exist."""
-    found = {entry["name"] for entry in json.loads(_run("ip", "-json", "netns", "list") or "[]")}
+    found = {entry["name"] for entry in json.loads(run("ip", "-json", "netns", "list") or "[]")}
     return [name for name in _NAMES if name in found]
 
 
 def _add(name: str) -> None:
-    _run("ip", "netns", "add", name)
+    run("ip", "netns", "add", name)
     _ip(name, "link", "set", "lo", "up")
 
 
@@ -63,12 +55,12 @@ def make() -> None:
             if other != node:
                 _ip(other.namespace, "route", "add", node.pods, "via", node.address)
     for host in (*NODES, BALANCER):
-        _run(*host.inside("sysctl", "-qw", "net.ipv4.ip_forward=1"))
+        run(*host.inside("sysctl", "-qw", "net.ipv4.ip_forward=1"))
 
 
 def remove() -> None:
     for name in there():
-        _run("ip", "netns", "delete", name)
+        run("ip", "netns", "delete", name)
 
 
 def _inode(namespace: str) -> int:

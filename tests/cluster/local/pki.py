@@ -5,19 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import pathlib
-import subprocess
 
-from ctl.up.failure import Failure
+from ctl.up.command import run
 from tests.cluster.local.layout import (API_PORT, API_SERVICE, CLUSTER_DOMAIN, CONTROL_PLANE, NODES, Folder)
 
 _DAYS = "30"
 
 
 def _openssl(*arguments: str) -> None:
-    done = subprocess.run(("openssl", *arguments), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          check=False, umask=0o077)
-    if done.returncode != 0:
-        raise Failure(f"openssl {arguments[0]}: {done.stderr.strip()}")
+    run("openssl", *arguments, what=f"openssl {arguments[0]}", umask=0o077)
 
 
 class Pki:
