@@ -231,8 +231,11 @@ def main():
     parser.add_argument("--only", choices=["postern", "reference"], help="measure one system alone")
     parser.add_argument("--postgresql", action="store_true", help="Postern on PostgreSQL too")
     parser.add_argument("--replicas", type=int, default=1, help="of each process there")
+    parser.add_argument("--redis", action="store_true", help="and once more with Redis, counting every client")
     parser.add_argument("--data", help="where both keep their data (default: a new folder under the temporary one)")
     options = parser.parse_args()
+    if options.redis and not options.postgresql:
+        parser.error("--redis is for --postgresql")
 
     folder = pathlib.Path(tempfile.mkdtemp(prefix="postern-bench-", dir=options.data))
     password = secrets.token_urlsafe(12)
@@ -249,7 +252,9 @@ def main():
         if options.only != "reference":
             systems.append(Postern(ROOT, folder / "postern", users + argon2id_users))
             if options.postgresql:
-                systems.append(Postern(ROOT, folder / "postgresql", users + argon2id_users, options.replicas))
+                for redis in [False, True][:1 + options.redis]:
+                    systems.append(Postern(ROOT, folder / f"postgresql-{redis}", users + argon2id_users, options.replicas,
+                                           redis))
         if options.only != "postern":
             systems.append(PostfixDovecot(folder / "reference", [(*u, "SSHA512") for u in users] +
                                           [(*u, "ARGON2ID") for u in argon2id_users], certificate, key))

@@ -2,15 +2,15 @@
 // sockets, one thread per connection, no pipelining; every message is made from its id, so that
 // what comes back can be compared octet by octet.
 //
-//   load smtp  --port P --connections C --messages N --octets S --users FILE --accepted FILE
-//   [--kept] [--starttls] load login --port P --connections C --sessions N --users FILE (POP3S:
-//   login, STAT, QUIT) load retr  --port P --connections C --sessions N --users FILE (POP3S: login,
-//   RETR of up to 50, QUIT) load fetch --port P --connections C --users FILE --accepted FILE
-//   (POP3S: fetch and delete all, compare) load idle  --port P --connections C [--tls] (opens C,
-//   prints "ready", waits for end of input)
+//   load smtp --messages N --octets S --accepted FILE [--kept] [--starttls]
+//   load login --sessions N      POP3S: login, STAT, QUIT
+//   load retr --sessions N       POP3S: login, RETR of up to 50, QUIT
+//   load fetch --accepted FILE   POP3S: fetch, delete and compare all
+//   load idle [--tls]            opens its connections, prints "ready", waits for end of input
 //
-// FILE of users: "address password" lines. Prints one JSON object; exit code 1 when anything was
-// refused, lost or altered.
+// and each of them: [--host ADDRESS] --port P --connections C --users FILE, which has lines of
+// "address password". Prints one JSON object; exit code 1 when anything was refused, lost or
+// altered.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -49,6 +49,7 @@ struct User {
 };
 
 struct Options {
+  std::string host = "127.0.0.1";
   int port = 0;
   int connections = 20;
   int messages = 1000;
@@ -97,10 +98,10 @@ SSL_CTX* ClientContext() {
   return context;
 }
 
-// A blocking connection to 127.0.0.1 that reads lines. Throws std::runtime_error on any failure.
+// A blocking connection that reads lines. Throws std::runtime_error on any failure.
 class Client {
  public:
-  explicit Client(int port) {
+  explicit Client(const Options& options) {
     fd_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd_ < 0) throw std::runtime_error("socket");
     const int one = 1;
@@ -111,8 +112,8 @@ class Client {
     setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     sockaddr_in address = {};
     address.sin_family = AF_INET;
-    address.sin_port = htons(static_cast<uint16_t>(port));
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(static_cast<uint16_t>(options.port));
+    inet_pton(AF_INET, options.host.c_str(), &address.sin_addr);
     if (connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
       close(fd_);
       throw std::runtime_error("connect");
@@ -272,7 +273,7 @@ int Smtp(const Options& options) {
       const auto begin = SteadyClock::now();
       try {
         if (client == nullptr) {
-          client = std::make_unique<Client>(options.port);
+          client = std::make_unique<Client>(options);
           client->Expect("220");
           client->Smtp("EHLO load.sender.test", "250");
           if (options.starttls) {
@@ -306,8 +307,8 @@ int Smtp(const Options& options) {
   return Report(crew, "accepted", accepted_count);
 }
 
-std::unique_ptr<Client> LogIn(int port, const User& user) {
-  auto client = std::make_unique<Client>(port);
+std::unique_ptr<Client> LogIn(const Options& options, const User& user) {
+  auto client = std::make_unique<Client>(options);
   client->StartTls();
   client->Pop("");
   client->Pop("USER " + user.address);
@@ -327,8 +328,7 @@ int Login(const Options& options, bool retrieve) {
     while (next++ < options.sessions) {
       const auto begin = SteadyClock::now();
       try {
-        const std::unique_ptr<Client> client =
-            LogIn(options.port, users[static_cast<size_t>(thread)]);
+        const std::unique_ptr<Client> client = LogIn(options, users[static_cast<size_t>(thread)]);
         const int count = std::atoi(client->Pop("STAT").c_str() + 4);
         for (int i = 1; retrieve && i <= std::min(count, 50); ++i) {
           client->Pop("RETR " + std::to_string(i));
@@ -362,7 +362,7 @@ int Fetch(const Options& options) {
   crew.Run(std::min(options.connections, static_cast<int>(users.size())), [&](int) {
     for (size_t n = next++; n < users.size(); n = next++) {
       try {
-        const std::unique_ptr<Client> client = LogIn(options.port, users[n]);
+        const std::unique_ptr<Client> client = LogIn(options, users[n]);
         const int count = std::atoi(client->Pop("STAT").c_str() + 4);
         for (int i = 1; i <= count; ++i) {
           client->Pop("RETR " + std::to_string(i));
@@ -403,7 +403,7 @@ int Fetch(const Options& options) {
 int Idle(const Options& options) {
   std::vector<std::unique_ptr<Client>> clients;
   for (int i = 0; i < options.connections; ++i) {
-    clients.push_back(std::make_unique<Client>(options.port));
+    clients.push_back(std::make_unique<Client>(options));
     if (options.tls) clients.back()->StartTls();
     clients.back()->ReadLine();
   }
@@ -418,10 +418,11 @@ int Idle(const Options& options) {
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
   Options options;
-  CLI::App app("Load for SMTP and POP3 servers on 127.0.0.1");
+  CLI::App app("Load for SMTP and POP3 servers");
   app.require_subcommand(1);
   const auto add = [&](const char* name, const char* what) {
     CLI::App* command = app.add_subcommand(name, what);
+    command->add_option("--host", options.host, "an IPv4 address")->check(CLI::ValidIPV4);
     command->add_option("--port", options.port)->required()->check(CLI::Range(1, 65535));
     command->add_option("--connections", options.connections)->check(CLI::Range(1, 20000));
     return command;

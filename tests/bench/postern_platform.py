@@ -6,12 +6,21 @@ import subprocess
 import measure
 
 
-class Postern:
-    """One platform; a context manager. `users` is a list of (address, password); `replicas` None: on SQLite."""
+# More than the load makes: each connection and each message is asked about, none is refused.
+_RATE = {"count": 1_000_000}
+_COUNTED = {"relay-svc": {"rate_limits": {"connections_per_network": _RATE, "messages_per_network": _RATE}}}
 
-    def __init__(self, root, data, users, replicas=None):
+
+class Postern:
+    """One platform; a context manager. `users` is a list of (address, password); `replicas` None: on SQLite; `redis`: it
+    counts what each client sends."""
+
+    def __init__(self, root, data, users, replicas=None, redis=False):
         self.name = "Postern" if replicas is None else f"PostgreSQL x{replicas}"
+        if redis:
+            self.name += " + Redis"
         self.replicas = replicas
+        self.redis = redis
         self.dev = str(root / "dev")
         self.ctl = str(root / "bazel-bin/ctl/posternctl")
         self.data = str(data)
@@ -26,9 +35,10 @@ class Postern:
         os.makedirs(self.data, exist_ok=True)
         with open(f"{self.data}/overlay.json", "w", encoding="utf-8") as overlay:
             json.dump({service: {"listeners": [{"name": name, "max_connections_per_client": 0} for name in names]}
-                       for service, names in listeners.items()}, overlay)
+                       for service, names in listeners.items()} | (_COUNTED if self.redis else {}), overlay)
         subprocess.run([self.dev, "up", "--detach", "--data", self.data, "--ports", "auto",
-                        *([] if self.replicas is None else ["--postgresql", "--replicas", str(self.replicas)])],
+                        *([] if self.replicas is None else ["--postgresql", "--replicas", str(self.replicas)]),
+                        *(["--redis"] if self.redis else [])],
                        check=True, capture_output=True, text=True)
         self.status = json.loads(subprocess.run([self.dev, "status", "--json", "--data", self.data], check=True,
                                                 capture_output=True, text=True).stdout)
@@ -43,7 +53,7 @@ class Postern:
         subprocess.run([self.dev, "down", "--data", self.data], check=False, capture_output=True)
 
     def roots(self):
-        servers = [self.status["postgresql"]] if "postgresql" in self.status else []
+        servers = [self.status[name] for name in ("postgresql", "redis") if name in self.status]
         return [one["pid"] for one in [*servers, *self.status["services"].values()]]
 
     def settle(self):
