@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import re
 import shutil
@@ -13,13 +14,14 @@ import pytest
 
 from ctl.up import configs, layout, postgresql
 from ctl.up.ports import FreePorts
+from tests.e2e import postgresql_server
 from tests.e2e.load import Load, arrived, running
 from tests.e2e.mail_clients import Clients, make_message
 from tests.e2e.platform_under_test import ROOT, Account, Platform
 from tests.e2e.remote_mta import free_port
+from tests.e2e.trouble import SENDER
 from tests.e2e.waiting import SLOWER, wait_until
 
-_STRANGER = "carol@elsewhere.test"
 _LEAST = 50
 # In the order of the document.
 _SERVICES = {"relay-svc": "spool", "store-svc": "mail", "auth-svc": "directory"}
@@ -40,7 +42,7 @@ def _under_load(platform: Platform, backup: Callable[[], None]) -> dict[Account,
     """Whose mail was acknowledged before the backup began."""
     clients = Clients(platform)
     receiver, submitter = platform.add_account(), platform.add_account()
-    loads = {receiver: Load(clients.smtp_mx, _STRANGER, receiver.address),
+    loads = {receiver: Load(clients.smtp_mx, SENDER, receiver.address),
              submitter: Load(lambda: clients.smtp_submissions(submitter), submitter.address, submitter.address)}
     with running(*loads.values(), clients=2):
         wait_until(lambda: all(len(load.accepted) >= _LEAST for load in loads.values()), 60 * SLOWER, "the load runs")
@@ -59,7 +61,7 @@ def _all_there(platform: Platform, accepted: dict[Account, set[str]]) -> None:
 def _restored(source: Platform, to: pathlib.Path) -> pathlib.Path:
     """A data folder with the files that are beside the databases."""
     for name in ("certificates", "keys", "passwords"):
-        shutil.copytree(source.data / name, to / name)
+        shutil.copytree(source.data / name, to / name, dirs_exist_ok=True)
     return to
 
 
@@ -119,10 +121,56 @@ def test_postgresql(tmp_path: pathlib.Path) -> None:
         platform.stop()
         restored.start()
         restored.stop()
-        for name in ("certificates", "keys", "passwords"):
-            shutil.rmtree(restored.data / name)
         _restored(platform, restored.data)
         _restore(layout.DataDir(restored.data), copies)
+        _all_there(restored.start(), accepted)
+    finally:
+        restored.stop()
+        platform.stop()
+
+
+def _settings(copies: pathlib.Path) -> dict[str, str]:
+    """Those of the document, as ALTER SYSTEM takes them."""
+    text = (ROOT / "docs/operate/backup.md").read_text(encoding="utf-8")
+    return {name: value.replace("BACKUP", str(copies)) for name, value in re.findall(r"^    (\w+) = (.*)$", text, re.M)}
+
+
+def test_archived_wal(tmp_path: pathlib.Path) -> None:
+    """All that was acknowledged before the last archived file: nothing is lost with the night's."""
+    platform, restored = (Platform(tmp_path / name, flags=("--postgresql",)) for name in ("platform", "restored"))
+    copies = tmp_path / "backup"
+    (copies / "wal").mkdir(parents=True)
+    try:
+        platform.start()
+        settings, server = _settings(copies), postgresql_server.of(platform)
+        assert set(settings) == {"archive_mode", "archive_command", "archive_timeout", "restore_command"}
+        for name in ("archive_mode", "archive_command"):
+            server.sql(f"ALTER SYSTEM SET {name} = {settings[name]}")
+        server.let_others_follow()
+        before = platform.end("postgresql", signal.SIGINT)
+        wait_until(lambda: platform.pid("postgresql") not in (None, before), 60, "it is started again")
+        platform.wait_all_ready()
+        port = platform.status["postgresql"]["address"].split(":")[1]
+        _run(_documented("pg_basebackup")[0].replace("BACKUP", str(copies)).split() +
+             [f"--host={platform.data}/postgresql/socket", f"--port={port}", "--username=postgres"])
+        accepted = _under_load(platform, lambda: None)
+        # Instead of the minute.
+        last = server.sql("SELECT pg_walfile_name(pg_switch_wal())")
+        wait_until(lambda: (copies / "wal" / last).exists(), 60 * SLOWER, "it is archived")
+        platform.stop()
+        restored.start()
+        restored.stop()
+        _restored(platform, restored.data)
+        data = restored.data / "postgresql/data"
+        owner = data.stat()
+        shutil.rmtree(data)
+        shutil.copytree(copies / "base", data)
+        (data / "recovery.signal").touch()
+        # What ALTER SYSTEM wrote counts more than postgresql.conf.
+        with (data / "postgresql.auto.conf").open("a", encoding="utf-8") as file:
+            file.write(f"restore_command = {settings['restore_command']}\narchive_mode = off\n")
+        for path in (data, *data.rglob("*")):
+            os.chown(path, owner.st_uid, owner.st_gid)
         _all_there(restored.start(), accepted)
     finally:
         restored.stop()
