@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import copy
 import datetime
-import importlib.util
 import pathlib
 import subprocess
-import sys
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+from k8s.chart.files import certificates
+
 _DAY = datetime.timedelta(days=1)
 
-
-def _load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("certificates", ROOT / "k8s/chart/files/certificates.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["certificates"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-certificates = _load()
 
 SPEC: dict[str, Any] = {
     "labels": {"app.kubernetes.io/name": "postern"},

@@ -3,58 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
 
 import pytest
 
-from k8s.images import __main__ as images
 from tests.cluster.local.cluster import Cluster
-from tests.cluster.local.layout import IMAGES, ROOT
-from tests.cluster.release import DOMAIN, Release, WorldClients
+from tests.cluster.parts import cluster_with_images, servers_on
+from tests.cluster.release import DOMAIN, Release, WorldClients, in_own_namespace
 from tests.cluster.servers import Servers
-from tests.e2e.trouble import PATIENCE, Figures, People, mail_survives
-
-Survives: TypeAlias = Callable[..., None]
+from tests.e2e.trouble import PATIENCE, Figures, People, Survives, mail_survives
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """Up with our images. One that was up before stays up."""
-    made = Cluster(ROOT / ".cluster")
-    was_up = made.is_up()
-    try:
-        made.up()
-        made.load_images(sorted(IMAGES.glob("*.tar")))
+    with cluster_with_images() as made:
         yield made
-    finally:
-        if not was_up:
-            made.down()
 
 
 @pytest.fixture(scope="session")
 def servers(cluster: Cluster) -> Iterator[Servers]:
-    made = Servers(cluster, images.version())
-    try:
-        made.start()
+    with servers_on(cluster) as made:
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture(scope="session")
 def release(cluster: Cluster, servers: Servers) -> Iterator[Release]:
     """On those servers; a domain is there."""
-    made = Release(cluster, "mail")
-    made.make_namespace()
-    try:
-        made.install(*servers.give_to(made.namespace))
+    with in_own_namespace(cluster, "mail") as made:
+        made.install(*servers.give_to(made))
         made.wait_all_ready()
         made.wait_for_mail_path()
         made.ctl("domain", "add", DOMAIN)
         yield made
-    finally:
-        made.helm("uninstall", made.name, check=False)
-        made.kubectl("delete", "namespace", made.namespace)
 
 
 _figures: list[tuple[str, Figures]] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import pathlib
 import poplib
@@ -10,12 +11,14 @@ import secrets
 import smtplib
 import ssl
 import subprocess
+from collections.abc import Iterator
 from typing import Any
 
 from tests.cluster.local.cluster import Cluster
-from tests.cluster.local.layout import INTERNET, INTERNET_BALANCER, LAN, LAN_BALANCER, ROOT
+from tests.cluster.local.layout import INTERNET, INTERNET_BALANCER, LAN, LAN_BALANCER, ROOT, Host
+from tests.cluster.namespace import Namespace
 from tests.cluster.places import inside
-from tests.e2e.mail_clients import TIMEOUT, Clients
+from tests.e2e.mail_clients import Clients
 from tests.e2e.platform_under_test import Account
 from tests.e2e.waiting import wait_until
 
@@ -23,35 +26,25 @@ CHART = ROOT / "k8s/chart"
 VALUES = pathlib.Path(__file__).resolve().parent / "values.yaml"
 HOSTNAME = "mail.example.test"
 DOMAIN = "example.test"
+GATEWAYS = ("smtp-mx", "smtp-submission", "pop3")
+SERVICES = ("auth-svc", "store-svc", "relay-svc")
+WORKLOADS = (*GATEWAYS, *SERVICES)
+_PORTS = {"mx": 25, "pop3": 110, "submissions": 465, "submission": 587, "pop3s": 995}
 _READY_SECONDS = 180
 
 
-class Release:
+class Release(Namespace):
     """One of `helm install`, in a namespace of its own that enforces `restricted`."""
 
     def __init__(self, cluster: Cluster, namespace: str, name: str = "postern"):
-        self.cluster = cluster
-        self.namespace = namespace
+        super().__init__(cluster, namespace)
         self.name = name
-
-    def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
-        done = subprocess.run(self.cluster.kubectl(f"--namespace={self.namespace}", *arguments), input=stdin,
-                              capture_output=True, text=True, check=False, timeout=600)
-        assert not check or done.returncode == 0, f"kubectl {arguments}: {done.stdout}{done.stderr}"
-        return done.stdout
-
-    def get(self, *arguments: str) -> Any:
-        return json.loads(self.kubectl("get", *arguments, "--output=json"))
 
     def helm(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(self.cluster.helm(*arguments, f"--namespace={self.namespace}"),
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=600)
         assert not check or done.returncode == 0, f"helm {arguments}: {done.stdout}{done.stderr}"
         return done
-
-    def make_namespace(self) -> None:
-        self.kubectl("create", "namespace", self.namespace)
-        self.kubectl("label", "namespace", self.namespace, "pod-security.kubernetes.io/enforce=restricted")
 
     def install(self, *arguments: str) -> None:
         """Or upgrades it."""
@@ -78,7 +71,7 @@ class Release:
 
     def ctl(self, *arguments: str, password: str = "") -> Any:
         said = self.kubectl("exec", "--stdin", f"deployment/{self.component('posternctl')}", "--", "posternctl", "--json",
-                            *arguments, stdin=password)
+                            *arguments, given=password)
         return json.loads(said) if said.strip() else None
 
     def add_account(self) -> Account:
@@ -97,12 +90,25 @@ class Release:
             try:
                 clients.smtp_mx().quit()
                 clients.smtp_submissions().quit()
-                clients.raw_pop3s_greeting()
+                clients.pop3s_greeted().close()
             except (OSError, smtplib.SMTPException, poplib.error_proto):
                 return False
             return True
 
         wait_until(answers, _READY_SECONDS, "mail ports answer through the balancer")
+
+
+@contextlib.contextmanager
+def in_own_namespace(cluster: Cluster, namespace: str) -> Iterator[Release]:
+    """A release that is still to be installed. Ends with all that it left."""
+    release = Release(cluster, namespace)
+    release.kubectl("create", "namespace", namespace)
+    try:
+        release.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+        yield release
+    finally:
+        release.helm("uninstall", release.name, check=False)
+        release.kubectl("delete", "namespace", namespace)
 
 
 class _NamedContext(ssl.SSLContext):
@@ -112,6 +118,10 @@ class _NamedContext(ssl.SSLContext):
         return super().wrap_socket(*arguments, **options | {"server_hostname": HOSTNAME})
 
 
+def _place(listener: str) -> Host:
+    return INTERNET if listener == "mx" else LAN
+
+
 class WorldClients(Clients):
     """Other servers on the internet and users on the LAN, in front of the balancer."""
 
@@ -119,43 +129,11 @@ class WorldClients(Clients):
         self.tls = _NamedContext(ssl.PROTOCOL_TLS_CLIENT)
         self.tls.load_verify_locations(cadata=release.secret(release.component("mtls-ca"), "ca.crt").decode())
 
+    def address(self, listener: str) -> tuple[str, int]:
+        return {INTERNET: INTERNET_BALANCER, LAN: LAN_BALANCER}[_place(listener)], _PORTS[listener]
+
+    def place(self, listener: str) -> contextlib.AbstractContextManager[None]:
+        return inside(_place(listener))
+
     def smtp_mx(self, starttls: bool = True) -> smtplib.SMTP:
-        with inside(INTERNET):
-            session = smtplib.SMTP(INTERNET_BALANCER, 25, "client.test", TIMEOUT)
-        if starttls:
-            session.starttls(context=self.tls)
-        return session
-
-    def smtp_submission(self, account: Account | None = None) -> smtplib.SMTP:
-        with inside(LAN):
-            session = smtplib.SMTP(LAN_BALANCER, 587, "client.test", TIMEOUT)
-        session.starttls(context=self.tls)
-        return self._smtp_log_in(session, account)
-
-    def smtp_submissions(self, account: Account | None = None) -> smtplib.SMTP_SSL:
-        with inside(LAN):
-            session = smtplib.SMTP_SSL(LAN_BALANCER, 465, "client.test", timeout=TIMEOUT, context=self.tls)
-        self._smtp_log_in(session, account)
-        return session
-
-    def wait_for_login(self, account: Account) -> None:
-        def logs_in() -> bool:
-            try:
-                self.pop3s(account).quit()
-            except (OSError, poplib.error_proto):
-                return False
-            return True
-
-        wait_until(logs_in, 60, "a login")
-
-    def raw_pop3s_greeting(self) -> bytes:
-        with inside(LAN):
-            session = poplib.POP3_SSL(LAN_BALANCER, 995, timeout=TIMEOUT, context=self.tls)
-        session.close()
-        return session.welcome
-
-    def pop3s(self, account: Account) -> poplib.POP3_SSL:
-        with inside(LAN):
-            session = poplib.POP3_SSL(LAN_BALANCER, 995, timeout=TIMEOUT, context=self.tls)
-        self._log_in(session, account)
-        return session
+        return super().smtp_mx(starttls)

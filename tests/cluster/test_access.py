@@ -10,23 +10,22 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from tests.cluster.local.layout import CONTROL_PLANE, INTERNET, INTERNET_BALANCER, LAN, LAN_BALANCER, NODES, ROOT
+from tests.cluster.local.layout import CONTROL_PLANE, INTERNET, INTERNET_BALANCER, LAN, LAN_BALANCER, ROOT
+from tests.cluster.namespace import Namespace, node_of, process_of
 from tests.cluster.places import inside, inside_process
-from tests.cluster.release import Release
+from tests.cluster.release import SERVICES, Release
 from tests.cluster.servers import NAMESPACE, Servers
 
-_SERVICES = ("auth-svc", "store-svc", "relay-svc")
 _GATEWAYS = {"smtp-mx": (2525,), "smtp-submission": (5870, 4650), "pop3": (1100, 9950)}
 _IDENTITIES = {"smtp-mx": "gateway-smtp-mx", "smtp-submission": "gateway-smtp-submission", "pop3": "gateway-pop3",
-               **{service: service for service in _SERVICES}, "posternctl": "posternctl"}
+               **{service: service for service in SERVICES}, "posternctl": "posternctl"}
 # DESIGN's table, by service process.
 _CALLS = {"smtp-mx": {"store-svc", "relay-svc"}, "smtp-submission": {"auth-svc", "relay-svc"},
           "pop3": {"auth-svc", "store-svc"}, "relay-svc": {"auth-svc", "store-svc"}, "auth-svc": set(),
-          "store-svc": set(), "posternctl": set(_SERVICES)}
+          "store-svc": set(), "posternctl": set(SERVICES)}
 # And by gRPC service.
 _ALLOWED = {
     "postern.auth.v1.AuthenticationService": {"gateway-smtp-submission", "gateway-pop3"},
@@ -47,7 +46,7 @@ _CONNECT_SECONDS = 2.0
 
 def _methods() -> dict[str, list[str]]:
     """Every method of every gRPC service, by the process that serves it."""
-    found: dict[str, list[str]] = {service: [] for service in _SERVICES}
+    found: dict[str, list[str]] = {service: [] for service in SERVICES}
     for proto in sorted((ROOT / "proto/postern").glob("*/v1/*.proto")):
         text = proto.read_text(encoding="utf-8")
         for service, body in re.findall(r"^service (\w+) \{(.*?)^\}", text, re.S | re.M):
@@ -56,15 +55,6 @@ def _methods() -> dict[str, list[str]]:
             for method in re.findall(r"^\s*rpc (\w+)\(", body, re.M):
                 found[f"{proto.parts[-3]}-svc"].append(f"/{package[1]}.{service}/{method}")
     return found
-
-
-def _process_of(pod: Any) -> int:
-    """A process of the pod's first container, by its node's containerd."""
-    node = next(node for node in NODES if node.name == pod["spec"]["nodeName"])
-    container = pod["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
-    rows = subprocess.run(["ctr", "--address", str(node.socket), "--namespace", "k8s.io", "task", "list"],
-                          capture_output=True, text=True, check=True).stdout.splitlines()
-    return next(int(row.split()[1]) for row in rows if row.startswith(container))
 
 
 def _connects(process: int, address: str, port: int) -> bool:
@@ -109,7 +99,7 @@ def _accept_all(listener: socket.socket) -> None:
 def _targets(release: Release, servers: Servers) -> dict[tuple[str, int], tuple[str, str]]:
     """Address and port of everything that listens: whose it is, and what."""
     found: dict[tuple[str, int], tuple[str, str]] = {}
-    for service in _SERVICES:
+    for service in SERVICES:
         address = release.pods(service)[-1]["status"]["podIP"]
         found[address, 7300] = service, "rpc"
         found[address, 8080] = service, "http"
@@ -117,10 +107,8 @@ def _targets(release: Release, servers: Servers) -> dict[tuple[str, int], tuple[
         address = release.pods(gateway)[-1]["status"]["podIP"]
         found |= {(address, port): (gateway, "listener") for port in ports} | {(address, 8080): (gateway, "http")}
     for server, port in (("postgresql", 5432), ("redis", 6379)):
-        pod = json.loads(servers.kubectl("get", "pods", f"--selector=app={server}", "--output=json"))["items"][0]
-        found[pod["status"]["podIP"], port] = server, "database"
-    dns = json.loads(servers.kubectl("get", "pods", "--selector=k8s-app=kube-dns", "--output=json",
-                                     namespace="kube-system"))["items"][0]
+        found[servers.pod_of(server)["status"]["podIP"], port] = server, "database"
+    dns = Namespace(servers.cluster, "kube-system").pod("k8s-app=kube-dns")
     found[dns["status"]["podIP"], 1053] = "kube-dns", "dns"
     found[CONTROL_PLANE.address, 6443] = "kube-apiserver", "https"
     return found
@@ -137,7 +125,7 @@ def test_network_policies_are_the_table(release: Release, servers: Servers, inte
     wrong = []
     for source in _CALLS:
         # The first pod; the last one of a component is a target.
-        process = _process_of(release.pods(source)[0])
+        process = process_of(release.pods(source)[0])
         for (address, port), (whose, what) in targets.items():
             if whose != source and _connects(process, address, port) != _may(source, whose, what):
                 wrong.append(f"{source} to {whose} {what}: {'may' if _may(source, whose, what) else 'may not'}")
@@ -163,7 +151,7 @@ def _say(release: Release, identity: str, folder: pathlib.Path, service: str, pr
 @pytest.fixture(name="unprotected")
 def _unprotected(release: Release, servers: Servers) -> Iterator[Release]:
     """The release with its policies off."""
-    arguments = servers.give_to(release.namespace)
+    arguments = servers.give_to(release)
     release.install(*arguments, "--set=networkPolicy.enabled=false")
     try:
         assert not release.get("networkpolicies")["items"]
@@ -176,7 +164,7 @@ def _unprotected(release: Release, servers: Servers) -> Iterator[Release]:
 def test_certificates_alone_are_the_table(unprotected: Release, tmp_path: pathlib.Path) -> None:
     wrong = []
     for identity in _IDENTITIES.values():
-        for service in _SERVICES:
+        for service in SERVICES:
             for method, said in _say(unprotected, identity, tmp_path, service, None).items():
                 may = identity in _ALLOWED[method.split("/")[1]]
                 if may == (said == _DENIED) or said.startswith("UNAVAILABLE"):
@@ -187,7 +175,7 @@ def test_certificates_alone_are_the_table(unprotected: Release, tmp_path: pathli
 def test_a_captured_mx_gains_next_to_nothing(release: Release, tmp_path: pathlib.Path) -> None:
     """Whoever has its network, its certificate and its files may deliver, and ask whether mail is taken."""
     pod = release.pods("smtp-mx")[0]
-    process = _process_of(pod)
+    process = process_of(pod)
     let_in = {method for service in ("store-svc", "relay-svc")
               for method, said in _say(release, "gateway-smtp-mx", tmp_path, service, process).items()
               if said != _DENIED}
@@ -206,11 +194,10 @@ def test_a_captured_mx_gains_next_to_nothing(release: Release, tmp_path: pathlib
 
 def test_another_pods_proxy_header_is_refused(release: Release) -> None:
     """From anywhere but the balancer, a PROXY header ends the connection; and policies let nobody near."""
-    address = release.pods("smtp-mx")[0]["status"]["podIP"]
-    node = next(node for node in NODES if node.name == release.pods("smtp-mx")[0]["spec"]["nodeName"])
-    with inside(node):
+    pod = release.pods("smtp-mx")[0]
+    with inside(node_of(pod)):
         # A node may always reach its own pods.
-        session = socket.create_connection((address, 2525), 10)
+        session = socket.create_connection((pod["status"]["podIP"], 2525), 10)
     with session:
         session.sendall(b"PROXY TCP4 192.0.2.1 192.0.2.2 1000 25\r\nEHLO client.test\r\n")
         said = b""

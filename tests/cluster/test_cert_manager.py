@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Iterator
 
@@ -10,7 +9,7 @@ import pytest
 
 from tests.cluster.local import cert_manager
 from tests.cluster.local.cluster import Cluster
-from tests.cluster.release import Release
+from tests.cluster.release import Release, in_own_namespace
 from tests.cluster.servers import Servers
 from tests.cluster.test_ways_to_install import BESIDE
 
@@ -19,13 +18,10 @@ from tests.cluster.test_ways_to_install import BESIDE
 def _issued(cluster: Cluster) -> Iterator[Release]:
     """A namespace, with cert-manager on the cluster."""
     cert_manager.install(cluster)
-    release = Release(cluster, "issued")
-    release.make_namespace()
     try:
-        yield release
+        with in_own_namespace(cluster, "issued") as release:
+            yield release
     finally:
-        release.helm("uninstall", release.name, check=False)
-        release.kubectl("delete", "namespace", release.namespace)
         cert_manager.uninstall(cluster)
 
 
@@ -38,9 +34,8 @@ def test_cert_manager_makes_and_renews_them(issued: Release, servers: Servers) -
     key = _openssl("genpkey", "-algorithm", "ed25519")
     for name, file, octets in (("signing", "token-signing.pem", key),
                                ("verification", "token-verification.pem", _openssl("pkey", "-pubout", given=key))):
-        issued.kubectl("apply", "--filename=-", stdin=json.dumps({
-            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {file: octets.decode()}}))
-    issued.install(*servers.give_to(issued.namespace), *BESIDE, "--set=mtls.source=certManager",
+        issued.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {file: octets.decode()}})
+    issued.install(*servers.give_to(issued), *BESIDE, "--set=mtls.source=certManager",
                    "--set=tokens.existingSigningSecret=signing", "--set=tokens.existingVerificationSecret=verification")
     issued.wait_all_ready()
     assert "mail comes in, goes out" in issued.helm("test", issued.name, "--logs").stdout

@@ -21,9 +21,11 @@ import pytest
 from k8s.images import __main__ as images
 from k8s.images import libraries
 from tests.cluster.local.cluster import Cluster
+from tests.cluster.local.images import ctr
 from tests.cluster.local.layout import CONTROL_PLANE, IMAGES
 from tests.cluster.places import inside
 from tests.e2e.mail_clients import make_message
+from tests.e2e.trouble import SENDER
 from tests.e2e.waiting import wait_until
 
 _PROGRAMS = [name for name in images.NAMES if name not in ("postern-all", "demo-servers")]
@@ -108,8 +110,8 @@ def test_the_same_inputs_give_the_same_digest(tmp_path: pathlib.Path) -> None:
 
 
 def _ctr(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(["ctr", "--address", str(CONTROL_PLANE.socket), "--namespace", "k8s.io", *arguments],
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(ctr(CONTROL_PLANE, *arguments), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+                          timeout=120)
     assert not check or done.returncode == 0, f"ctr {arguments}: {done.stderr}"
     return done
 
@@ -169,7 +171,7 @@ def _container(cluster: Cluster, tmp_path: pathlib.Path) -> Iterator[Container]:
 
 def test_postern_all_keeps_its_mail(container: Container, tmp_path: pathlib.Path) -> None:
     """Killed with all its processes, and started again with its volume."""
-    message = make_message("carol@elsewhere.test", "alice@example.test", "kept")
+    message = make_message(SENDER, "alice@example.test", "kept")
 
     def session(port: int) -> Any:
         with inside(CONTROL_PLANE):
@@ -177,7 +179,7 @@ def test_postern_all_keeps_its_mail(container: Container, tmp_path: pathlib.Path
             return (smtplib.SMTP if port == 2525 else poplib.POP3)(CONTROL_PLANE.address, port, timeout=30)
 
     with session(2525) as smtp:
-        smtp.sendmail("carol@elsewhere.test", ["alice@example.test"], message)
+        smtp.sendmail(SENDER, ["alice@example.test"], message)
     container.kill()
     container.start()
     context = ssl.create_default_context(cafile=str(tmp_path / "data/certificates/ca.crt"))

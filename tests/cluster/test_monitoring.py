@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import poplib
 import re
 import subprocess
 import urllib.parse
@@ -18,6 +19,8 @@ from tests.cluster.local.layout import CONTROL_PLANE
 from tests.cluster.places import inside
 from tests.cluster.release import CHART, Release, WorldClients
 from tests.e2e.load import Load, running
+from tests.e2e.platform_under_test import Account
+from tests.e2e.trouble import SENDER
 from tests.e2e.waiting import wait_until
 
 _PORT = 9090
@@ -81,6 +84,14 @@ def _selectors() -> set[str]:
     return {name for rule in rules for name in re.findall(r"\b((?:postern|process)_[a-z_0-9]+)", rule["expr"])}
 
 
+def _logs_in(world: WorldClients, account: Account) -> bool:
+    try:
+        world.pop3s(account).quit()
+    except (OSError, poplib.error_proto):
+        return False
+    return True
+
+
 def test_every_query_returns_data(release: Release, world: WorldClients, prometheus: Prometheus) -> None:
     account = release.add_account()
     wait_until(lambda: len(prometheus.query("up == 1")) >= 12, 60, "all pods are scraped")
@@ -91,10 +102,10 @@ def test_every_query_returns_data(release: Release, world: WorldClients, prometh
     def empty() -> list[str]:
         return [name for name, query in _dashboard_queries().items() if not prometheus.query(expression(query))]
 
-    loads = (Load(world.smtp_mx, "carol@elsewhere.test", account.address),
+    loads = (Load(world.smtp_mx, SENDER, account.address),
              Load(lambda: world.smtp_submissions(account), account.address, account.address))
     with running(*loads, clients=2):
-        world.wait_for_login(account)
+        wait_until(lambda: _logs_in(world, account), 60, "a login")
         wait_until(lambda: not empty(), 60, "every panel has data")
     missing = [name for name in _selectors() if not prometheus.query(name)]
     assert not missing

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import signal
 import ssl
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.conftest import Survives
 from tests.cluster.local import network
 from tests.cluster.local.layout import NODES
-from tests.cluster.release import Release, WorldClients
+from tests.cluster.namespace import Namespace, kill
+from tests.cluster.release import WORKLOADS, Release, WorldClients
 from tests.cluster.servers import Servers
-from tests.e2e.trouble import People
+from tests.e2e.trouble import People, Survives
 from tests.e2e.waiting import wait_until
 
-WORKLOADS = ("smtp-mx", "smtp-submission", "pop3", "auth-svc", "store-svc", "relay-svc")
 # A gateway and a service stand for the others when there is little time.
 _EACH = [name if name in ("smtp-mx", "store-svc") else pytest.param(name, marks=pytest.mark.long) for name in WORKLOADS]
 # A node that is cut off: the balancer looks each second, and a connection's SYN is repeated after one and three.
@@ -103,10 +100,23 @@ def test_a_nodes_kubelet_and_containerd_are_killed(release: Release, survives: S
 
 def test_postgresql_is_killed(release: Release, survives: Survives, servers: Servers) -> None:
     def dies(people: People) -> None:
-        servers.kill("postgresql")
+        kill(servers.pod_of("postgresql"))
         people.try_for(5)
 
     survives(dies)
+
+
+def test_postgresql_fails_over(release: Release, survives: Survives, servers: Servers) -> None:
+    """Its machine is lost; what was committed is in the synchronous standby."""
+    servers.start_standby()
+
+    def fails_over(people: People) -> None:
+        servers.lose_primary()
+        people.try_once()
+        servers.promote_standby()
+        people.try_for(5)
+
+    survives(fails_over)
 
 
 def test_redis_is_gone(release: Release, survives: Survives, servers: Servers) -> None:
@@ -123,23 +133,17 @@ def test_redis_is_gone(release: Release, survives: Survives, servers: Servers) -
 @pytest.mark.long
 def test_dns_is_gone_for_a_while(release: Release, survives: Survives) -> None:
     """What is connected stays so."""
-    coredns = functools.partial(_in_system, release, "scale", "deployment/coredns")
+    system = Namespace(release.cluster, "kube-system")
 
     def goes(people: People) -> None:
-        coredns("--replicas=0")
+        system.kubectl("scale", "deployment/coredns", "--replicas=0")
         try:
             people.try_for(60)
         finally:
-            coredns("--replicas=2")
-            _in_system(release, "rollout", "status", "deployment/coredns", "--timeout=60s")
+            system.kubectl("scale", "deployment/coredns", "--replicas=2")
+            system.kubectl("rollout", "status", "deployment/coredns", "--timeout=60s")
 
     survives(goes)
-
-
-def _in_system(release: Release, *arguments: str) -> None:
-    done = subprocess.run(release.cluster.kubectl("--namespace=kube-system", *arguments), capture_output=True,
-                          text=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def _certificate(release: Release, secret: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -9,12 +10,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.cluster.conftest import Survives
 from tests.cluster.local.cluster import Cluster
 from tests.cluster.local.layout import CONTROL_PLANE
-from tests.cluster.release import Release
+from tests.cluster.release import SERVICES, Release, in_own_namespace
 from tests.cluster.servers import Servers
-from tests.e2e.trouble import People
+from tests.e2e.trouble import People, Survives
 from tests.e2e.waiting import wait_until
 
 _USER = 65532
@@ -27,20 +27,8 @@ BESIDE = ("--set-json=loadBalancer.nodePorts={\"smtp\":0,\"submission\":0,\"subm
 
 @pytest.fixture(name="make_release")
 def _make_release(cluster: Cluster) -> Iterator[Callable[[str], Release]]:
-    made: list[Release] = []
-
-    def make(namespace: str) -> Release:
-        release = Release(cluster, namespace)
-        release.make_namespace()
-        made.append(release)
-        return release
-
-    try:
-        yield make
-    finally:
-        for release in made:
-            release.helm("uninstall", release.name, check=False)
-            release.kubectl("delete", "namespace", release.namespace)
+    with contextlib.ExitStack() as stack:
+        yield lambda namespace: stack.enter_context(in_own_namespace(cluster, namespace))
 
 
 def test_the_demo(make_release: Callable[[str], Release]) -> None:
@@ -67,13 +55,12 @@ def _volume(release: Release, service: str, folder: pathlib.Path) -> dict[str, o
 def test_sqlite_on_volumes(make_release: Callable[[str], Release], tmp_path: pathlib.Path) -> None:
     """One process each; its volume is there again after its pod was killed."""
     release = make_release("sqlite")
-    services = ("auth-svc", "store-svc", "relay-svc")
     try:
-        for service in services:
-            release.kubectl("apply", "--filename=-", stdin=json.dumps(_volume(release, service, tmp_path / service)))
+        for service in SERVICES:
+            release.apply(_volume(release, service, tmp_path / service))
         classes = [f"--set={name}.persistence.storageClass=local" for name in ("authSvc", "storeSvc", "relaySvc")]
         release.install(*classes, *BESIDE)
-        for service in services:
+        for service in SERVICES:
             release.kubectl("rollout", "status", f"statefulset/{release.component(service)}", "--timeout=120s")
         release.wait_all_ready()
         release.ctl("domain", "add", "kept.test")
@@ -83,14 +70,14 @@ def test_sqlite_on_volumes(make_release: Callable[[str], Release], tmp_path: pat
         assert [domain["name"] for domain in release.ctl("domain", "list")["domains"]] == ["kept.test"]
     finally:
         release.kubectl("delete", "persistentvolume", "--ignore-not-found", "--wait=false",
-                        *(f"{release.namespace}-{service}" for service in services))
+                        *(f"{release.namespace}-{service}" for service in SERVICES))
 
 
 def test_an_upgrade_and_a_rollback(release: Release, survives: Survives, servers: Servers) -> None:
     """Every pod is replaced twice, under load; the hooks run before."""
     def steps(people: People) -> None:
         before = json.loads(release.helm("history", release.name, "--output=json").stdout)[-1]["revision"]
-        release.install(*servers.give_to(release.namespace), "--set=logLevel=debug")
+        release.install(*servers.give_to(release), "--set=logLevel=debug")
         people.try_for(5)
         release.wait_all_ready()
         release.helm("rollback", release.name, str(before), "--timeout=5m")
@@ -104,7 +91,7 @@ def test_an_upgrade_and_a_rollback(release: Release, survives: Survives, servers
 def test_what_stays_when_it_is_removed(make_release: Callable[[str], Release], servers: Servers) -> None:
     """The databases and the Secrets; a release of the same name finds its people again."""
     release = make_release("again")
-    arguments = (*servers.give_to(release.namespace), *BESIDE)
+    arguments = (*servers.give_to(release), *BESIDE)
     release.install(*arguments)
     release.wait_all_ready()
     release.ctl("domain", "add", "stays.test")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import poplib
 import re
 import smtplib
@@ -129,20 +130,31 @@ class Clients:
         self.platform = platform
         self.tls = ssl.create_default_context(cafile=platform.ca_file)
 
+    def address(self, listener: str) -> tuple[str, int]:
+        """Host and port of a listener."""
+        return HOST, self.platform.port(listener)
+
+    def place(self, listener: str) -> contextlib.AbstractContextManager[None]:
+        """Where its clients are when they connect."""
+        del listener
+        return contextlib.nullcontext()
+
     def smtp_mx(self, starttls: bool = False) -> smtplib.SMTP:
-        session = smtplib.SMTP(HOST, self.platform.port("mx"), "client.test", TIMEOUT)
+        with self.place("mx"):
+            session = smtplib.SMTP(*self.address("mx"), "client.test", TIMEOUT)
         if starttls:
             session.starttls(context=self.tls)
         return session
 
     def smtp_submission(self, account: Account | None = None) -> smtplib.SMTP:
-        session = smtplib.SMTP(HOST, self.platform.port("submission"), "client.test", TIMEOUT)
+        with self.place("submission"):
+            session = smtplib.SMTP(*self.address("submission"), "client.test", TIMEOUT)
         session.starttls(context=self.tls)
         return self._smtp_log_in(session, account)
 
     def smtp_submissions(self, account: Account | None = None) -> smtplib.SMTP_SSL:
-        session = smtplib.SMTP_SSL(HOST, self.platform.port("submissions"), "client.test",
-                                   timeout=TIMEOUT, context=self.tls)
+        with self.place("submissions"):
+            session = smtplib.SMTP_SSL(*self.address("submissions"), "client.test", timeout=TIMEOUT, context=self.tls)
         self._smtp_log_in(session, account)
         return session
 
@@ -159,15 +171,20 @@ class Clients:
         return session
 
     def pop3(self, account: Account) -> poplib.POP3:
-        session = poplib.POP3(HOST, self.platform.port("pop3"), TIMEOUT)
+        with self.place("pop3"):
+            session = poplib.POP3(*self.address("pop3"), TIMEOUT)
         session.stls(self.tls)
         return self._log_in(session, account)
 
     def pop3s(self, account: Account) -> poplib.POP3_SSL:
-        session = poplib.POP3_SSL(HOST, self.platform.port("pop3s"), timeout=TIMEOUT,
-                                  context=self.tls)
+        session = self.pop3s_greeted()
         self._log_in(session, account)
         return session
+
+    def pop3s_greeted(self) -> poplib.POP3_SSL:
+        """Not logged in yet."""
+        with self.place("pop3s"):
+            return poplib.POP3_SSL(*self.address("pop3s"), timeout=TIMEOUT, context=self.tls)
 
     @staticmethod
     def _log_in(session: poplib.POP3, account: Account) -> poplib.POP3:

@@ -10,6 +10,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import urllib.request
 from typing import Any, ClassVar
 
 from ctl.up import configs, layout
@@ -110,8 +111,11 @@ class Platform:
         servers = {name: status[name] for name in ("postgresql", "redis") if name in status}
         return (status["services"] | servers)[process]["pid"]
 
-    def metrics_url(self, service: str) -> str:
-        return self.status["services"][service]["http"] + "/metrics"
+    def metrics(self, service: str) -> dict[str, float]:
+        """What a process says at /metrics: each sample's name and labels, as it is written there."""
+        with urllib.request.urlopen(self.status["services"][service]["http"] + "/metrics", timeout=60) as answer:
+            lines = answer.read().decode().splitlines()
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[:1] != "#")}
 
     def wait_all_ready(self) -> None:
         wait_until(lambda: all(s["ready"] for s in self.refresh()["services"].values()), 60,

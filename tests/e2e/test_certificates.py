@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import re
 import socket
 import ssl
 import subprocess
 import time
-import urllib.request
 from typing import Any
 
 from ctl.up import ca, layout
@@ -116,9 +114,9 @@ def test_no_certificate_no_rpc(platform: Platform) -> None:
 
 def _ends(platform: Platform, service: str) -> dict[str, float]:
     """What a process says of its certificates."""
-    with urllib.request.urlopen(platform.metrics_url(service), timeout=30) as answer:
-        return {found[1]: float(found[2]) for found in re.finditer(
-            r'^postern_certificate_expiry_timestamp_seconds\{certificate="(.*?)"\} (\S+)$', answer.read().decode(), re.M)}
+    prefix, suffix = 'postern_certificate_expiry_timestamp_seconds{certificate="', '"}'
+    return {name.removeprefix(prefix).removesuffix(suffix): end for name, end in platform.metrics(service).items()
+            if name.startswith(prefix)}
 
 
 def _end_of(file: pathlib.Path) -> float:

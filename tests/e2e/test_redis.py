@@ -12,7 +12,6 @@ import smtplib
 import socket
 import ssl
 import time
-import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -102,21 +101,13 @@ def _guess(platform: Platform, tries: list[tuple[str, str]]) -> collections.Coun
             lambda one: _log_in(platform, one[0], one[1], "guessed"), tries))
 
 
-def _metric(platform: Platform, service: str, name: str) -> float:
-    with urllib.request.urlopen(platform.metrics_url(service), timeout=60) as answer:
-        for line in answer.read().decode().splitlines():
-            if line.startswith(name):
-                return float(line.rsplit(" ", 1)[1])
-    raise AssertionError(f"{service} has no {name}")
-
-
 def test_status_names_it(counting: Platform) -> None:
     status = counting.refresh()
     assert status["redis"]["ready"] and status["redis"]["pid"]
     assert status["redis"]["address"].startswith("127.0.0.1:")
     assert "redis" in run_up_command("status", "--data", str(counting.data)).stdout
     for service in ("auth-svc-0", "auth-svc-1", "relay-svc-0", "relay-svc-1"):
-        wait_until(lambda service=service: _metric(counting, service, "postern_redis_up") == 1,
+        wait_until(lambda service=service: counting.metrics(service)["postern_redis_up"] == 1,
                    30, f"{service} has Redis")
 
 
@@ -143,8 +134,7 @@ def test_guesses_from_a_thousand_networks(counting: Platform) -> None:
     assert _log_in(counting, home, owner.address, owner.password) == "OK"
     assert _log_in(counting, NETWORKS.new(), owner.address, owner.password) == "SYS/TEMP"
     # What was not looked at cost no hash.
-    throttled = sum(_metric(counting, f"auth-svc-{n}",
-                            'postern_auth_logins_total{outcome="throttled"}') for n in range(2))
+    throttled = sum(counting.metrics(f"auth-svc-{n}")['postern_auth_logins_total{outcome="throttled"}'] for n in range(2))
     assert throttled >= 1000 - PER_ACCOUNT
 
 
@@ -235,7 +225,7 @@ def test_nobody_waits_for_redis(counting: Platform, trouble: str) -> None:
         assert time.monotonic() - start < PATIENCE
 
     def all_have(up: int) -> bool:
-        return all(_metric(counting, service, "postern_redis_up") == up for service in services)
+        return all(counting.metrics(service)["postern_redis_up"] == up for service in services)
 
     work()
     if trouble == "hung":

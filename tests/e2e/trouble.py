@@ -10,7 +10,7 @@ import smtplib
 import ssl
 import time
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from tests.e2e.load import Load, arrived, running
 from tests.e2e.mail_clients import Clients, make_message
@@ -109,6 +109,10 @@ class People:
         while rounds < _ROUNDS or time.monotonic() < until:
             self.try_once(but)
             rounds += 1
+
+
+# mail_survives, of one system.
+Survives: TypeAlias = Callable[..., None]
 
 
 class MailSystem(Protocol):

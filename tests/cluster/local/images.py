@@ -11,6 +11,7 @@ import subprocess
 import tarfile
 from typing import Any
 
+from ctl.up.command import run
 from ctl.up.failure import Failure
 from tests.cluster.local import programs
 from tests.cluster.local.layout import Folder, Node
@@ -77,22 +78,19 @@ class Archive:
             raise Failure(f"{self.path} is no OCI archive of a named image: {error}") from error
 
 
-def _ctr(node: Node, *arguments: str) -> str:
-    done = subprocess.run(["ctr", "--address", str(node.socket), "--namespace", "k8s.io", *arguments],
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise Failure(f"{node.name}: ctr {' '.join(arguments)}: {done.stderr.strip()}")
-    return done.stdout
+def ctr(node: Node, *arguments: str) -> list[str]:
+    """The command that asks a node's containerd, of what the kubelet made there."""
+    return ["ctr", "--address", str(node.socket), "--namespace", "k8s.io", *arguments]
 
 
 def answers(node: Node) -> bool:
     """Whether containerd does."""
-    return subprocess.run(["ctr", "--address", str(node.socket), "version"], stdin=subprocess.DEVNULL,
+    return subprocess.run(ctr(node, "version"), stdin=subprocess.DEVNULL,
                           capture_output=True, check=False).returncode == 0
 
 
 def _digests(node: Node) -> dict[str, str]:
-    rows = [line.split() for line in _ctr(node, "images", "list").splitlines()[1:]]
+    rows = [line.split() for line in run(*ctr(node, "images", "list")).splitlines()[1:]]
     return {row[0]: row[2] for row in rows}
 
 
@@ -112,9 +110,9 @@ def load(nodes: tuple[Node, ...], archives: list[pathlib.Path]) -> list[str]:
             if _digests(node).get(full) == digest:
                 continue
             # ctr names an image by the archive's annotation, whatever it is.
-            _ctr(node, "images", "import", "--no-unpack", str(path))
+            run(*ctr(node, "images", "import", "--no-unpack", str(path)))
             if full != name:
-                _ctr(node, "images", "tag", "--force", name, full)
+                run(*ctr(node, "images", "tag", "--force", name, full))
         names.append(full)
     return names
 
