@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from k8s.images import __main__ as images
+from k8s.images import builder
 from tests.cluster.local.cluster import Cluster
 from tests.cluster.local.layout import IMAGES, ROOT
 from tests.cluster.servers import Servers
@@ -27,7 +27,7 @@ def cluster_with_images() -> Iterator[Cluster]:
 
 @contextlib.contextmanager
 def servers_on(cluster: Cluster) -> Iterator[Servers]:
-    servers = Servers(cluster, images.version())
+    servers = Servers(cluster, builder.version())
     try:
         servers.start()
         yield servers

@@ -12,23 +12,23 @@ import secrets
 import smtplib
 import ssl
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from k8s.images import __main__ as images
-from k8s.images import libraries
+from k8s.images import builder, libraries
 from tests.cluster.local.cluster import Cluster
 from tests.cluster.local.images import ctr
-from tests.cluster.local.layout import CONTROL_PLANE, IMAGES
+from tests.cluster.local.layout import CONTROL_PLANE, IMAGES, ROOT
 from tests.cluster.places import inside
 from tests.e2e.mail_clients import make_message
 from tests.e2e.trouble import SENDER
 from tests.e2e.waiting import wait_until
 
-_PROGRAMS = [name for name in images.NAMES if name not in ("postern-all", "demo-servers")]
+_PROGRAMS = [name for name in builder.NAMES if name not in ("postern-all", "demo-servers")]
 _MAX_OCTETS = 45_000_000
 
 
@@ -78,7 +78,7 @@ def test_an_image_has_its_program_and_nothing_else_that_runs(name: str) -> None:
     assert settings["User"] == "65532:65532" and settings["Entrypoint"] == [f"/usr/bin/{name}"]
     labels = settings["Labels"]
     assert labels["org.opencontainers.image.title"] == name
-    assert labels["org.opencontainers.image.version"] == images.version()
+    assert labels["org.opencontainers.image.version"] == builder.version()
     assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
     programs = {path for path, (member, content) in files.items()
                 if member.isfile() and member.mode & 0o111 and ".so" not in path}
@@ -92,8 +92,8 @@ def test_the_list_of_packages_names_every_library(name: str) -> None:
     listed = json.loads(Image(IMAGES / f"{name}.tar").files()["usr/share/postern/sbom.spdx.json"][1])
     assert listed["spdxVersion"] == "SPDX-2.3"
     packages = {(package["name"], package["versionInfo"]) for package in listed["packages"]}
-    assert (name, images.version()) in packages
-    program = images.PROGRAMS[name]
+    assert (name, builder.version()) in packages
+    program = builder.PROGRAMS[name]
     for package in libraries.packages(sorted(set(libraries.of([program]).values()))).values():
         assert (package.name, package.version) in packages
 
@@ -105,7 +105,8 @@ def test_programs_share_a_layer_of_libraries() -> None:
 
 def test_the_same_inputs_give_the_same_digest(tmp_path: pathlib.Path) -> None:
     for folder in ("first", "second"):
-        assert images.main(["--output", str(tmp_path / folder), "gateway-pop3"]) == 0
+        assert subprocess.run([sys.executable, "-m", "k8s.images", "--output", str(tmp_path / folder), "gateway-pop3"],
+                              cwd=ROOT, check=False).returncode == 0
     assert Image(tmp_path / "first/gateway-pop3.tar").digest == Image(tmp_path / "second/gateway-pop3.tar").digest
 
 
@@ -117,7 +118,7 @@ def _ctr(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str
 
 
 def _name(image: str) -> str:
-    return f"docker.io/postern/{image}:{images.version()}"
+    return f"docker.io/postern/{image}:{builder.version()}"
 
 
 @pytest.mark.parametrize("name", _PROGRAMS)
@@ -125,7 +126,7 @@ def test_a_program_runs_with_nothing_to_write_to(cluster: Cluster, name: str) ->
     assert cluster.is_up()
     done = _ctr("run", "--rm", "--read-only", _name(name), f"version-{secrets.token_hex(4)}", f"/usr/bin/{name}",
                 "--version")
-    assert done.stdout == f"{name} {images.version()}\n"
+    assert done.stdout == f"{name} {builder.version()}\n"
 
 
 class Container:
