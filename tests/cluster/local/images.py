@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import io
 import json
@@ -60,22 +59,16 @@ def _archive(name: str, program: bytes, arguments: list[str]) -> bytes:
     return _tar(blobs.files | {"oci-layout": b'{"imageLayoutVersion": "1.0.0"}', "index.json": json.dumps(index).encode()})
 
 
-@dataclasses.dataclass(frozen=True)
-class Archive:
-    """An OCI archive on disk."""
-
-    path: pathlib.Path
-
-    def image(self) -> tuple[str, str]:
-        """Its name and its manifest's digest."""
-        try:
-            with tarfile.open(self.path) as archive:
-                member = archive.extractfile("index.json")
-                assert member is not None
-                manifest = json.load(member)["manifests"][0]
-            return manifest["annotations"]["org.opencontainers.image.ref.name"], manifest["digest"]
-        except (KeyError, IndexError, ValueError, OSError, tarfile.TarError) as error:
-            raise Failure(f"{self.path} is no OCI archive of a named image: {error}") from error
+def _image(archive: pathlib.Path) -> tuple[str, str]:
+    """The name and the manifest's digest of the image in an OCI archive."""
+    try:
+        with tarfile.open(archive) as opened:
+            member = opened.extractfile("index.json")
+            assert member is not None
+            manifest = json.load(member)["manifests"][0]
+        return manifest["annotations"]["org.opencontainers.image.ref.name"], manifest["digest"]
+    except (KeyError, IndexError, ValueError, OSError, tarfile.TarError) as error:
+        raise Failure(f"{archive} is no OCI archive of a named image: {error}") from error
 
 
 def ctr(node: Node, *arguments: str) -> list[str]:
@@ -102,17 +95,19 @@ def _full(name: str) -> str:
 
 def load(nodes: tuple[Node, ...], archives: list[pathlib.Path]) -> list[str]:
     """Imports them where they are not there already; gives the names."""
+    there = {node: _digests(node) for node in nodes}
     names = []
     for path in archives:
-        name, digest = Archive(path).image()
+        name, digest = _image(path)
         full = _full(name)
         for node in nodes:
-            if _digests(node).get(full) == digest:
+            if there[node].get(full) == digest:
                 continue
             # ctr names an image by the archive's annotation, whatever it is.
             run(*ctr(node, "images", "import", "--no-unpack", str(path)))
             if full != name:
                 run(*ctr(node, "images", "tag", "--force", name, full))
+            there[node][full] = digest
         names.append(full)
     return names
 
