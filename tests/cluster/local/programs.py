@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import os
 import pathlib
@@ -71,13 +72,18 @@ def _find_go() -> pathlib.Path:
     return go
 
 
+@functools.cache
+def _hash(module: str) -> str:
+    """Of its files."""
+    digest = hashlib.sha256()
+    for file in sorted(path for path in (layout.MODULES / module).iterdir() if path.suffix in (".go", ".mod", ".sum")):
+        digest.update(f"{file.name}\0".encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def _built_of(program: Program) -> pathlib.Path:
     """The cached program: its name has the hash of what it is built of."""
-    module = layout.MODULES / program.module
-    digest = hashlib.sha256()
-    for file in sorted(path for path in module.iterdir() if path.suffix in (".go", ".mod", ".sum")):
-        digest.update(f"{file.name}\0".encode() + file.read_bytes())
-    return layout.cache() / f"{program.module}-{digest.hexdigest()[:16]}" / program.name
+    return layout.cache() / f"{program.module}-{_hash(program.module)}" / program.name
 
 
 def built(program: Program) -> pathlib.Path:
