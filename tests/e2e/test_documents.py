@@ -81,6 +81,18 @@ def test_rights_of_a_redis_user() -> None:
     assert f"resetchannels {redis.COMMANDS}\n" in text
 
 
+def test_dns_records_are_those_that_helm_prints() -> None:
+    notes = (ROOT / "k8s/chart/templates/NOTES.txt").read_text(encoding="utf-8")
+    notes = notes.replace("{{ $host }}", "mail.example.org")
+    guide = (ROOT / "docs/operate/dns.md").read_text(encoding="utf-8")
+    record = re.compile(r"^ {4,}(\S+(?: \(reverse\))?) +(A|PTR|MX|TXT|SRV) +(\S.*)$", re.MULTILINE)
+    printed, told = set(record.findall(notes)), set(record.findall(guide))
+    assert len(printed) == 7 and printed <= told
+    for name, kind, _ in told - {("ADDRESS (reverse)", "PTR", "mail.example.org.")}:
+        asked = "-x OUT" if kind == "PTR" else f"{name.rstrip('.')} {kind}"
+        assert f"`dig +short {asked}`" in guide, (name, kind)
+
+
 def test_overlay_of_the_operating_guide(make_platform: Any) -> None:
     text = (ROOT / "docs/OPERATING.md").read_text(encoding="utf-8")
     [example] = re.findall(r"^```json\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
