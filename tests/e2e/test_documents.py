@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
 import re
+import smtplib
+import sqlite3
+import ssl
 import subprocess
 import sys
 from typing import Any
 
 import pytest
+import yaml
 
 from ctl.up import redis
-from tests.e2e.platform_under_test import ROOT, Platform
+from k8s.images import builder
+from tests.e2e.platform_under_test import ROOT, UP_FLAGS, Platform
 
 _BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # They build or test everything, start another platform, or are this test's own: tried elsewhere.
@@ -91,6 +97,55 @@ def test_dns_records_are_those_that_helm_prints() -> None:
     for name, kind, _ in told - {("ADDRESS (reverse)", "PTR", "mail.example.org.")}:
         asked = "-x OUT" if kind == "PTR" else f"{name.rstrip('.')} {kind}"
         assert f"`dig +short {asked}`" in guide, (name, kind)
+
+
+def test_images_and_ports_are_those_that_are_made() -> None:
+    guide = (ROOT / "docs/operate/images.md").read_text(encoding="utf-8")
+    assert all(command in _ELSEWHERE for command in _commands("docs/operate/images.md"))
+    named = re.findall(r"^\| ((?:`[a-z0-9-]+`(?:, )?)+) \|", guide, re.MULTILINE)
+    assert sorted(re.findall(r"`(.*?)`", "".join(named))) == sorted(builder.NAMES)
+    [loop] = re.findall(r"for name in (.*); do$", guide, re.MULTILINE)
+    assert sorted(loop.split()) == sorted(builder.NAMES)
+    compose = yaml.safe_load((ROOT / "k8s/images/compose.yaml").read_text(encoding="utf-8"))
+    ports = re.findall(r"^\| (\d+) \| (\d+) \|", guide, re.MULTILINE)
+    assert [":".join(pair) for pair in ports] == compose["services"]["postern"]["ports"]
+
+
+def test_values_of_the_images_guide() -> None:
+    guide = (ROOT / "docs/operate/images.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"^```yaml\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+    values = yaml.safe_load((ROOT / "k8s/chart/values.yaml").read_text(encoding="utf-8"))
+    assert yaml.safe_load(example)["image"].keys() == values["image"].keys()
+
+
+def test_overlay_of_the_images_guide(make_platform: Any, tmp_path: pathlib.Path) -> None:
+    text = (ROOT / "docs/operate/images.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"^```json\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                    "-nodes", "-subj", "/CN=mail.example.org", "-keyout", tmp_path / "tls.key",
+                    "-out", tmp_path / "tls.crt"], capture_output=True, check=True)
+    platform = make_platform(json.loads(example.replace("/data/", f"{tmp_path}/")))
+    with smtplib.SMTP("127.0.0.1", platform.port("mx"), timeout=30) as session:
+        assert session.ehlo()[1].startswith(b"mail.example.org\n")
+        context = ssl.create_default_context(cafile=str(tmp_path / "tls.crt"))
+        context.check_hostname = False
+        assert session.starttls(context=context)[0] == 220
+
+
+@pytest.mark.skipif(bool(UP_FLAGS), reason="of SQLite")
+def test_backup_of_the_images_guide(platform: Platform, tmp_path: pathlib.Path) -> None:
+    text = (ROOT / "docs/operate/images.md").read_text(encoding="utf-8")
+    [script] = re.findall(r"sh -euc '\n(.*?)' >postern\.tar$", text, re.MULTILINE | re.DOTALL)
+    archive = subprocess.run(["sh", "-euc", script.replace("/data", str(platform.data))],
+                             capture_output=True, timeout=120, check=True).stdout
+    subprocess.run(["tar", "-x"], cwd=tmp_path, input=archive, check=True)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "auth-svc", "store-svc", "relay-svc", "certificates", "keys", "passwords"}
+    for name in ("auth-svc/directory.db", "store-svc/mail.db", "relay-svc/spool.db"):
+        with contextlib.closing(sqlite3.connect(tmp_path / name)) as database:
+            assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            assert database.execute("SELECT count(*) FROM sqlite_master").fetchone() > (0,)
+    assert not (platform.data / "backup").exists()
 
 
 def test_overlay_of_the_operating_guide(make_platform: Any) -> None:
