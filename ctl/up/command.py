@@ -18,7 +18,7 @@ def run(*command: str, given: str = "", what: str = "", cwd: pathlib.Path | None
         done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, cwd=cwd, umask=umask,
                               env=os.environ | (environment or {}), timeout=timeout)
     except FileNotFoundError as error:
-        raise Failure(f"{command[0]} is not installed") from error
+        raise Failure(f"{command[0]}: there is no such program here") from error
     except subprocess.TimeoutExpired as error:
         raise Failure(f"{what}: no end within {timeout:g} s") from error
     if done.returncode != 0:

@@ -7,10 +7,10 @@ import os
 import pathlib
 import re
 import shutil
-import subprocess
 from collections.abc import Iterable
 
 from ctl.up import layout
+from ctl.up.command import run
 from ctl.up.failure import Failure
 from k8s.images import debian, libraries, sbom
 
@@ -21,18 +21,10 @@ _DEMO = "demo-servers"
 NAMES = (*PROGRAMS, _ALL, _DEMO)
 
 
-def _output(*command: str) -> str:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-                          cwd=layout.ROOT)
-    if done.returncode != 0:
-        raise Failure(f"{' '.join(command)}: {(done.stderr or done.stdout).strip()}")
-    return done.stdout.strip()
-
-
 @functools.cache
 def version() -> str:
     """Of all programs."""
-    said = _output(str(PROGRAMS["gateway-smtp"]), "--version")
+    said = run(str(PROGRAMS["gateway-smtp"]), "--version").strip()
     found = re.fullmatch(r"gateway-smtp (\S+)", said)
     if found is None:
         raise Failure(f"gateway-smtp --version says {said!r}")
@@ -42,8 +34,8 @@ def version() -> str:
 def _revision() -> str:
     """The commit; empty outside of a checkout."""
     try:
-        return _output("git", "rev-parse", "HEAD")
-    except (Failure, FileNotFoundError):
+        return run("git", "rev-parse", "HEAD", cwd=layout.ROOT).strip()
+    except Failure:
         return ""
 
 
@@ -63,9 +55,7 @@ class Builder:
         # vfs and chroot: neither needs a kernel's overlay nor a container in which this may run itself.
         command = ["buildah", "--storage-driver", "vfs", "--root", str(self._scratch / "storage"),
                    "--runroot", str(self._scratch / "run"), *arguments]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise Failure(f"buildah {arguments[0]}: {done.stderr.strip()}")
+        run(*command, what=f"buildah {arguments[0]}")
 
     def build(self, name: str) -> pathlib.Path:
         """The archive."""
@@ -95,7 +85,7 @@ class Builder:
 
     def _add(self, name: str, program: pathlib.Path) -> None:
         # What a debugger wants of it is in the build, by its build id.
-        _output("strip", "--strip-unneeded", "-o", str(program / "usr/bin" / name), str(PROGRAMS[name]))
+        run("strip", "--strip-unneeded", "-o", str(program / "usr/bin" / name), str(PROGRAMS[name]))
         (program / "usr/bin" / name).chmod(0o755)
 
     def _add_sbom(self, name: str, program: pathlib.Path, files: Iterable[pathlib.Path]) -> None:
