@@ -42,9 +42,10 @@ PROGRAMS = {program.name: program for program in (
     Program("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server"),
     Program("probe", "postern/tests/cluster/probe"),
 )}
-# Not part of every cluster: see cert_manager.py.
+# Not part of every cluster: see cert_manager.py and prometheus_operator.py.
 CERT_MANAGER = tuple(Program("cert-manager", f"github.com/cert-manager/cert-manager/cmd/{name}")
                      for name in ("cainjector", "controller", "webhook"))
+PROMETHEUS_OPERATOR = Program("prometheus-operator", "github.com/prometheus-operator/prometheus-operator/cmd/operator")
 
 
 def _version(go: pathlib.Path) -> tuple[int, ...]:
