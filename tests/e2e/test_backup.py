@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -171,6 +172,8 @@ def test_archived_wal(tmp_path: pathlib.Path) -> None:
             file.write(f"restore_command = {settings['restore_command']}\narchive_mode = off\n")
         for path in (data, *data.rglob("*")):
             os.chown(path, owner.st_uid, owner.st_gid)
+        with _alone(layout.DataDir(restored.data)) as (server, _):
+            wait_until(lambda: server.sql("SELECT pg_is_in_recovery()") == "f", 60 * SLOWER, "all is played")
         _all_there(restored.start(), accepted)
     finally:
         restored.stop()
@@ -179,18 +182,26 @@ def test_archived_wal(tmp_path: pathlib.Path) -> None:
 
 def _restore(data: layout.DataDir, copies: pathlib.Path) -> None:
     """With no service running."""
+    command = _documented("pg_restore")[0]
+    with _alone(data) as (server, reach):
+        del server
+        for service, name in _SERVICES.items():
+            _run(command.replace("pg_restore", f"pg_restore {reach}")
+                 .replace("postern_relay", postgresql.name_of(service))
+                 .replace("BACKUP/spool.dump", str(copies / f"{name}.dump")))
+
+
+@contextlib.contextmanager
+def _alone(data: layout.DataDir) -> Iterator[tuple[postgresql_server.Server, str]]:
+    """A platform's PostgreSQL without the platform, and by which arguments it is reached."""
     port = FreePorts().take()
     server = postgresql.Server(data, port, 1)
     server.prepare()
     process = subprocess.Popen(server.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: server.ready()[0], 60, "PostgreSQL answers")
-        command = _documented("pg_restore")[0]
-        for service, name in _SERVICES.items():
-            database = postgresql.name_of(service)
-            _run(command.replace("pg_restore", f"pg_restore --host={data.postgresql / 'socket'} --port={port} "
-                                 "--username=postgres").replace("postern_relay", database)
-                 .replace("BACKUP/spool.dump", str(copies / f"{name}.dump")))
+        yield (postgresql_server.Server(data.postgresql, port),
+               f"--host={data.postgresql / 'socket'} --port={port} --username=postgres")
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(timeout=60)
