@@ -93,6 +93,8 @@ class Postern:
 
     def __init__(self, command: str):
         self._command = shlex.split(command)
+        # By domain, then by alias.
+        self._listed: dict[str, dict[str, list[str]]] = {}
 
     def _run(self, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run([*self._command, *arguments], input=given, capture_output=True, text=True, check=False,
@@ -110,9 +112,16 @@ class Postern:
 
     def targets(self, alias: str) -> list[str]:
         """Where an alias leads that is there."""
-        done = self._run("--json", "alias", "list", alias.rpartition("@")[2])
+        domain = alias.rpartition("@")[2]
+        # One that is not in the list may be younger than it.
+        if alias not in self._listed.get(domain, {}):
+            self._listed[domain] = self._list(domain)
+        return self._listed[domain].get(alias, [])
+
+    def _list(self, domain: str) -> dict[str, list[str]]:
+        done = self._run("--json", "alias", "list", domain)
         listed = json.loads(done.stdout)["aliases"] if done.returncode == 0 else []
-        return next((sorted(one["targets"]) for one in listed if one["address"] == alias), [])
+        return {one["address"]: sorted(one["targets"]) for one in listed}
 
 
 class Journal:
@@ -121,26 +130,27 @@ class Journal:
     def __init__(self, folder: pathlib.Path):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
-
-    @property
-    def _passwords(self) -> pathlib.Path:
-        return self._folder / "passwords"
+        self._password_file = folder / "passwords"
+        self._passwords: dict[str, str] = {}
+        if self._password_file.exists():
+            lines = self._password_file.read_text(encoding="utf-8").splitlines()
+            self._passwords = dict(line.split() for line in lines)
 
     def password(self, address: str) -> str:
         """That of an earlier run; empty: none."""
-        if not self._passwords.exists():
-            return ""
-        return dict(line.split() for line in self._passwords.read_text(encoding="utf-8").splitlines()).get(address, "")
+        return self._passwords.get(address, "")
 
     def add_password(self, address: str, password: str) -> None:
-        with os.fdopen(os.open(self._passwords, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
+        with os.fdopen(os.open(self._password_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a",
+                       encoding="utf-8") as file:
             file.write(f"{address} {password}\n")
+        self._passwords[address] = password
 
     def drop_password(self, address: str) -> None:
         """It was not used: somebody else made the account."""
-        kept = [line for line in self._passwords.read_text(encoding="utf-8").splitlines()
-                if line.split()[0] != address]
-        self._passwords.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        del self._passwords[address]
+        self._password_file.write_text("".join(f"{one} {password}\n" for one, password in self._passwords.items()),
+                                       encoding="utf-8")
 
     def _file(self, address: str) -> pathlib.Path:
         return self._folder / f"{address.replace('/', '_')}.brought"

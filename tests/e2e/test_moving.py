@@ -158,6 +158,20 @@ def test_an_interrupted_run_goes_on(platform: Platform, old: Old) -> None:
     assert 20 <= len(fetched) <= 21
 
 
+def test_the_aliases_of_a_domain_are_listed_once(platform: Platform, old: Old) -> None:
+    """However many of them are there already."""
+    old.passwd.write_text("anne::\n", encoding="utf-8")
+    old.aliases.write_text("".join(f"{name}@{old.domain} anne@{old.domain}\n" for name in ("a", "b", "c")), encoding="utf-8")
+    assert old.move(platform).returncode == 0
+    calls, command = old.folder / "calls", old.folder / "posternctl"
+    command.write_text(f"#!/bin/sh\necho \"$@\" >>{calls}\n"
+                       f"exec {layout.POSTERNCTL} --config {platform.data}/config/posternctl.yaml \"$@\"\n", encoding="utf-8")
+    command.chmod(0o755)
+    done = old.move(platform, f"--posternctl={command}")
+    assert done.returncode == 0 and "3 aliases that were there" in done.stdout, done.stdout + done.stderr
+    assert calls.read_text(encoding="utf-8").count("alias list") == 1
+
+
 def test_a_posternctl_that_says_nothing_made_nothing(platform: Platform, old: Old) -> None:
     old.passwd.write_text("anne::\n", encoding="utf-8")
     done = old.move(platform, "--posternctl=/bin/false")
