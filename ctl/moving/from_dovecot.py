@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Brings people, aliases and mail from Postfix and Dovecot to a running Postern. docs/operate/moving.md
 
-It reads Dovecot's passwd-file and Postfix's virtual alias map, makes the same domains, accounts (with new passwords) and
-aliases by posternctl, and hands each message of each Maildir to the mx listener, oldest first. Run it as often as you
+It reads Dovecot's passwd-file and Postfix's alias maps, virtual and local, makes the same domains, accounts (with new
+passwords) and aliases by posternctl, and hands each message of each Maildir to the mx listener, oldest first. Run it as often as you
 like: a journal says what was brought already. It writes nothing on the side that it reads.
 """
 
@@ -25,6 +25,12 @@ from collections.abc import Iterator
 
 _SECONDS = 60
 _ADDRESS = re.compile(r"[^\s@,]+@[^\s@,]+")
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+# "name: value, value"; the name may be quoted, and so may a value or a part of it.
+_LOCAL_ALIAS = re.compile(rf'({_QUOTED}|[^\s:"]+)\s*:((?:{_QUOTED}|[^"])*)')
+_VALUE = re.compile(rf'(?:{_QUOTED}|[^,"])+')
+# What a local alias may lead to and an alias of Postern may not, by how it begins.
+_NO_ADDRESS = {"|": "the pipe ", "/": "the file ", ":include:": "the list "}
 
 
 class Failure(Exception):
@@ -69,16 +75,21 @@ def read_people(file: pathlib.Path, domain: str, summary: Summary) -> list[str]:
     return people
 
 
-def read_aliases(file: pathlib.Path, summary: Summary) -> dict[str, list[str]]:
-    """As virtual(5): "address target, target ..."; a line that begins with white space goes on with the one before."""
+def _logical_lines(file: pathlib.Path) -> list[tuple[int, str]]:
+    """Those of a Postfix table: one that begins with white space goes on with the one before."""
     logical: list[tuple[int, str]] = []
     for number, line in _lines(file):
         if line[0].isspace() and logical:
             logical[-1] = (logical[-1][0], logical[-1][1] + " " + line.strip())
         else:
             logical.append((number, line.strip()))
+    return logical
+
+
+def read_aliases(file: pathlib.Path, summary: Summary) -> dict[str, list[str]]:
+    """As virtual(5): "address target, target ..."."""
     aliases = {}
-    for number, line in logical:
+    for number, line in _logical_lines(file):
         address, *rest = re.split(r"\s+", line, maxsplit=1)
         targets = [target for target in re.split(r"[\s,]+", "".join(rest)) if target]
         if not _ADDRESS.fullmatch(address) or not targets or not all(map(_ADDRESS.fullmatch, targets)):
@@ -86,6 +97,53 @@ def read_aliases(file: pathlib.Path, summary: Summary) -> dict[str, list[str]]:
         else:
             aliases[address.lower()] = [target.lower() for target in targets]
     return aliases
+
+
+def _unquoted(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text[1:-1]) if re.fullmatch(_QUOTED, text) else text
+
+
+def _local_target(value: str, domain: str) -> str:
+    """The address of "Name <address>", "address (name)" or "\\address", with its domain; empty: it is none."""
+    angles = re.search(r"<([^<>]*)>", value)
+    # The backslash says that a .forward does not count.
+    target = (angles[1] if angles else re.sub(r"\([^()]*\)", "", value)).strip().removeprefix("\\").lower()
+    target = target if "@" in target else f"{target}@{domain}"
+    return target if _ADDRESS.fullmatch(target) else ""
+
+
+def read_local_aliases(file: pathlib.Path, domain: str, summary: Summary) -> dict[str, list[str]]:
+    """As aliases(5): "name: target, target ...", all of this domain. An alias keeps those targets that are addresses."""
+    aliases: dict[str, list[str]] = {}
+    for number, line in _logical_lines(file):
+        parts = _LOCAL_ALIAS.fullmatch(line)
+        address = f"{_unquoted(parts[1])}@{domain}".lower() if parts else ""
+        values = [_unquoted(value) for value in map(str.strip, _VALUE.findall(parts[2])) if value] if parts else []
+        if not _ADDRESS.fullmatch(address) or not values:
+            summary.fault(f"{file}:{number}: expected \"name: target, target ...\", the name without a domain")
+            continue
+        if address in aliases:
+            summary.fault(f"{file}:{number}: {address} is there already, and Postfix takes the first")
+            continue
+        aliases[address], left = [], []
+        for value in values:
+            kind = next((kind for begin, kind in _NO_ADDRESS.items() if value.lower().startswith(begin)), "")
+            target = "" if kind else _local_target(value, domain)
+            if target:
+                aliases[address].append(target)
+            else:
+                left.append(kind + value)
+        if left:
+            summary.fault(f"{file}:{number}: {address}: addresses alone can be brought, not {', '.join(left)}")
+    return {address: list(dict.fromkeys(targets)) for address, targets in aliases.items() if targets}
+
+
+def merge_aliases(virtual: dict[str, list[str]], local: dict[str, list[str]], summary: Summary) -> dict[str, list[str]]:
+    """Postfix asks the virtual ones first."""
+    for address in sorted(virtual.keys() & local.keys()):
+        if sorted(virtual[address]) != sorted(local[address]):
+            summary.fault(f"local alias {address}: a virtual one of that name leads elsewhere, and counts")
+    return local | virtual
 
 
 class Postern:
@@ -300,6 +358,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
                         help="where each Maildir is: /var/mail/%%d/%%n/Maildir (%%d: domain, %%n: local part)")
     parser.add_argument("--domain", default="", help="of names without one")
     parser.add_argument("--aliases", type=pathlib.Path, help="Postfix's virtual_alias_maps, as text")
+    parser.add_argument("--local-aliases", type=pathlib.Path, help="Postfix's alias_maps, such as /etc/aliases; of --domain")
     parser.add_argument("--posternctl", default="posternctl", metavar="COMMAND",
                         help="such as \"kubectl exec -i deploy/postern-posternctl -- posternctl\"")
     parser.add_argument("--mx", default="localhost:25", metavar="HOST:PORT", help="Postern's, for mail from the internet")
@@ -317,8 +376,12 @@ def main(arguments: list[str]) -> int:
             raise Failure(f"--mx {given.mx}: expected HOST:PORT")
         if "%n" not in given.maildirs:
             raise Failure(f"--maildirs {given.maildirs}: everybody would have the same; name the local part by %n")
+        if given.local_aliases and not given.domain:
+            raise Failure(f"--local-aliases {given.local_aliases}: its names have no domain; --domain gives them theirs")
         people = read_people(given.passwd_file, given.domain, summary)
         aliases = read_aliases(given.aliases, summary) if given.aliases else {}
+        if given.local_aliases:
+            aliases = merge_aliases(aliases, read_local_aliases(given.local_aliases, given.domain.lower(), summary), summary)
         mover = Mover(Postern(given.posternctl), (host, int(port)), Journal(given.journal), summary)
         domains = mover.make_domains([*people, *aliases])
         known = [address for address in people if address.rpartition("@")[2] in domains and mover.make_account(address)]

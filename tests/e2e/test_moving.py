@@ -131,6 +131,32 @@ def test_what_is_somebody_elses_already_is_named(platform: Platform, old: Old) -
     assert (old.journal / "passwords").read_text(encoding="utf-8") == passwords
 
 
+def test_local_aliases_move_beside_the_virtual_ones(platform: Platform, old: Old) -> None:
+    """Of aliases(5), what is an address; Postfix takes a virtual one first."""
+    old.passwd.write_text("anne::\nben::\n", encoding="utf-8")
+    old.aliases.write_text(f"info@{old.domain} anne@{old.domain}\nboth@{old.domain} ben@{old.domain}\n", encoding="utf-8")
+    local = old.folder / "aliases"
+    local.write_text("# of the system\nPostmaster:    root\nroot: Anne <anne>,\n  \\ben (the other)\nboth: anne\ninfo: ANNE\n"
+                     'tickets: ben, "|/usr/bin/tickets --queue \\"a, b\\""\n'
+                     'gone: |/usr/bin/vacation, /dev/null, ":include:/etc/a list", one two\ngone: anne\n'
+                     "no colon\nopen: \"anne\nben: anne\n", encoding="utf-8")
+    done = old.move(platform, f"--local-aliases={local}")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    alone = "addresses alone can be brought, not"
+    assert done.stderr.splitlines() == [f"not brought: {fault}" for fault in (
+        f'{local}:7: tickets@{old.domain}: {alone} the pipe |/usr/bin/tickets --queue "a, b"',
+        f"{local}:8: gone@{old.domain}: {alone} the pipe |/usr/bin/vacation, the file /dev/null, "
+        "the list :include:/etc/a list, one two",
+        f"{local}:9: gone@{old.domain} is there already, and Postfix takes the first",
+        f'{local}:10: expected "name: target, target ...", the name without a domain',
+        f'{local}:11: expected "name: target, target ...", the name without a domain',
+        f"local alias both@{old.domain}: a virtual one of that name leads elsewhere, and counts",
+        f"alias ben@{old.domain}: posternctl: there is an account ben@{old.domain}")]
+    listed = platform.ctl("alias", "list", old.domain)["aliases"]
+    assert {one["address"].partition("@")[0]: sorted(target.partition("@")[0] for target in one["targets"]) for one in listed} == {
+        "info": ["anne"], "both": ["ben"], "postmaster": ["root"], "root": ["anne", "ben"], "tickets": ["ben"]}
+
+
 def test_one_who_cannot_be_brought_stops_nobody_else(platform: Platform, old: Old) -> None:
     old.passwd.write_text("anne@bad..domain::\nb\u00fccher::\ncarl::\n", encoding="utf-8")
     old.deliver("b\u00fccher", "1.M1P1.host", _message(1))
@@ -180,8 +206,14 @@ def test_a_posternctl_that_says_nothing_made_nothing(platform: Platform, old: Ol
 
 @pytest.mark.parametrize(("argument", "says"), [
     ("--mx=nowhere", "--mx nowhere: expected HOST:PORT"), ("--maildirs=/var/mail", "everybody would have the same"),
-    ("--passwd-file=/nonexistent", "/nonexistent"), ("--posternctl=/nonexistent", "/nonexistent")])
+    ("--passwd-file=/nonexistent", "/nonexistent"), ("--local-aliases=/nonexistent", "/nonexistent"), ("--posternctl=/nonexistent", "/nonexistent")])
 def test_what_cannot_work_is_said_at_once(platform: Platform, old: Old, argument: str, says: str) -> None:
     old.passwd.write_text("anne::\n", encoding="utf-8")
     done = old.move(platform, argument)
     assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
+
+
+def test_local_aliases_want_a_domain(platform: Platform, old: Old) -> None:
+    old.passwd.write_text("", encoding="utf-8")
+    done = old.move(platform, "--domain=", f"--local-aliases={old.aliases}")
+    assert done.returncode == 2 and "its names have no domain" in done.stderr
