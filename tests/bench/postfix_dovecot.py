@@ -3,7 +3,6 @@
 As shipped where a setting exists, on loopback, on free ports, with the bench's P-256 certificate and Dovecot's
 authentication cache on. Postfix delivers with virtual(8) into Maildirs that Dovecot reads.
 """
-import grp
 import os
 import pathlib
 import pwd
@@ -11,6 +10,8 @@ import shutil
 import socket
 import subprocess
 import time
+
+from dovecot import Dovecot
 
 MASTER_CF = """\
 127.0.0.1:{port}  inet  n  -  n  -  -    smtpd
@@ -67,56 +68,24 @@ smtpd_tls_chain_files = {key}, {certificate}
 smtpd_client_connection_count_limit = 0
 """
 
-DOVECOT_CONF = """\
-base_dir = {root}/{name}-run
-state_dir = {root}/{name}-state
-log_path = {root}/log/{name}.log
-protocols = pop3
-listen = 127.0.0.1
-ssl = required
-ssl_cert = <{certificate}
-ssl_key = <{key}
-mail_location = maildir:{root}/mail/%n
-first_valid_uid = 1
-auth_mechanisms = plain
+DOVECOT_CONF = """
 auth_cache_size = 10M
-disable_plaintext_auth = yes
-default_login_user = {login_user}
-default_internal_user = {internal_user}
-default_internal_group = {internal_group}
-passdb {{
-  driver = passwd-file
-  args = {root}/dovecot/users
-}}
-userdb {{
-  driver = static
-  args = uid={uid} gid={gid} home={root}/mail/%n
-}}
-service pop3-login {{
-  inet_listener pop3 {{
-    port = 0
-  }}
-  inet_listener pop3s {{
-    port = {port}
-    ssl = yes
-  }}
-}}
-service stats {{
+service stats {
   client_limit = 1000
-}}
+}
 """
 
 # Dovecot's high-performance mode: a process serves many logins. Beside the one as shipped, with the same maildrops.
 REUSED_CONF = """
-service pop3-login {{
+service pop3-login {
   service_count = 0
-}}
-service pop3 {{
+}
+service pop3 {
   service_count = 0
-}}
-service auth {{
+}
+service auth {
   client_limit = 2000
-}}
+}
 """
 
 
@@ -156,11 +125,8 @@ class PostfixDovecot:
         owner = pwd.getpwnam("postfix")
         values = {
             "root": self.root, "uid": owner.pw_uid, "gid": owner.pw_gid, "certificate": self.certificate, "key": self.key,
-            "login_user": "dovenull", "internal_user": "dovecot",
-            "internal_group": grp.getgrgid(pwd.getpwnam("dovecot").pw_gid).gr_name,
         }
-        for folder in ("postfix", "spool", "postfix-data", "log", "mail", "dovecot", "dovecot-run", "dovecot-state", "reused-run",
-                       "reused-state"):
+        for folder in ("postfix", "spool", "postfix-data", "log", "mail"):
             (self.root / folder).mkdir(parents=True)
         for folder in ("postfix-data", "mail"):
             os.chown(self.root / folder, owner.pw_uid, owner.pw_gid)
@@ -178,27 +144,25 @@ class PostfixDovecot:
             hashed = subprocess.run(["doveadm", "pw", "-s", scheme, "-p", password], check=True, capture_output=True,
                                     text=True).stdout.strip()
             lines.append(f"{address}:{hashed}\n")
-        (self.root / "dovecot" / "users").write_text("".join(lines))
-        (self.root / "dovecot" / "users").chmod(0o644)
+        (self.root / "users").write_text("".join(lines))
+        (self.root / "users").chmod(0o644)
         subprocess.run(["postfix", "-c", str(self.root / "postfix"), "start"], check=True, capture_output=True, text=True)
         self.postfix_pid = int((self.root / "spool/pid/master.pid").read_text())
-        self.dovecots = [self._start_dovecot("dovecot", self.pop3s_port, DOVECOT_CONF, values),
-                         self._start_dovecot("reused", self.reused_pop3s_port, DOVECOT_CONF + REUSED_CONF, values)]
+        self.dovecots = [self._start_dovecot("dovecot", self.pop3s_port, DOVECOT_CONF),
+                         self._start_dovecot("reused", self.reused_pop3s_port, DOVECOT_CONF + REUSED_CONF)]
         wait_for_port(self.smtp_port)
         wait_for_port(self.pop3s_port)
         wait_for_port(self.reused_pop3s_port)
         return self
 
-    def _start_dovecot(self, name, port, template, values):
-        file = self.root / "dovecot" / f"{name}.conf"
-        file.write_text(template.format(port=port, name=name, **values))
-        return subprocess.Popen(["dovecot", "-F", "-c", str(file)])
+    def _start_dovecot(self, name, port, more):
+        return Dovecot(self.root / name, port, self.root / "users", f"{self.root}/mail/%n", owner="postfix",
+                       tls=(self.certificate, self.key), more=more).start()
 
     def __exit__(self, *_):
         subprocess.run(["postfix", "-c", str(self.root / "postfix"), "stop"], capture_output=True, check=False)
         for dovecot in self.dovecots:
-            dovecot.terminate()
-            dovecot.wait(30)
+            dovecot.stop()
 
     def roots(self):
         """The processes whose trees are this system, by pid."""
