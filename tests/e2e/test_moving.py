@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-import mailbox
+import os
 import pathlib
+import poplib
+import re
 import secrets
+import shutil
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from ctl.up import layout
-from tests.e2e.mail_clients import HOST, Clients, without_trace
+from ctl.up.ports import FreePorts
+from tests.bench.dovecot import Dovecot
+from tests.e2e.mail_clients import HOST, TIMEOUT, Clients, without_trace
 from tests.e2e.platform_under_test import ROOT, Account, Platform
 from tests.e2e.waiting import wait_until
 
 _SCRIPT = ROOT / "ctl/moving/from_dovecot.py"
 
+# How Dovecot names what it delivers.
+_NAME = re.compile(r"\d+\.M\d+P\d+\.[^,:]+,S=\d+,W=\d+")
+
 
 class Old:
-    """What is left of another mail system."""
+    """Another mail system: a Dovecot, and tables of a Postfix."""
 
     def __init__(self, folder: pathlib.Path):
         self.folder = folder
@@ -27,16 +37,60 @@ class Old:
         self.passwd = folder / "passwd"
         self.aliases = folder / "virtual"
         self.journal = folder / "journal"
+        self.passwd.write_text("", encoding="utf-8")
         self.aliases.write_text("", encoding="utf-8")
+        mail = folder / "mail" / self.domain
+        mail.mkdir(parents=True)
+        if os.geteuid() == 0:
+            shutil.chown(mail, "dovecot", "dovecot")
+        self._port = FreePorts().take()
+        self._dovecot = Dovecot(folder / "dovecot", self._port, self.passwd, f"{mail}/%n/Maildir", rootless=True,
+                                more="auth_username_chars =\n")
+
+    def start(self) -> None:
+        self._dovecot.start()
+        wait_until(self._listens, 30, "Dovecot listens")
+
+    def stop(self) -> None:
+        self._dovecot.stop()
+
+    def _listens(self) -> bool:
+        assert not self._dovecot.has_ended(), self._dovecot.log
+        with socket.socket() as probe:
+            return probe.connect_ex((HOST, self._port)) == 0
 
     def maildir(self, local: str) -> pathlib.Path:
         return self.folder / "mail" / self.domain / local / "Maildir"
 
-    def deliver(self, local: str, name: str, octets: bytes, folder: str = "cur") -> None:
-        """As a delivery agent names it: the second first."""
-        self.maildir(local).parent.mkdir(parents=True, exist_ok=True)
-        mailbox.Maildir(self.maildir(local), create=True)
-        (self.maildir(local) / folder / name).write_bytes(octets)
+    def deliver(self, user: str, message: bytes, sender: str = "sender@elsewhere.test", folder: str = "") -> pathlib.Path:
+        """By Dovecot, to somebody of its passwd-file, as Postfix's pipe(8) hands it over with flags=DR; gives the file."""
+        local = user.partition("@")[0]
+        there = self.maildir(local) / (f".{folder}" if folder else "") / "new"
+        before = set(there.iterdir()) if there.exists() else set()
+        into = ["-m", folder, "-o", "lda_mailbox_autocreate=yes"] if folder else []
+        # It wants an address, and takes no name that is not ASCII for one.
+        trace = f"Return-Path: <{sender}>\nDelivered-To: {local}@{self.domain}\n".encode()
+        self._dovecot.deliver(user, sender, trace + message, "-a", f"someone@{self.domain}", *into)
+        [file] = set(there.iterdir()) - before
+        return file
+
+    def flags(self, local: str) -> dict[str, str]:
+        """What follows each name in cur."""
+        names = [path.name.partition(":") for path in (self.maildir(local) / "cur").iterdir()]
+        return {name: flags for name, _, flags in names}
+
+    def pop3(self, user: str, password: str) -> poplib.POP3:
+        session = poplib.POP3(HOST, self._port, TIMEOUT)
+        session.user(user)
+        session.pass_(password)
+        return session
+
+    def fetch(self, user: str, password: str, *numbers: int) -> list[bytes]:
+        """Those messages, as the old system's users have them."""
+        session = self.pop3(user, password)
+        fetched = [b"".join(line + b"\r\n" for line in session.retr(number)[1]) for number in numbers]
+        session.quit()
+        return fetched
 
     def command(self, platform: Platform, *arguments: str) -> list[str]:
         return [
@@ -55,60 +109,83 @@ class Old:
 
 
 @pytest.fixture(name="old")
-def _old(tmp_path: pathlib.Path) -> Old:
-    return Old(tmp_path)
+def _old(tmp_path: pathlib.Path) -> Iterator[Old]:
+    system = Old(tmp_path)
+    try:
+        system.start()
+        yield system
+    finally:
+        system.stop()
 
 
 def _message(number: int) -> bytes:
-    return (f"Return-Path: <sender-{number}@elsewhere.test>\nFrom: <sender@elsewhere.test>\nSubject: {number}\n\n"
+    return (f"From: <sender@elsewhere.test>\nSubject: {number}\n\n"
             f".a line with a dot\nb\u00fccher\n").encode()
 
 
 def test_people_aliases_and_mail_move(platform: Platform, old: Old) -> None:
     clients = Clients(platform)
-    old.passwd.write_text(f"# people\nanne:{{SHA512-CRYPT}}$6$x$y:1000:1000::/home/anne::\nben@{old.domain}:{{PLAIN}}x\n",
-                          encoding="utf-8")
+    ben = f"ben@{old.domain}"
+    hashed = subprocess.run(["doveadm", "pw", "-s", "SHA512-CRYPT", "-p", "anne's"], capture_output=True, text=True,
+                            check=True).stdout.strip()
+    old.passwd.write_text(f"# people\nanne:{hashed}:1000:1000::/home/anne::\n{ben}:{{PLAIN}}ben's\n", encoding="utf-8")
     old.aliases.write_text(f"# one leads to another\nall@{old.domain}  team@{old.domain}\n"
-                           f"team@{old.domain} anne@{old.domain},\n  ben@{old.domain}\n", encoding="utf-8")
-    # Not in the order of their names.
-    for number, name in ((1, "999999999.M5P1.host,S=1:2,S"), (2, "1700000000.M7P1.host:2,"), (3, "1700000000.M8P1.host")):
-        old.deliver("anne", name, _message(number), "new" if number == 3 else "cur")
-    mailbox.Maildir(old.maildir("anne")).add_folder("Sent")
-    crlf = _message(4).replace(b"\n", b"\r\n")
-    old.deliver("ben", "1700000001.M1P1.host:2,S", crlf)
+                           f"team@{old.domain} anne@{old.domain},\n  {ben}\n", encoding="utf-8")
+    names = {number: old.deliver("anne", _message(number), f"sender-{number}@elsewhere.test").name for number in range(1, 6)}
+    assert all(map(_NAME.fullmatch, names.values()))
+    old.deliver("anne", _message(0), folder="Sent")
+    old.deliver("anne", _message(0), folder="Work.2024")
+    old.deliver(ben, _message(4).replace(b"\n", b"\r\n"))
+    # Two are read, one is gone, and one comes later.
+    before = old.fetch("anne", "anne's", 1, 2)
+    session = old.pop3("anne", "anne's")
+    session.dele(3)
+    session.quit()
+    assert old.flags("anne") == {names[1]: "2,S", names[2]: "2,S", names[4]: "2,", names[5]: "2,"}
+    assert (old.maildir("anne") / "dovecot-uidlist").is_file()
+    old.deliver("anne", _message(6), "sender-6@elsewhere.test")
+    # Older than the others, and after them by name.
+    fifth = old.maildir("anne") / f"cur/{names[5]}:2,"
+    fifth.rename(fifth.with_name(re.sub(r"^\d+", "999999999", fifth.name)))
 
     done = old.move(platform)
     assert done.returncode == 0, done.stdout + done.stderr
-    for line in ("1 domains made", "2 accounts made", "2 aliases made", "4 messages brought", "1 folders left", "0 not brought"):
+    for line in ("1 domains made", "2 accounts made", "2 aliases made", "6 messages brought", "2 folders left", "0 not brought"):
         assert line in done.stdout, done.stdout
+    after = old.fetch("anne", "anne's", 1, 2, 3, 4, 5)
+    assert all(message in after for message in before)
     fetched = clients.fetch(old.account("anne"))
-    for number, message in enumerate(fetched, 1):
-        assert without_trace(message, _message(number).replace(b"\n", b"\r\n"))
+    assert len(fetched) == 5
+    for number, message in zip((5, 1, 2, 4, 6), fetched, strict=True):
+        [original] = [one for one in after if f"\r\nSubject: {number}\r\n".encode() in one]
+        assert original.startswith(f"Return-Path: <sender-{number}@elsewhere.test>\r\n".encode())
+        assert without_trace(message, original)
         assert message.startswith(f"Return-Path: <sender-{number}@elsewhere.test>".encode())
-    assert len(fetched) == 3
-    assert clients.fetch(old.account("ben"))[0].endswith(crlf)
+    [message], [original] = clients.fetch(old.account("ben")), old.fetch(ben, "ben's", 1)
+    assert without_trace(message, original) and original.endswith(_message(4).replace(b"\n", b"\r\n"))
     assert (old.journal / "passwords").stat().st_mode & 0o077 == 0
 
-    # Once more, with one message that came meanwhile.
-    old.deliver("ben", "1700000002.M1P1.host", _message(5), "new")
+    # Once more, with one message that came meanwhile; those that were read meanwhile have other names.
+    old.deliver(ben, _message(7))
+    assert list(old.flags("anne").values()) == ["2,S"] * 5
     done = old.move(platform)
     assert done.returncode == 0, done.stdout + done.stderr
     for line in ("1 domains that were there", "2 accounts that were there", "2 aliases that were there",
-                 "1 messages brought\n", "4 messages that were brought before"):
+                 "1 messages brought\n", "6 messages that were brought before"):
         assert line in done.stdout, done.stdout
-    assert len(clients.fetch(old.account("ben"))) == 2 and len(clients.fetch(old.account("anne"))) == 3
+    assert len(clients.fetch(old.account("ben"))) == 2 and len(clients.fetch(old.account("anne"))) == 5
 
 
 def test_what_is_wrong_is_named_and_the_rest_moves(platform: Platform, old: Old) -> None:
     old.passwd.write_text("anne::\nnot an address::\n", encoding="utf-8")
     old.aliases.write_text(f"away@{old.domain} somebody@elsewhere.test\nnonsense\nok@{old.domain} anne@{old.domain}\n",
                            encoding="utf-8")
-    old.deliver("anne", "1.M1P1.host", b"Subject: too large\n\n" + b"x" * 70 * (1 << 20))
-    old.deliver("anne", "2.M1P1.host", _message(2))
+    large = old.deliver("anne", b"Subject: too large\n\n" + b"x" * 70 * (1 << 20))
+    old.deliver("anne", _message(2))
     done = old.move(platform)
     assert done.returncode == 1
     for words in (f"{old.passwd}:2: 'not an address' is no address", f"alias away@{old.domain}: ",
-                  f"{old.aliases}:2: expected", f"{old.maildir('anne') / 'cur/1.M1P1.host'}: 552"):
+                  f"{old.aliases}:2: expected", f"{large}: 552"):
         assert words in done.stderr, done.stderr
     for line in ("1 messages brought", "1 aliases made", "4 not brought"):
         assert line in done.stdout, done.stdout
@@ -159,8 +236,8 @@ def test_local_aliases_move_beside_the_virtual_ones(platform: Platform, old: Old
 
 def test_one_who_cannot_be_brought_stops_nobody_else(platform: Platform, old: Old) -> None:
     old.passwd.write_text("anne@bad..domain::\nb\u00fccher::\ncarl::\n", encoding="utf-8")
-    old.deliver("b\u00fccher", "1.M1P1.host", _message(1))
-    old.deliver("carl", "1.M1P1.host", _message(2))
+    old.deliver("b\u00fccher", _message(1))
+    old.deliver("carl", _message(2))
     done = old.move(platform)
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     assert "domain bad..domain: " in done.stderr
@@ -171,7 +248,7 @@ def test_an_interrupted_run_goes_on(platform: Platform, old: Old) -> None:
     """Its journal lacks what was in flight; a password that was written down is the account's."""
     old.passwd.write_text("anne::\n", encoding="utf-8")
     for number in range(1, 21):
-        old.deliver("anne", f"{number}.M1P1.host", _message(number))
+        old.deliver("anne", _message(number))
     old.journal.mkdir()
     (old.journal / "passwords").write_text(f"anne@{old.domain} written-before-the-account\n", encoding="utf-8")
     running = subprocess.Popen(old.command(platform), stdout=subprocess.DEVNULL)
