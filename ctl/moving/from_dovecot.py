@@ -2,8 +2,8 @@
 """Brings people, aliases and mail from Postfix and Dovecot to a running Postern. docs/operate/moving.md
 
 It reads Dovecot's passwd-file and Postfix's alias maps, virtual and local, makes the same domains, accounts (with new
-passwords) and aliases by posternctl, and hands each message of each Maildir to the mx listener, oldest first. Run it as often as you
-like: a journal says what was brought already. It writes nothing on the side that it reads.
+passwords) and aliases by posternctl, and hands each message of each Maildir to the mx listener, oldest first. Run it as
+often as you like: a journal says what was brought already. It writes nothing on the side that it reads.
 """
 
 from __future__ import annotations
