@@ -29,6 +29,8 @@ _QUOTED = r'"(?:[^"\\]|\\.)*"'
 # "name: value, value"; the name may be quoted, and so may a value or a part of it.
 _LOCAL_ALIAS = re.compile(rf'({_QUOTED}|[^\s:"]+)\s*:((?:{_QUOTED}|[^"])*)')
 _VALUE = re.compile(rf'(?:{_QUOTED}|[^,"])+')
+# How zstd, gzip, LZ4, xz and bzip2 begin, and no message does.
+_COMPRESSED = (b"\x28\xb5\x2f\xfd", b"\x1f\x8b", b"\x04\x22\x4d\x18", b"\xfd7zXZ\0", b"BZh91AY&SY")
 # What a local alias may lead to and an alias of Postern may not, by how it begins.
 _NO_ADDRESS = {"|": "the pipe ", "/": "the file ", ":include:": "the list "}
 
@@ -91,7 +93,7 @@ def read_aliases(file: pathlib.Path, summary: Summary) -> dict[str, list[str]]:
     aliases = {}
     for number, line in _logical_lines(file):
         address, *rest = re.split(r"\s+", line, maxsplit=1)
-        targets = [target for target in re.split(r"[\s,]+", "".join(rest)) if target]
+        targets = list(dict.fromkeys(target for target in re.split(r"[\s,]+", "".join(rest)) if target))
         if not _ADDRESS.fullmatch(address) or not targets or not all(map(_ADDRESS.fullmatch, targets)):
             summary.fault(f"{file}:{number}: expected \"address target, target ...\", each with a domain")
         else:
@@ -333,10 +335,15 @@ class Mover:
 
     def _bring_one(self, session: smtplib.SMTP, address: str, name: str, path: pathlib.Path) -> None:
         try:
-            octets = with_crlf(path.read_bytes())
+            kept = path.read_bytes()
         except OSError as error:
             self._summary.fault(f"{path}: {error.strerror}")
             return
+        if kept.startswith(_COMPRESSED):
+            self._summary.fault(f"{path}: it is compressed (Dovecot's zlib or mail_compress): write it out plain, with "
+                                "`doveadm sync` to a Maildir without it")
+            return
+        octets = with_crlf(kept)
         try:
             session.sendmail(sender_of(octets), [address], octets, ["BODY=8BITMIME"])
         except UnicodeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import pathlib
 import poplib
@@ -182,12 +183,14 @@ def test_what_is_wrong_is_named_and_the_rest_moves(platform: Platform, old: Old)
                            encoding="utf-8")
     large = old.deliver("anne", b"Subject: too large\n\n" + b"x" * 70 * (1 << 20))
     old.deliver("anne", _message(2))
+    compressed = old.deliver("anne", _message(3))
+    compressed.write_bytes(gzip.compress(compressed.read_bytes()))
     done = old.move(platform)
     assert done.returncode == 1
     for words in (f"{old.passwd}:2: 'not an address' is no address", f"alias away@{old.domain}: ",
-                  f"{old.aliases}:2: expected", f"{large}: 552"):
+                  f"{old.aliases}:2: expected", f"{large}: 552", f"{compressed}: it is compressed"):
         assert words in done.stderr, done.stderr
-    for line in ("1 messages brought", "1 aliases made", "4 not brought"):
+    for line in ("1 messages brought", "1 aliases made", "5 not brought"):
         assert line in done.stdout, done.stdout
     assert len(Clients(platform).fetch(old.account("anne"))) == 1
 
