@@ -27,39 +27,23 @@ absl::StatusOr<std::unique_ptr<SqliteDirectory>> SqliteDirectory::Open(const std
   if (!writer.ok()) return writer.status();
   absl::Status migrated = storage::Migrate(**writer, kMigrations);
   if (!migrated.ok()) return migrated;
-  std::unique_ptr<SqliteDirectory> directory(new SqliteDirectory(*std::move(writer)));
-  for (size_t i = 0; i < readers; ++i) {
-    absl::StatusOr<std::unique_ptr<storage::Sqlite>> reader =
-        storage::Sqlite::Open(file, storage::Sqlite::Mode::kReadOnly);
-    if (!reader.ok()) return reader.status();
-    absl::MutexLock lock(&directory->idle_mutex_);
-    directory->idle_readers_.push_back(*std::move(reader));
-  }
-  return directory;
+  absl::StatusOr<std::unique_ptr<storage::ReaderPool>> pool =
+      storage::ReaderPool::Open(file, readers);
+  if (!pool.ok()) return pool.status();
+  return std::unique_ptr<SqliteDirectory>(
+      new SqliteDirectory(*std::move(pool), *std::move(writer)));
 }
 
 absl::Status SqliteDirectory::Read(absl::FunctionRef<absl::Status(DirectoryReader&)> body) {
-  std::unique_ptr<storage::Sqlite> reader;
-  {
-    absl::MutexLock lock(&idle_mutex_);
-    idle_mutex_.Await(absl::Condition(
-        +[](std::vector<std::unique_ptr<storage::Sqlite>>* idle) { return !idle->empty(); },
-        &idle_readers_));
-    reader = std::move(idle_readers_.back());
-    idle_readers_.pop_back();
-  }
+  const storage::ReaderPool::Lent reader(*readers_);
   absl::Status status = Run(*reader, "BEGIN");
-  if (status.ok()) {
-    storage::SqliteSql sql(*reader);
-    Queries queries(sql);
-    status = body(queries);
-    // Ends the snapshot; there is nothing to keep.
-    absl::Status ended = Run(*reader, "ROLLBACK");
-    if (status.ok()) status = ended;
-  }
-  absl::MutexLock lock(&idle_mutex_);
-  idle_readers_.push_back(std::move(reader));
-  return status;
+  if (!status.ok()) return status;
+  storage::SqliteSql sql(*reader);
+  Queries queries(sql);
+  status = body(queries);
+  // Ends the snapshot; there is nothing to keep.
+  absl::Status ended = Run(*reader, "ROLLBACK");
+  return status.ok() ? ended : status;
 }
 
 absl::Status SqliteDirectory::Write(absl::FunctionRef<absl::Status(DirectoryWriter&)> body) {

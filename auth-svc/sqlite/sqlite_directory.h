@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <memory>
 #include <string>
-#include <vector>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/functional/function_ref.h"
@@ -14,6 +14,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "auth-svc/domain/directory.h"
+#include "services/storage/sqlite/reader_pool.h"
 #include "services/storage/sqlite/sqlite.h"
 
 namespace postern::auth {
@@ -32,10 +33,11 @@ class SqliteDirectory final : public Directory {
   absl::Status Write(absl::FunctionRef<absl::Status(DirectoryWriter&)> body) override;
 
  private:
-  explicit SqliteDirectory(std::unique_ptr<storage::Sqlite> writer) : writer_(std::move(writer)) {}
+  SqliteDirectory(std::unique_ptr<storage::ReaderPool> readers,
+                  std::unique_ptr<storage::Sqlite> writer)
+      : readers_(std::move(readers)), writer_(std::move(writer)) {}
 
-  absl::Mutex idle_mutex_;
-  std::vector<std::unique_ptr<storage::Sqlite>> idle_readers_ ABSL_GUARDED_BY(idle_mutex_);
+  const std::unique_ptr<storage::ReaderPool> readers_;
   absl::Mutex writer_mutex_;
   const std::unique_ptr<storage::Sqlite> writer_ ABSL_PT_GUARDED_BY(writer_mutex_);
 };

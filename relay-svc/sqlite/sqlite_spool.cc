@@ -15,6 +15,7 @@
 #include "services/process/worker_pool.h"
 #include "services/storage/body/body_store.h"
 #include "services/storage/sqlite/group_commit.h"
+#include "services/storage/sqlite/reader_pool.h"
 #include "services/storage/sqlite/sqlite.h"
 #include "services/telemetry/metrics.h"
 
@@ -23,6 +24,7 @@ namespace {
 
 using async::Done;
 using async::DoneStatus;
+using storage::ReaderPool;
 using storage::Sqlite;
 
 // Reads that may wait for a thread.
@@ -213,11 +215,11 @@ class SqliteSpoolWriter : public SpoolWriter {
 
 class SqliteSpool : public Spool {
  public:
-  SqliteSpool(std::unique_ptr<Sqlite> writer, std::vector<std::unique_ptr<Sqlite>> readers,
+  SqliteSpool(std::unique_ptr<Sqlite> writer, std::unique_ptr<ReaderPool> readers,
               const SqliteSpoolOptions& options, int64_t messages)
       : options_(options),
         size_(messages),
-        idle_readers_(std::move(readers)),
+        readers_(std::move(readers)),
         reads_(options.read_threads, kMaxWaitingReads),
         commits_(std::move(writer), {.max_waiting = options.max_waiting_writes, .name = "spool"}) {}
 
@@ -359,31 +361,20 @@ class SqliteSpool : public Spool {
  private:
   template <typename T, typename Query>
   void Read(Query query, Done<T> done) {
-    // Shared, since a job that the pool refuses must still answer.
-    auto answer = std::make_shared<Done<T>>(std::move(done));
-    const bool accepted = reads_.Submit([this, query = std::move(query), answer]() mutable {
-      std::unique_ptr<Sqlite> reader;
-      {
-        // As many connections as threads: there is one.
-        absl::MutexLock lock(&mutex_);
-        reader = std::move(idle_readers_.back());
-        idle_readers_.pop_back();
-      }
-      absl::StatusOr<T> result = query(*reader);
-      {
-        absl::MutexLock lock(&mutex_);
-        idle_readers_.push_back(std::move(reader));
-      }
-      (*answer)(std::move(result));
-    });
-    if (!accepted) (*answer)(absl::ResourceExhaustedError("too many reads of the spool wait"));
+    process::RunOn<absl::StatusOr<T>>(
+        reads_,
+        [this, query = std::move(query)]() mutable -> absl::StatusOr<T> {
+          // As many connections as threads: there is one.
+          ReaderPool::Lent reader(*readers_);
+          return query(*reader);
+        },
+        std::move(done), absl::ResourceExhaustedError("too many reads of the spool wait"));
   }
 
   const SqliteSpoolOptions options_;
   QueueSize size_;
   Claims claims_;
-  absl::Mutex mutex_;
-  std::vector<std::unique_ptr<Sqlite>> idle_readers_ ABSL_GUARDED_BY(mutex_);
+  const std::unique_ptr<ReaderPool> readers_;
   // Last, since their threads use what stands above.
   process::WorkerPool reads_;
   storage::GroupCommit commits_;
@@ -409,13 +400,10 @@ absl::StatusOr<std::unique_ptr<Spool>> OpenSqliteSpool(const std::string& file,
   if (absl::Status status = storage::DropUnfinishedBodies(**writer); !status.ok()) return status;
   absl::StatusOr<int64_t> messages = CountMessages(**writer);
   if (!messages.ok()) return messages.status();
-  std::vector<std::unique_ptr<Sqlite>> readers;
-  for (int i = 0; i < options.read_threads; ++i) {
-    absl::StatusOr<std::unique_ptr<Sqlite>> reader = Sqlite::Open(file, Sqlite::Mode::kReadOnly);
-    if (!reader.ok()) return reader.status();
-    readers.push_back(*std::move(reader));
-  }
-  return std::make_unique<SqliteSpool>(*std::move(writer), std::move(readers), options, *messages);
+  absl::StatusOr<std::unique_ptr<ReaderPool>> readers =
+      ReaderPool::Open(file, options.read_threads);
+  if (!readers.ok()) return readers.status();
+  return std::make_unique<SqliteSpool>(*std::move(writer), *std::move(readers), options, *messages);
 }
 
 }  // namespace postern::relay

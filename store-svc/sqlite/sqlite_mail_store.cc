@@ -8,18 +8,19 @@
 #include "services/crypto/sha256.h"
 #include "services/storage/body/body_store.h"
 #include "services/storage/sqlite/group_commit.h"
+#include "services/storage/sqlite/reader_pool.h"
 #include "services/storage/sqlite/sqlite.h"
 #include "store-svc/domain/delivery_rules.h"
 #include "store-svc/sqlite/mail_reads.h"
 #include "store-svc/sqlite/mail_writes.h"
 #include "store-svc/sqlite/migrations.h"
-#include "store-svc/sqlite/reader_pool.h"
 
 namespace postern::store {
 namespace {
 
 using storage::CompressedPiece;
 using storage::GroupCommit;
+using storage::ReaderPool;
 using storage::Sqlite;
 using storage::Statement;
 
@@ -77,7 +78,7 @@ class SqliteStagedBody : public StagedBody {
 
 class SqliteMailStore : public MailStore {
  public:
-  SqliteMailStore(std::unique_ptr<Sqlite> writer, std::vector<std::unique_ptr<Sqlite>> readers,
+  SqliteMailStore(std::unique_ptr<Sqlite> writer, std::unique_ptr<ReaderPool> readers,
                   const SqliteMailStoreOptions& options, process::Clock clock)
       : quota_{options.quota_messages, options.quota_octets},
         clock_(std::move(clock)),
@@ -128,7 +129,7 @@ class SqliteMailStore : public MailStore {
 
   const Quota quota_;
   const process::Clock clock_;
-  ReaderPool readers_;
+  const std::unique_ptr<ReaderPool> readers_;
 
   absl::Mutex mutex_;
   // Staged bodies whose drop the writer refused.
@@ -226,7 +227,7 @@ void SqliteMailStore::Deliver(Delivery delivery, absl::string_view body,
 }
 
 absl::StatusOr<std::vector<MailboxId>> SqliteMailStore::FindFull(absl::Span<const MailboxId> ids) {
-  ReaderPool::Lent reader(&readers_);
+  ReaderPool::Lent reader(*readers_);
   std::vector<Room> rooms;
   for (const MailboxId& id : ids) {
     absl::StatusOr<Room> room = ReadRoom(*reader, id, quota_);
@@ -237,33 +238,33 @@ absl::StatusOr<std::vector<MailboxId>> SqliteMailStore::FindFull(absl::Span<cons
 }
 
 absl::StatusOr<ListingStart> SqliteMailStore::StartListing(const MailboxId& mailbox, size_t limit) {
-  ReaderPool::Lent reader(&readers_);
+  ReaderPool::Lent reader(*readers_);
   return ReadListingStart(*reader, mailbox, limit);
 }
 
 absl::StatusOr<std::vector<MessageEntry>> SqliteMailStore::List(const MailboxId& mailbox,
                                                                 uint64_t after_uid,
                                                                 uint64_t before_uid, size_t limit) {
-  ReaderPool::Lent reader(&readers_);
+  ReaderPool::Lent reader(*readers_);
   return ReadEntries(*reader, mailbox, after_uid, before_uid, limit);
 }
 
 absl::StatusOr<StoredMessage> SqliteMailStore::Read(const MailboxId& mailbox, uint64_t uid) {
-  ReaderPool::Lent reader(&readers_);
+  ReaderPool::Lent reader(*readers_);
   return ReadMessage(*reader, mailbox, uid);
 }
 
 absl::StatusOr<WholeMessages> SqliteMailStore::ReadWhole(const MailboxId& mailbox, uint64_t uid,
                                                          uint64_t before_uid, size_t limit,
                                                          uint64_t max_octets) {
-  ReaderPool::Lent reader(&readers_);
+  ReaderPool::Lent reader(*readers_);
   return ReadWholeMessages(*reader, mailbox, uid, before_uid, limit, max_octets);
 }
 
 absl::StatusOr<std::string> SqliteMailStore::ReadPiece(absl::string_view body, int64_t index) {
   int64_t body_id = 0;
   if (!absl::SimpleAtoi(body, &body_id)) return absl::NotFoundError("no such body");
-  ReaderPool::Lent reader(&readers_);
+  ReaderPool::Lent reader(*readers_);
   return storage::ReadPiece(*reader, body_id, index);
 }
 
@@ -313,13 +314,13 @@ void SqliteMailStore::FinishDeletions(std::vector<MailboxId> mailboxes) {
 }
 
 absl::StatusOr<MailboxUsage> SqliteMailStore::Usage(const MailboxId& mailbox) {
-  ReaderPool::Lent reader(&readers_);
+  ReaderPool::Lent reader(*readers_);
   return ReadUsage(*reader, mailbox, quota_);
 }
 
 absl::StatusOr<std::vector<MailboxUsage>> SqliteMailStore::ListMailboxes(
     const std::optional<MailboxId>& after, size_t limit) {
-  ReaderPool::Lent reader(&readers_);
+  ReaderPool::Lent reader(*readers_);
   return ReadUsages(*reader, after, limit, quota_);
 }
 
@@ -371,7 +372,7 @@ void SqliteMailStore::ForgetDeliveries(absl::Time before, size_t limit,
 }
 
 absl::Status SqliteMailStore::Check() {
-  ReaderPool::Lent reader(&readers_);
+  ReaderPool::Lent reader(*readers_);
   absl::StatusOr<Statement*> query = reader->Prepare("SELECT epoch FROM lease_epoch");
   if (!query.ok()) return query.status();
   return (*query)->Run();
@@ -398,16 +399,12 @@ absl::StatusOr<OpenedMailStore> OpenSqliteMailStore(const SqliteMailStoreOptions
   if (absl::Status status = storage::DropUnfinishedBodies(**writer); !status.ok()) return status;
   absl::StatusOr<uint64_t> epoch = NextLeaseEpoch(**writer);
   if (!epoch.ok()) return epoch.status();
-  std::vector<std::unique_ptr<Sqlite>> readers;
-  for (size_t i = 0; i < options.readers; ++i) {
-    absl::StatusOr<std::unique_ptr<Sqlite>> reader =
-        Sqlite::Open(options.file, Sqlite::Mode::kReadOnly);
-    if (!reader.ok()) return reader.status();
-    readers.push_back(*std::move(reader));
-  }
+  absl::StatusOr<std::unique_ptr<ReaderPool>> readers =
+      ReaderPool::Open(options.file, options.readers);
+  if (!readers.ok()) return readers.status();
   absl::StatusOr<std::vector<MailboxId>> unfinished = UnfinishedDeletions(**writer);
   if (!unfinished.ok()) return unfinished.status();
-  auto store = std::make_unique<SqliteMailStore>(*std::move(writer), std::move(readers), options,
+  auto store = std::make_unique<SqliteMailStore>(*std::move(writer), *std::move(readers), options,
                                                  std::move(clock));
   store->FinishDeletions(*std::move(unfinished));
   return OpenedMailStore{std::move(store), *epoch};
