@@ -1,11 +1,9 @@
 #include "ctl/posternctl.h"
 
-#include <pthread.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <csignal>
 #include <functional>
 #include <utility>
 
@@ -21,6 +19,7 @@
 #include "proto/postern/config/v1/posternctl.pb.h"
 #include "services/config/config.h"
 #include "services/identity/access.h"
+#include "services/process/stop_signals.h"
 #include "services/process/version.h"
 #include "services/text/nearest.h"
 #include "services/text/utf8.h"
@@ -324,13 +323,7 @@ class CommandLine {
 
 // As the first process of a container it gets no signal that it doesn't ask for.
 int Idle() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  int signal = 0;
-  sigwait(&signals, &signal);
+  process::StopSignals().Wait();
   return kDone;
 }
 

@@ -3,7 +3,6 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -14,6 +13,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -33,6 +33,7 @@
 #include "services/config/config.h"
 #include "services/process/config_files.h"
 #include "services/process/ports_file.h"
+#include "services/process/stop_signals.h"
 #include "services/process/version.h"
 #include "services/telemetry/health.h"
 #include "services/telemetry/http_server.h"
@@ -174,30 +175,16 @@ absl::StatusOr<std::string> MigratePatiently(
   return done;
 }
 
-sigset_t StopSignals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  return signals;
-}
-
 // While the service drains: a second signal, or a drain that doesn't end, ends the process.
 class DrainWatch {
  public:
-  explicit DrainWatch(absl::Duration limit)
-      : thread_([this, limit] {
-          const sigset_t signals = StopSignals();
-          const timespec timeout = absl::ToTimespec(limit);
-          // A debugger's or a profiler's signal is no reason to stop.
-          int signal;
-          do {
-            signal = sigtimedwait(&signals, nullptr, &timeout);
-          } while (signal < 0 && errno == EINTR);
+  DrainWatch(const StopSignals& signals, absl::Duration limit)
+      : thread_([this, &signals, limit] {
+          const std::optional<int> signal = signals.WaitFor(limit);
           if (!done_.load()) {
             telemetry::Log(telemetry::LogLevel::kError,
-                           signal > 0 ? "stopped at once by a second signal"
-                                      : "stopped at once: the drain overran its grace");
+                           signal.has_value() ? "stopped at once by a second signal"
+                                              : "stopped at once: the drain overran its grace");
             telemetry::FlushLog();
             _exit(kCouldNotStart);
           }
@@ -235,7 +222,7 @@ std::string WithPlace(absl::string_view file, const google::protobuf::Message& c
   return absl::StrCat(config::PlaceOf(file, key), why.substr(key.size()));
 }
 
-int Serve(const config::v1::Process& process,
+int Serve(const config::v1::Process& process, const StopSignals& signals,
           const std::function<absl::StatusOr<std::unique_ptr<RunningService>>()>& make,
           const std::function<std::string(absl::string_view)>& with_place) {
   const auto fail = [&with_place](const absl::Status& status) {
@@ -276,15 +263,13 @@ int Serve(const config::v1::Process& process,
   }
   telemetry::Log(telemetry::LogLevel::kInfo, "started", {{"version", kVersion}, {"pid", getpid()}});
 
-  const sigset_t signals = StopSignals();
-  int signal = 0;
-  sigwait(&signals, &signal);
+  const int signal = signals.Wait();
   const absl::Duration grace = absl::Seconds(process.drain_grace_seconds());
   telemetry::Log(telemetry::LogLevel::kInfo, "draining",
                  {{"signal", signal == SIGTERM ? "SIGTERM" : "SIGINT"},
                   {"grace_seconds", process.drain_grace_seconds()}});
   {
-    const DrainWatch watch(grace + kDrainOverrun);
+    const DrainWatch watch(signals, grace + kDrainOverrun);
     health.Draining();
     started->Drain(grace);
     running->reset();
@@ -303,9 +288,8 @@ int ServiceMain(int argc, char** argv, absl::string_view service, google::protob
                 const std::function<absl::Status()>& check,
                 const std::function<absl::StatusOr<std::unique_ptr<RunningService>>()>& make,
                 const Commands& commands) {
-  // Before any thread: every thread inherits it, and only the main thread waits for the signals.
-  const sigset_t signals = StopSignals();
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  // Before any thread.
+  StopSignals signals;
   std::signal(SIGPIPE, SIG_IGN);
 
   int exit_code = kOk;
@@ -337,7 +321,7 @@ int ServiceMain(int argc, char** argv, absl::string_view service, google::protob
       return kOk;
     case Flags::Do::kMigrate: {
       // A migration is one transaction: an interruption undoes it.
-      pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+      signals.Unblock();
       const absl::StatusOr<std::string> done =
           MigratePatiently(commands.migrate, absl::Now() + absl::Seconds(flags->wait), service);
       if (!done.ok()) {
@@ -354,7 +338,7 @@ int ServiceMain(int argc, char** argv, absl::string_view service, google::protob
         return Complain(service, status.message(), kBadInput);
       }
       // An interruption ends it at once: nothing counts before the end.
-      pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+      signals.Unblock();
       const absl::StatusOr<std::string> done =
           commands.copy_database([&](absl::string_view line) { Complain(service, line, kOk); });
       if (!done.ok()) return Complain(service, done.status().message(), kCouldNotStart);
@@ -374,7 +358,7 @@ int ServiceMain(int argc, char** argv, absl::string_view service, google::protob
   mallopt(M_MMAP_THRESHOLD, kMmapThreshold);
   telemetry::InitLogging(service, level, flags->log_format);
   RaiseDescriptorLimit();
-  exit_code = Serve(process(), make, with_place);
+  exit_code = Serve(process(), signals, make, with_place);
   telemetry::FlushLog();
   return exit_code;
 }
