@@ -45,7 +45,7 @@ class DeliveryService final : public v1::DeliveryService::CallbackService {
       grpc::CallbackServerContext* context, v1::DeliverResponse* response) override {
     std::string caller = rpc::CallerIdentity(*context);
     if (!slots_.Take(caller)) {
-      return new Refusal(absl::UnavailableError("too many large messages are on their way"));
+      return new RefusedStream(absl::UnavailableError("too many large messages are on their way"));
     }
     return new DeliveryStream(store_, options_.max_message_octets, &slots_, std::move(caller),
                               context, response);
@@ -88,9 +88,10 @@ class DeliveryService final : public v1::DeliveryService::CallbackService {
   }
 
  private:
-  class Refusal final : public grpc::ServerReadReactor<v1::DeliverStreamRequest> {
+  // Ends before it has read anything.
+  class RefusedStream final : public grpc::ServerReadReactor<v1::DeliverStreamRequest> {
    public:
-    explicit Refusal(const absl::Status& status) { Finish(rpc::ToGrpc(status)); }
+    explicit RefusedStream(const absl::Status& status) { Finish(rpc::ToGrpc(status)); }
     void OnDone() override { delete this; }
   };
 

@@ -22,8 +22,8 @@ RetrieveStream::RetrieveStream(const MaildropParts* parts, grpc::CallbackServerC
 
 void RetrieveStream::Take(absl::StatusOr<MailboxId> mailbox) {
   if (!mailbox.ok()) {
-    Finish(rpc::ToGrpc(Refusal(parts_, *context_, request_->token(), request_->session_nonce(),
-                               mailbox.status())));
+    Finish(rpc::ToGrpc(AnswerToRefused(parts_, *context_, request_->token(),
+                                       request_->session_nonce(), mailbox.status())));
     return;
   }
   mailbox_ = *std::move(mailbox);

@@ -47,8 +47,8 @@ class MaildropService final : public v1::MaildropService::CallbackService {
           if (mailbox.ok()) {
             Delete(*context, *request, *mailbox, reactor);
           } else {
-            reactor->Finish(rpc::ToGrpc(Refusal(parts_, *context, request->token(),
-                                                request->session_nonce(), mailbox.status())));
+            reactor->Finish(rpc::ToGrpc(AnswerToRefused(
+                parts_, *context, request->token(), request->session_nonce(), mailbox.status())));
           }
         });
     return reactor;

@@ -38,9 +38,9 @@ absl::StatusOr<MailboxId> VerifyToken(const MaildropParts& parts,
   return mailbox;
 }
 
-absl::Status Refusal(const MaildropParts& parts, const grpc::CallbackServerContext& context,
-                     absl::string_view token, absl::string_view session_nonce,
-                     const absl::Status& refused) {
+absl::Status AnswerToRefused(const MaildropParts& parts, const grpc::CallbackServerContext& context,
+                             absl::string_view token, absl::string_view session_nonce,
+                             const absl::Status& refused) {
   if (!absl::IsFailedPrecondition(refused)) return refused;
   absl::StatusOr<MailboxId> verified = VerifyToken(parts, context, token, session_nonce);
   return verified.ok() ? refused : verified.status();

@@ -45,9 +45,9 @@ absl::StatusOr<MailboxId> VerifyToken(const MaildropParts& parts,
 
 // What a call answers whose fence or credential was refused: a token that is no good at
 // all is UNAUTHENTICATED before its fence is of interest.
-absl::Status Refusal(const MaildropParts& parts, const grpc::CallbackServerContext& context,
-                     absl::string_view token, absl::string_view session_nonce,
-                     const absl::Status& refused);
+absl::Status AnswerToRefused(const MaildropParts& parts, const grpc::CallbackServerContext& context,
+                             absl::string_view token, absl::string_view session_nonce,
+                             const absl::Status& refused);
 
 }  // namespace postern::store
 
