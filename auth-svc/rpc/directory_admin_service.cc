@@ -65,10 +65,10 @@ grpc::ServerUnaryReactor* DirectoryAdminService::Run(process::WorkerPool& pool,
                                                      grpc::CallbackServerContext* context,
                                                      absl::AnyInvocable<absl::Status()> body) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  if (!pool.Submit(
-          [reactor, body = std::move(body)]() mutable { reactor->Finish(rpc::ToGrpc(body())); })) {
-    reactor->Finish(rpc::ToGrpc(absl::UnavailableError("auth-svc is busy: try again")));
-  }
+  process::RunOn<absl::Status>(
+      pool, std::move(body),
+      [reactor](const absl::Status& status) { reactor->Finish(rpc::ToGrpc(status)); },
+      absl::UnavailableError("auth-svc is busy: try again"));
   return reactor;
 }
 

@@ -47,12 +47,15 @@ grpc::ServerUnaryReactor* DirectoryService::Answer(
     absl::AnyInvocable<absl::Status(DirectoryReader&)> read) {
   // Once: asked again, gRPC makes another in its place.
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  const bool accepted =
-      pool_.Submit([this, reactor, context, method, read = std::move(read)]() mutable {
-        Finish(reactor, context, method,
-               directory_.Read([&read](DirectoryReader& reader) { return read(reader); }));
-      });
-  if (!accepted) Finish(reactor, context, method, absl::UnavailableError("too many reads wait"));
+  process::RunOn<absl::Status>(
+      pool_,
+      [this, read = std::move(read)]() mutable {
+        return directory_.Read([&read](DirectoryReader& reader) { return read(reader); });
+      },
+      [reactor, context, method](const absl::Status& status) {
+        Finish(reactor, context, method, status);
+      },
+      absl::UnavailableError("too many reads wait"));
   return reactor;
 }
 

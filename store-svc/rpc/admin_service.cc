@@ -97,9 +97,11 @@ class StoreAdminService final : public v1::StoreAdminService::CallbackService {
 
   template <typename Query>
   grpc::ServerUnaryReactor* Read(grpc::ServerUnaryReactor* reactor, Query query) {
-    const bool accepted =
-        pool_->Submit([reactor, query = std::move(query)] { FinishWith(reactor, query()); });
-    return accepted ? reactor : FinishWith(reactor, absl::UnavailableError("too many reads wait"));
+    process::RunOn<absl::Status>(
+        *pool_, std::move(query),
+        [reactor](const absl::Status& status) { FinishWith(reactor, status); },
+        absl::UnavailableError("too many reads wait"));
+    return reactor;
   }
 
   MailStore* const store_;

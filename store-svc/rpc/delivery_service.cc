@@ -74,16 +74,17 @@ class DeliveryService final : public v1::DeliveryService::CallbackService {
       }
       ids.push_back(*std::move(id));
     }
-    const bool accepted = pool_->Submit([this, reactor, response, ids = std::move(ids)] {
-      absl::StatusOr<std::vector<MailboxId>> full = store_->FindFull(ids);
-      if (full.ok()) {
-        for (const MailboxId& id : *full) response->add_full_mailbox_ids(id.ToString());
-      }
-      reactor->Finish(rpc::ToGrpc(full.status()));
-    });
-    if (!accepted) {
-      reactor->Finish(rpc::ToGrpc(absl::UnavailableError("too many reads wait")));
-    }
+    process::RunOn<absl::Status>(
+        *pool_,
+        [this, response, ids = std::move(ids)] {
+          absl::StatusOr<std::vector<MailboxId>> full = store_->FindFull(ids);
+          if (full.ok()) {
+            for (const MailboxId& id : *full) response->add_full_mailbox_ids(id.ToString());
+          }
+          return full.status();
+        },
+        [reactor](const absl::Status& status) { reactor->Finish(rpc::ToGrpc(status)); },
+        absl::UnavailableError("too many reads wait"));
     return reactor;
   }
 
