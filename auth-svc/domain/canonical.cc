@@ -2,7 +2,6 @@
 
 #include <idn2.h>
 
-#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
@@ -14,6 +13,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "services/protocol/mail/address.h"
+#include "services/text/utf8.h"
 
 namespace postern::auth {
 namespace {
@@ -25,10 +25,6 @@ constexpr size_t kMaxLabelOctets = 63;
 struct Idn2Free {
   void operator()(char* text) const { idn2_free(text); }
 };
-
-bool IsAscii(absl::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x80; });
-}
 
 // For an error: what was typed, printable and short.
 std::string Shown(absl::string_view text) {
@@ -59,7 +55,7 @@ absl::StatusOr<std::string> CanonicalDomain(absl::string_view text) {
   }
   if (text.back() == '.') text.remove_suffix(1);
   std::string name = absl::AsciiStrToLower(text);
-  if (!IsAscii(name) || absl::StartsWith(name, "xn--") || absl::StrContains(name, ".xn--")) {
+  if (!text::IsAscii(name) || absl::StartsWith(name, "xn--") || absl::StrContains(name, ".xn--")) {
     // For A-labels this checks that they decode and are what their U-labels encode to.
     char* out = nullptr;
     const int rc = idn2_to_ascii_8z(

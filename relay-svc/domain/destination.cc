@@ -2,7 +2,6 @@
 
 #include <idn2.h>
 
-#include <algorithm>
 #include <memory>
 #include <optional>
 
@@ -11,12 +10,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "services/protocol/mail/address.h"
+#include "services/text/utf8.h"
 
 namespace postern::relay {
-
-bool IsAscii(absl::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return (c & 0x80) == 0; });
-}
 
 std::optional<std::string> LiteralOf(absl::string_view destination) {
   if (!absl::ConsumePrefix(&destination, "[") || !absl::ConsumeSuffix(&destination, "]")) {
@@ -28,7 +24,7 @@ std::optional<std::string> LiteralOf(absl::string_view destination) {
 
 absl::StatusOr<std::string> DestinationOf(absl::string_view domain) {
   if (domain.empty()) return absl::InvalidArgumentError("no domain");
-  if (IsAscii(domain)) {
+  if (text::IsAscii(domain)) {
     if (domain.size() > 253) return absl::InvalidArgumentError("the domain is too long");
     return absl::AsciiStrToLower(domain);
   }
@@ -43,9 +39,9 @@ absl::StatusOr<std::string> DestinationOf(absl::string_view domain) {
 }
 
 std::string ForAsciiHosts(absl::string_view address) {
-  if (IsAscii(address)) return std::string(address);
+  if (text::IsAscii(address)) return std::string(address);
   absl::StatusOr<mail::Address> parsed = mail::ParseAddress(address, /*allow_utf8=*/true);
-  if (!parsed.ok() || !IsAscii(parsed->local_part)) return std::string(address);
+  if (!parsed.ok() || !text::IsAscii(parsed->local_part)) return std::string(address);
   absl::StatusOr<std::string> domain = DestinationOf(parsed->domain);
   if (!domain.ok()) return std::string(address);
   parsed->domain = *std::move(domain);

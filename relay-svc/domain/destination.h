@@ -10,8 +10,6 @@
 
 namespace postern::relay {
 
-bool IsAscii(absl::string_view text);
-
 // A domain in A-labels (RFC 5890), lower case; an address literal ("[192.0.2.1]") stays one.
 // INVALID_ARGUMENT: neither.
 absl::StatusOr<std::string> DestinationOf(absl::string_view domain);

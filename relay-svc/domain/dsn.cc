@@ -5,13 +5,10 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "relay-svc/domain/mail_date.h"
+#include "services/text/utf8.h"
 
 namespace postern::relay {
 namespace {
-
-bool IsAscii(absl::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return (c & 0x80) == 0; });
-}
 
 // One line of a header field: what a remote host said must not end it.
 std::string OneLine(absl::string_view text) {
@@ -37,9 +34,9 @@ absl::string_view HeaderOf(absl::string_view message) {
 }  // namespace
 
 bool NeedsUtf8(const FailureNotice& notice) {
-  return !IsAscii(notice.sender) ||
+  return !text::IsAscii(notice.sender) ||
          std::any_of(notice.recipients.begin(), notice.recipients.end(),
-                     [](const FailedRecipient& r) { return !IsAscii(r.address); });
+                     [](const FailedRecipient& r) { return !text::IsAscii(r.address); });
 }
 
 std::string BuildFailureNotice(const FailureNotice& notice) {
@@ -79,7 +76,8 @@ std::string BuildFailureNotice(const FailureNotice& notice) {
   absl::StrAppend(&out, "X-Postern-Queue-ID: ", notice.queue_id, "\r\n");
   absl::StrAppend(&out, "Arrival-Date: ", MailDate(notice.arrived_at), "\r\n");
   for (const FailedRecipient& recipient : notice.recipients) {
-    absl::StrAppend(&out, "\r\nFinal-Recipient: ", IsAscii(recipient.address) ? "rfc822" : "utf-8",
+    absl::StrAppend(&out,
+                    "\r\nFinal-Recipient: ", text::IsAscii(recipient.address) ? "rfc822" : "utf-8",
                     "; ", recipient.address, "\r\n");
     absl::StrAppend(&out, "Action: failed\r\nStatus: ", recipient.status, "\r\n");
     if (!recipient.remote_mta.empty()) {
@@ -90,10 +88,10 @@ std::string BuildFailureNotice(const FailureNotice& notice) {
     absl::StrAppend(&out, "Last-Attempt-Date: ", MailDate(notice.failed_at), "\r\n");
   }
 
-  const bool global_header = utf8 && !IsAscii(header);
+  const bool global_header = utf8 && !text::IsAscii(header);
   absl::StrAppend(&out, "\r\n--", boundary, "\r\nContent-Type: ",
                   global_header ? "message/global-headers" : "text/rfc822-headers", "\r\n");
-  if (!IsAscii(header)) absl::StrAppend(&out, "Content-Transfer-Encoding: 8bit\r\n");
+  if (!text::IsAscii(header)) absl::StrAppend(&out, "Content-Transfer-Encoding: 8bit\r\n");
   absl::StrAppend(&out, "\r\n", header, "\r\n--", boundary, "--\r\n");
   return out;
 }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "services/text/utf8.h"
 
 namespace postern::relay {
 namespace {
@@ -33,13 +34,9 @@ Committed CommittedNow(const NewMessage& message) {
   return committed;
 }
 
-bool HasHighOctet(absl::string_view octets) {
-  return std::any_of(octets.begin(), octets.end(), [](char c) { return (c & 0x80) != 0; });
-}
-
 void DescribeBody(JobOutcome::Notice* notice) {
   notice->message.message.octets = notice->body.size();
-  notice->message.message.eight_bit = HasHighOctet(notice->body);
+  notice->message.message.eight_bit = !text::IsAscii(notice->body);
 }
 
 absl::Status NotQueued(absl::string_view queue_id) {

@@ -13,8 +13,6 @@ namespace postern::relay {
 // What a new message makes due.
 Committed CommittedNow(const NewMessage& message);
 
-bool HasHighOctet(absl::string_view octets);
-
 // Fills in what the writer knows of a notice's body.
 void DescribeBody(JobOutcome::Notice* notice);
 

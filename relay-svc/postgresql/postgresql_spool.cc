@@ -25,6 +25,7 @@
 #include "services/storage/postgresql/connection.h"
 #include "services/storage/sql/commit_metrics.h"
 #include "services/telemetry/metrics.h"
+#include "services/text/utf8.h"
 
 namespace postern::relay {
 namespace {
@@ -474,7 +475,7 @@ class PostgresqlSpoolWriter final : public SpoolWriter {
   void Write(std::string piece, DoneStatus done) override {
     state_->hash.Update(piece);
     state_->octets += piece.size();
-    state_->eight_bit = state_->eight_bit || HasHighOctet(piece);
+    state_->eight_bit = state_->eight_bit || !text::IsAscii(piece);
     storage::CompressedPiece compressed = storage::CompressPiece(piece);
     if (state_->pieces++ == 0) {
       state_->only_piece = std::move(compressed);

@@ -11,6 +11,7 @@
 #include "services/async/await.h"
 #include "services/telemetry/log.h"
 #include "services/telemetry/metrics.h"
+#include "services/text/utf8.h"
 
 namespace postern::relay {
 namespace {
@@ -206,9 +207,9 @@ awaitable<std::vector<DeliveryResult>> RemoteDelivery::Deliver(
   // RFC 6531 3.6: a message that needs nothing of SMTPUTF8 can go to any host.
   attempt.transaction.smtputf8 =
       message.smtputf8 &&
-      (!IsAscii(attempt.transaction.sender) || !IsAscii(HeaderSectionOf(**first)) ||
+      (!text::IsAscii(attempt.transaction.sender) || !text::IsAscii(HeaderSectionOf(**first)) ||
        !std::all_of(attempt.transaction.recipients.begin(), attempt.transaction.recipients.end(),
-                    [](const std::string& address) { return IsAscii(address); }));
+                    [](const std::string& address) { return text::IsAscii(address); }));
 
   const RouteOrFailure route_or = co_await FindRoute(destination);
   if (const auto* failure = std::get_if<DeliveryResult>(&route_or)) co_return all(*failure);

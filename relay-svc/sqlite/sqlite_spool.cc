@@ -18,6 +18,7 @@
 #include "services/storage/sqlite/reader_pool.h"
 #include "services/storage/sqlite/sqlite.h"
 #include "services/telemetry/metrics.h"
+#include "services/text/utf8.h"
 
 namespace postern::relay {
 namespace {
@@ -124,7 +125,7 @@ class SqliteSpoolWriter : public SpoolWriter {
   void Write(std::string piece, DoneStatus done) override {
     state_->hash.Update(piece);
     state_->octets += piece.size();
-    state_->eight_bit = state_->eight_bit || HasHighOctet(piece);
+    state_->eight_bit = state_->eight_bit || !text::IsAscii(piece);
     auto compressed = std::make_shared<storage::CompressedPiece>(storage::CompressPiece(piece));
     if (state_->body_id == 0 && !state_->only_piece.has_value()) {
       state_->only_piece = std::move(*compressed);

@@ -1,5 +1,6 @@
 #include "services/text/utf8.h"
 
+#include <algorithm>
 #include <cstddef>
 
 #include "absl/strings/string_view.h"
@@ -43,6 +44,10 @@ bool IsUtf8(absl::string_view text) {
     if (TakeCharacter(text) < 0) return false;
   }
   return true;
+}
+
+bool IsAscii(absl::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x80; });
 }
 
 bool IsControl(int character) {

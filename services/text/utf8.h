@@ -18,6 +18,9 @@ size_t Utf8Length(absl::string_view text);
 // Well-formed throughout.
 bool IsUtf8(absl::string_view text);
 
+// No octet above 0x7F.
+bool IsAscii(absl::string_view text);
+
 // No mark on paper: C0, DEL, C1, the line and paragraph separators.
 bool IsControl(int character);
 

@@ -18,6 +18,7 @@
 #include "absl/strings/string_view.h"
 #include "services/protocol/mail/address.h"
 #include "services/protocol/smtp/reply_reader.h"
+#include "services/text/utf8.h"
 
 namespace postern::smtp {
 namespace {
@@ -29,11 +30,6 @@ constexpr size_t kMaxPipelined = 8 << 10;
 [[noreturn]] void WrongEvent() {
   std::fputs("smtp::ClientSession: the event does not answer the last action\n", stderr);
   std::abort();
-}
-
-bool IsAscii(absl::string_view text) {
-  return std::all_of(text.begin(), text.end(),
-                     [](char c) { return static_cast<unsigned char>(c) < 0x80; });
 }
 
 }  // namespace
@@ -229,11 +225,11 @@ class ClientSession::Impl {
       const std::string& recipient = transaction_.recipients[i];
       if (!sender_ok) {
         answers_[i] = {501, "5.1.7", "Bad sender address syntax", "MAIL FROM"};
-      } else if (!transaction_.smtputf8 && !IsAscii(transaction_.sender)) {
+      } else if (!transaction_.smtputf8 && !text::IsAscii(transaction_.sender)) {
         answers_[i] = {553, "5.6.7", "Sender address wants SMTPUTF8", "MAIL FROM"};
       } else if (!mail::ParseAddress(recipient, /*allow_utf8=*/true).ok()) {
         answers_[i] = {501, "5.1.3", "Bad recipient address syntax", "RCPT TO"};
-      } else if (!transaction_.smtputf8 && !IsAscii(recipient)) {
+      } else if (!transaction_.smtputf8 && !text::IsAscii(recipient)) {
         answers_[i] = {553, "5.6.7", "Recipient address wants SMTPUTF8", "RCPT TO"};
       } else {
         open_.push_back(i);

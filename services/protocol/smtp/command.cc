@@ -105,11 +105,6 @@ bool DropSourceRoute(absl::string_view& path) {
   return false;
 }
 
-bool HasEightBit(absl::string_view text) {
-  return std::any_of(text.begin(), text.end(),
-                     [](char c) { return static_cast<unsigned char>(c) >= 0x80; });
-}
-
 // RFC 5321 4.1.1.11: esmtp-keyword.
 bool IsKeyword(absl::string_view text) {
   return !text.empty() && absl::ascii_isalnum(static_cast<unsigned char>(text.front())) &&
@@ -218,7 +213,7 @@ std::variant<MailArguments, Reply> ParseMail(absl::string_view argument, const M
   MailArguments* arguments = std::get_if<MailArguments>(&parsed);
   if (arguments == nullptr) return parsed;
   if (!path.empty()) {
-    if (HasEightBit(path) && !arguments->smtputf8) {
+    if (!text::IsAscii(path) && !arguments->smtputf8) {
       return Reply{553, "5.6.7", "Address wants SMTPUTF8"};
     }
     absl::StatusOr<mail::Address> address = mail::ParseAddress(path, arguments->smtputf8);
@@ -243,7 +238,7 @@ std::variant<std::string, Reply> ParseRcpt(absl::string_view argument, bool allo
   }
   // RFC 5321 4.5.1: postmaster needs no domain, in any case of letters.
   if (absl::EqualsIgnoreCase(path, "postmaster")) return std::string(path);
-  if (HasEightBit(path) && !allow_utf8) return Reply{553, "5.6.7", "Address wants SMTPUTF8"};
+  if (!text::IsAscii(path) && !allow_utf8) return Reply{553, "5.6.7", "Address wants SMTPUTF8"};
   absl::StatusOr<mail::Address> address = mail::ParseAddress(path, allow_utf8);
   if (!address.ok()) return Reply{501, "5.1.3", "Bad recipient address syntax"};
   return address->ToString();
