@@ -1,8 +1,5 @@
 #include "auth-svc/domain/canonical.h"
 
-#include <idn2.h>
-
-#include <memory>
 #include <string>
 #include <utility>
 
@@ -13,6 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "services/protocol/mail/address.h"
+#include "services/text/idna.h"
 #include "services/text/utf8.h"
 
 namespace postern::auth {
@@ -21,10 +19,6 @@ namespace {
 constexpr size_t kMaxDomainOctets = 255;
 constexpr size_t kMaxNameOctets = 253;
 constexpr size_t kMaxLabelOctets = 63;
-
-struct Idn2Free {
-  void operator()(char* text) const { idn2_free(text); }
-};
 
 // For an error: what was typed, printable and short.
 std::string Shown(absl::string_view text) {
@@ -57,15 +51,12 @@ absl::StatusOr<std::string> CanonicalDomain(absl::string_view text) {
   std::string name = absl::AsciiStrToLower(text);
   if (!text::IsAscii(name) || absl::StartsWith(name, "xn--") || absl::StrContains(name, ".xn--")) {
     // For A-labels this checks that they decode and are what their U-labels encode to.
-    char* out = nullptr;
-    const int rc = idn2_to_ascii_8z(
-        name.c_str(), &out, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL | IDN2_USE_STD3_ASCII_RULES);
-    std::unique_ptr<char, Idn2Free> owned(out);
-    if (rc != IDN2_OK) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(Shown(text), " is no internationalised domain name: ", idn2_strerror(rc)));
+    absl::StatusOr<std::string> a_labels = text::ToALabels(name, text::AsciiLabels::kOfHostNames);
+    if (!a_labels.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          Shown(text), " is no internationalised domain name: ", a_labels.status().message()));
     }
-    name = absl::AsciiStrToLower(out);
+    name = *std::move(a_labels);
   }
   if (!IsHostName(name)) {
     return absl::InvalidArgumentError(

@@ -1,8 +1,5 @@
 #include "relay-svc/domain/destination.h"
 
-#include <idn2.h>
-
-#include <memory>
 #include <optional>
 
 #include "absl/strings/ascii.h"
@@ -10,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "services/protocol/mail/address.h"
+#include "services/text/idna.h"
 #include "services/text/utf8.h"
 
 namespace postern::relay {
@@ -28,14 +26,11 @@ absl::StatusOr<std::string> DestinationOf(absl::string_view domain) {
     if (domain.size() > 253) return absl::InvalidArgumentError("the domain is too long");
     return absl::AsciiStrToLower(domain);
   }
-  char* ascii = nullptr;
-  const int error =
-      idn2_to_ascii_8z(std::string(domain).c_str(), &ascii, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL);
-  if (error != IDN2_OK) {
-    return absl::InvalidArgumentError(absl::StrCat("domain: ", idn2_strerror(error)));
+  absl::StatusOr<std::string> a_labels = text::ToALabels(domain, text::AsciiLabels::kAny);
+  if (!a_labels.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("domain: ", a_labels.status().message()));
   }
-  std::unique_ptr<char, void (*)(void*)> owned(ascii, idn2_free);
-  return absl::AsciiStrToLower(ascii);
+  return a_labels;
 }
 
 std::string ForAsciiHosts(absl::string_view address) {
