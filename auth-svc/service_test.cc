@@ -352,16 +352,14 @@ TEST_P(ServiceTest, DirectoryAnswersRelay) {
   EXPECT_EQ(resolve("bob@elsewhere.test").outcome(),
             v1::ResolveRecipientResponse::OUTCOME_NOT_LOCAL);
 
-  v1::CheckSenderIdentityRequest check;
+  v1::MaySendAsRequest check;
   check.set_account_id(account_.account().account_id());
   check.add_addresses("alice@example.test");
-  v1::CheckSenderIdentityResponse checked;
-  ASSERT_TRUE(
-      Call(*directory, &v1::DirectoryService::Stub::CheckSenderIdentity, check, &checked).ok());
+  v1::MaySendAsResponse checked;
+  ASSERT_TRUE(Call(*directory, &v1::DirectoryService::Stub::MaySendAs, check, &checked).ok());
   EXPECT_TRUE(checked.allowed());
   for (int i = 0; i < 100; ++i) check.add_addresses("alice@example.test");
-  EXPECT_EQ(Call(*directory, &v1::DirectoryService::Stub::CheckSenderIdentity, check, &checked)
-                .error_code(),
+  EXPECT_EQ(Call(*directory, &v1::DirectoryService::Stub::MaySendAs, check, &checked).error_code(),
             grpc::StatusCode::INVALID_ARGUMENT);
 
   ASSERT_TRUE(AddDomain("a.test").ok());

@@ -32,7 +32,7 @@ Reply ReplyTo(relay::v1::Refusal refusal, Question question) {
       return {550, "5.2.1", "Mailbox disabled"};
     case relay::v1::REFUSAL_MAILBOX_FULL:
       return {452, "4.2.2", "Mailbox full"};
-    case relay::v1::REFUSAL_SENDER_NOT_OWNED:
+    case relay::v1::REFUSAL_MAY_NOT_SEND_AS:
       return {550, "5.7.1", "You may not send as this address"};
     case relay::v1::REFUSAL_BAD_ADDRESS:
       return question == Question::kSender ? Reply{553, "5.1.7", "Bad sender address"}

@@ -28,7 +28,7 @@ TEST(RepliesTest, RefusalsAsTheContractSays) {
       {relay::v1::REFUSAL_UNKNOWN_USER, Question::kRecipient, "550 5.1.1"},
       {relay::v1::REFUSAL_DISABLED, Question::kRecipient, "550 5.2.1"},
       {relay::v1::REFUSAL_MAILBOX_FULL, Question::kRecipient, "452 4.2.2"},
-      {relay::v1::REFUSAL_SENDER_NOT_OWNED, Question::kSender, "550 5.7.1"},
+      {relay::v1::REFUSAL_MAY_NOT_SEND_AS, Question::kSender, "550 5.7.1"},
       {relay::v1::REFUSAL_BAD_ADDRESS, Question::kSender, "553 5.1.7"},
       {relay::v1::REFUSAL_BAD_ADDRESS, Question::kRecipient, "553 5.1.3"},
       {static_cast<relay::v1::Refusal>(99), Question::kRecipient, "451 4.3.0"},

@@ -139,7 +139,7 @@ class SessionTest : public testing::Test {
     authentication_.AddAccount("alice@example.test", "secret", success_);
     submission_.AddToken("token");
     policy_.SetSender("alice@example.test", relay::v1::REFUSAL_UNSPECIFIED);
-    policy_.SetSender("bob@example.test", relay::v1::REFUSAL_SENDER_NOT_OWNED);
+    policy_.SetSender("bob@example.test", relay::v1::REFUSAL_MAY_NOT_SEND_AS);
     policy_.SetRecipient("stranger@elsewhere.test", {});
     Start();
   }

@@ -225,7 +225,7 @@ TEST_F(ResolverTest, ALoopInTheDatabaseIsFoundNotFollowed) {
               HasSubstr("a@example.test -> b@example.test -> a@example.test"));
 }
 
-TEST_F(ResolverTest, SenderIdentity) {
+TEST_F(ResolverTest, MaySendAs) {
   AddAccount("alice@example.test");
   AddAccount("bob@example.test");
   AddAccount("alice@other.test");

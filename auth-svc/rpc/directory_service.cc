@@ -96,10 +96,10 @@ grpc::ServerUnaryReactor* DirectoryService::ListLocalDomains(
   });
 }
 
-grpc::ServerUnaryReactor* DirectoryService::CheckSenderIdentity(
-    grpc::CallbackServerContext* context, const v1::CheckSenderIdentityRequest* request,
-    v1::CheckSenderIdentityResponse* response) {
-  return Answer(context, "CheckSenderIdentity",
+grpc::ServerUnaryReactor* DirectoryService::MaySendAs(grpc::CallbackServerContext* context,
+                                                      const v1::MaySendAsRequest* request,
+                                                      v1::MaySendAsResponse* response) {
+  return Answer(context, "MaySendAs",
                 [this, request, response](DirectoryReader& reader) -> absl::Status {
                   if (request->addresses_size() > kMaxSenderAddresses) {
                     return absl::InvalidArgumentError(

@@ -27,9 +27,9 @@ class DirectoryService final : public v1::DirectoryService::CallbackService {
   grpc::ServerUnaryReactor* ListLocalDomains(grpc::CallbackServerContext* context,
                                              const v1::ListLocalDomainsRequest* request,
                                              v1::ListLocalDomainsResponse* response) override;
-  grpc::ServerUnaryReactor* CheckSenderIdentity(grpc::CallbackServerContext* context,
-                                                const v1::CheckSenderIdentityRequest* request,
-                                                v1::CheckSenderIdentityResponse* response) override;
+  grpc::ServerUnaryReactor* MaySendAs(grpc::CallbackServerContext* context,
+                                      const v1::MaySendAsRequest* request,
+                                      v1::MaySendAsResponse* response) override;
 
  private:
   // Answers with what `read` returns, which runs on the pool.

@@ -128,7 +128,7 @@ awaitable<absl::StatusOr<CheckSenderResponse>> Policy::CheckSender(
   absl::StatusOr<bool> allowed =
       co_await MaySendAs(directory_, caller.call, claims->account_id(), std::move(addresses));
   if (!allowed.ok()) co_return allowed.status();
-  if (!*allowed) response.set_refusal(v1::REFUSAL_SENDER_NOT_OWNED);
+  if (!*allowed) response.set_refusal(v1::REFUSAL_MAY_NOT_SEND_AS);
   co_return response;
 }
 

@@ -81,8 +81,8 @@ class SubmissionTest : public testing::Test {
     parts_.limits = &limits_;
     UsePolicy({});
 
-    directory_.AllowSender("account-alice", "alice@example.test");
-    directory_.AllowSender("account-alice", "sales@example.test");
+    directory_.LetSendAs("account-alice", "alice@example.test");
+    directory_.LetSendAs("account-alice", "sales@example.test");
     store_.AddMailbox("b1");
     ResolveRecipientResponse bob;
     bob.set_outcome(ResolveRecipientResponse::OUTCOME_LOCAL);
@@ -360,8 +360,8 @@ TEST_F(PolicyTest, RecipientsOfUsers) {
 TEST_F(PolicyTest, R9Senders) {
   EXPECT_EQ(CheckSender("alice@example.test", Token())->refusal(), v1::REFUSAL_UNSPECIFIED);
   EXPECT_EQ(CheckSender("sales@example.test", Token())->refusal(), v1::REFUSAL_UNSPECIFIED);
-  EXPECT_EQ(CheckSender("bob@example.test", Token())->refusal(), v1::REFUSAL_SENDER_NOT_OWNED);
-  EXPECT_EQ(CheckSender("alice@remote.test", Token())->refusal(), v1::REFUSAL_SENDER_NOT_OWNED);
+  EXPECT_EQ(CheckSender("bob@example.test", Token())->refusal(), v1::REFUSAL_MAY_NOT_SEND_AS);
+  EXPECT_EQ(CheckSender("alice@remote.test", Token())->refusal(), v1::REFUSAL_MAY_NOT_SEND_AS);
   // Read receipts (RFC 8098 3); the header says who it is.
   EXPECT_EQ(CheckSender("", Token())->refusal(), v1::REFUSAL_UNSPECIFIED);
   EXPECT_EQ(CheckSender("alice", Token())->refusal(), v1::REFUSAL_BAD_ADDRESS);

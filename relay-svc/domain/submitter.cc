@@ -34,13 +34,13 @@ boost::asio::awaitable<absl::StatusOr<bool>> MaySendAs(clients::DirectoryClient*
                                                        const rpc::CallContext& call,
                                                        std::string account_id,
                                                        std::vector<std::string> addresses) {
-  auth::v1::CheckSenderIdentityRequest request;
+  auth::v1::MaySendAsRequest request;
   request.set_account_id(std::move(account_id));
   for (std::string& address : addresses) request.add_addresses(std::move(address));
-  absl::StatusOr<auth::v1::CheckSenderIdentityResponse> response =
-      co_await async::Await<absl::StatusOr<auth::v1::CheckSenderIdentityResponse>>(
-          [&](async::Done<auth::v1::CheckSenderIdentityResponse> done) {
-            directory->CheckSenderIdentity(call, std::move(request), std::move(done));
+  absl::StatusOr<auth::v1::MaySendAsResponse> response =
+      co_await async::Await<absl::StatusOr<auth::v1::MaySendAsResponse>>(
+          [&](async::Done<auth::v1::MaySendAsResponse> done) {
+            directory->MaySendAs(call, std::move(request), std::move(done));
           });
   if (absl::IsInvalidArgument(response.status())) {
     co_return clients::ContentFaultError(v1::ContentFault::KIND_TOO_MANY_ADDRESSES);

@@ -49,7 +49,7 @@ class SubmissionServiceTest : public testing::Test {
 
     static int number = 0;
     spool_ = *OpenSqliteSpool(absl::StrCat(testing::TempDir(), "/spool-", ++number, ".db"), {});
-    directory_.AllowSender("account-alice", "alice@example.test");
+    directory_.LetSendAs("account-alice", "alice@example.test");
     auth::v1::ResolveRecipientResponse remote;
     remote.set_outcome(auth::v1::ResolveRecipientResponse::OUTCOME_NOT_LOCAL);
     directory_.SetRecipient("x@remote.test", remote);

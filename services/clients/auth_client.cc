@@ -280,15 +280,13 @@ class GrpcDirectoryClient : public DirectoryClient {
         std::move(done));
   }
 
-  void CheckSenderIdentity(const rpc::CallContext& call,
-                           auth::v1::CheckSenderIdentityRequest request,
-                           async::Done<auth::v1::CheckSenderIdentityResponse> done) override {
-    static const auto& metrics =
-        *new MethodMetrics("postern.auth.v1.DirectoryService/CheckSenderIdentity");
+  void MaySendAs(const rpc::CallContext& call, auth::v1::MaySendAsRequest request,
+                 async::Done<auth::v1::MaySendAsResponse> done) override {
+    static const auto& metrics = *new MethodMetrics("postern.auth.v1.DirectoryService/MaySendAs");
     RunUnaryCall(
         metrics, OnUnavailable::kRepeat, call, std::move(request),
         [stub = stub_](auto* context, auto* to, auto* answer, auto on_done) {
-          stub->async()->CheckSenderIdentity(context, to, answer, std::move(on_done));
+          stub->async()->MaySendAs(context, to, answer, std::move(on_done));
         },
         std::move(done));
   }

@@ -38,9 +38,8 @@ class DirectoryClient {
   virtual void ResolveRecipient(const rpc::CallContext& call,
                                 auth::v1::ResolveRecipientRequest request,
                                 async::Done<auth::v1::ResolveRecipientResponse> done) = 0;
-  virtual void CheckSenderIdentity(const rpc::CallContext& call,
-                                   auth::v1::CheckSenderIdentityRequest request,
-                                   async::Done<auth::v1::CheckSenderIdentityResponse> done) = 0;
+  virtual void MaySendAs(const rpc::CallContext& call, auth::v1::MaySendAsRequest request,
+                         async::Done<auth::v1::MaySendAsResponse> done) = 0;
 };
 
 std::unique_ptr<AuthenticationClient> MakeAuthenticationClient(

@@ -71,10 +71,9 @@ class Directory : public auth::v1::DirectoryService::Service {
     return Answer(response,
                   [&](auto done) { fake_->ResolveRecipient({}, *request, std::move(done)); });
   }
-  Status CheckSenderIdentity(ServerContext*, const auth::v1::CheckSenderIdentityRequest* request,
-                             auth::v1::CheckSenderIdentityResponse* response) override {
-    return Answer(response,
-                  [&](auto done) { fake_->CheckSenderIdentity({}, *request, std::move(done)); });
+  Status MaySendAs(ServerContext*, const auth::v1::MaySendAsRequest* request,
+                   auth::v1::MaySendAsResponse* response) override {
+    return Answer(response, [&](auto done) { fake_->MaySendAs({}, *request, std::move(done)); });
   }
 
  private:

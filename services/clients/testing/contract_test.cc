@@ -301,19 +301,17 @@ TEST_P(ContractTest, ResolvesRecipients) {
   EXPECT_EQ(response->SerializeAsString(), known.SerializeAsString());
 }
 
-TEST_P(ContractTest, ChecksSenderIdentity) {
-  fakes.directory.AllowSender("account", "alice@example.test");
-  auth::v1::CheckSenderIdentityRequest request;
+TEST_P(ContractTest, AsksWhetherItMaySendAs) {
+  fakes.directory.LetSendAs("account", "alice@example.test");
+  auth::v1::MaySendAsRequest request;
   request.set_account_id("account");
   request.add_addresses("alice@example.test");
-  const auto ask = [&](auto done) {
-    directory().CheckSenderIdentity(Call(), request, std::move(done));
-  };
-  auto response = Wait<absl::StatusOr<auth::v1::CheckSenderIdentityResponse>>(ask);
+  const auto ask = [&](auto done) { directory().MaySendAs(Call(), request, std::move(done)); };
+  auto response = Wait<absl::StatusOr<auth::v1::MaySendAsResponse>>(ask);
   ASSERT_TRUE(response.ok()) << response.status();
   EXPECT_TRUE(response->allowed());
   request.add_addresses("bob@example.test");
-  response = Wait<absl::StatusOr<auth::v1::CheckSenderIdentityResponse>>(ask);
+  response = Wait<absl::StatusOr<auth::v1::MaySendAsResponse>>(ask);
   ASSERT_TRUE(response.ok()) << response.status();
   EXPECT_FALSE(response->allowed());
 }
@@ -463,14 +461,14 @@ TEST_P(ContractTest, ACommitThatFailsDeletesNothing) {
 }
 
 TEST_P(ContractTest, ChecksSenders) {
-  fakes.policy.SetSender("alice@example.test", relay::v1::REFUSAL_SENDER_NOT_OWNED);
+  fakes.policy.SetSender("alice@example.test", relay::v1::REFUSAL_MAY_NOT_SEND_AS);
   relay::v1::CheckSenderRequest request;
   request.set_sender("alice@example.test");
   request.set_token("token");
   const auto response = Wait<absl::StatusOr<relay::v1::CheckSenderResponse>>(
       [&](auto done) { policy().CheckSender(Call(), request, std::move(done)); });
   ASSERT_TRUE(response.ok()) << response.status();
-  EXPECT_EQ(response->refusal(), relay::v1::REFUSAL_SENDER_NOT_OWNED);
+  EXPECT_EQ(response->refusal(), relay::v1::REFUSAL_MAY_NOT_SEND_AS);
 }
 
 TEST_P(ContractTest, ChecksConnectionsAndRecipients) {

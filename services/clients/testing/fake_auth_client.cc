@@ -130,7 +130,7 @@ void FakeDirectoryClient::SetRecipient(const std::string& address,
   recipients_[address] = std::move(response);
 }
 
-void FakeDirectoryClient::AllowSender(const std::string& account_id, const std::string& address) {
+void FakeDirectoryClient::LetSendAs(const std::string& account_id, const std::string& address) {
   absl::MutexLock lock(&mutex_);
   senders_[account_id].push_back(address);
 }
@@ -158,16 +158,16 @@ void FakeDirectoryClient::ResolveRecipient(const rpc::CallContext& /*call*/,
   done(std::move(answer));
 }
 
-void FakeDirectoryClient::CheckSenderIdentity(
-    const rpc::CallContext& /*call*/, auth::v1::CheckSenderIdentityRequest request,
-    async::Done<auth::v1::CheckSenderIdentityResponse> done) {
-  absl::StatusOr<auth::v1::CheckSenderIdentityResponse> answer;
+void FakeDirectoryClient::MaySendAs(const rpc::CallContext& /*call*/,
+                                    auth::v1::MaySendAsRequest request,
+                                    async::Done<auth::v1::MaySendAsResponse> done) {
+  absl::StatusOr<auth::v1::MaySendAsResponse> answer;
   {
     absl::MutexLock lock(&mutex_);
     if (!next_.ok()) {
       answer = std::exchange(next_, absl::OkStatus());
     } else if (const auto known = senders_.find(request.account_id()); known != senders_.end()) {
-      auth::v1::CheckSenderIdentityResponse response;
+      auth::v1::MaySendAsResponse response;
       response.set_allowed(std::all_of(
           request.addresses().begin(), request.addresses().end(), [&](const std::string& address) {
             return std::find(known->second.begin(), known->second.end(), address) !=

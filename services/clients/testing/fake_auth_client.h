@@ -54,14 +54,13 @@ class FakeDirectoryClient : public DirectoryClient {
  public:
   void SetRecipient(const std::string& address, auth::v1::ResolveRecipientResponse response);
   // The account may send as `address`; as others of the account it may not.
-  void AllowSender(const std::string& account_id, const std::string& address);
+  void LetSendAs(const std::string& account_id, const std::string& address);
   void FailNext(absl::Status status);
 
   void ResolveRecipient(const rpc::CallContext& call, auth::v1::ResolveRecipientRequest request,
                         async::Done<auth::v1::ResolveRecipientResponse> done) override;
-  void CheckSenderIdentity(const rpc::CallContext& call,
-                           auth::v1::CheckSenderIdentityRequest request,
-                           async::Done<auth::v1::CheckSenderIdentityResponse> done) override;
+  void MaySendAs(const rpc::CallContext& call, auth::v1::MaySendAsRequest request,
+                 async::Done<auth::v1::MaySendAsResponse> done) override;
 
  private:
   mutable absl::Mutex mutex_;
