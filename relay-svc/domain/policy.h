@@ -41,9 +41,8 @@ class Policy {
   boost::asio::awaitable<absl::StatusOr<relay::v1::CheckConnectionResponse>> CheckConnection(
       const relay::v1::CheckConnectionRequest& request) const;
 
-  // The null sender is refused: it belongs to no account, and a user who could send as nobody would
-  // send unanswerable mail (verify_identity; RFC 6409 6.1 lets a submission server ask for an
-  // authorised sender).
+  // The null sender is everybody's, for read receipts (RFC 8098 3): the header's From says who it
+  // is. As anyone else a user may send only what MaySendAs allows (verify_identity; RFC 6409 6.1).
   boost::asio::awaitable<absl::StatusOr<relay::v1::CheckSenderResponse>> CheckSender(
       Caller caller, const relay::v1::CheckSenderRequest& request) const;
 
