@@ -1,6 +1,5 @@
 #include "services/net/gateway.h"
 
-#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -12,7 +11,6 @@
 #include <optional>
 #include <thread>
 #include <utility>
-#include <variant>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/random/random.h"
@@ -29,9 +27,10 @@
 #include "boost/asio/post.hpp"
 #include "boost/asio/steady_timer.hpp"
 #include "services/net/client_table.h"
+#include "services/net/descriptors.h"
 #include "services/net/listening_socket.h"
 #include "services/net/network.h"
-#include "services/protocol/proxy/proxy_header.h"
+#include "services/net/proxy_reader.h"
 #include "services/telemetry/log.h"
 #include "services/telemetry/metrics.h"
 
@@ -127,46 +126,6 @@ struct Loop {
   }
 };
 
-// Connections of all listeners, against the descriptors that the process may open.
-class Descriptors {
- public:
-  // Those of calls inwards, databases, logs, name look-ups are kept free for them.
-  static constexpr int kReserve = 128;
-
-  Descriptors() {
-    rlimit limit{};
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > kMost) limit.rlim_cur = kMost;
-    most_ = std::max(1, static_cast<int>(limit.rlim_cur) - kReserve);
-  }
-  int most() const { return most_; }
-
-  bool Take() {
-    if (taken_.fetch_add(1, std::memory_order_relaxed) < most_) return true;
-    taken_.fetch_sub(1, std::memory_order_relaxed);
-    SayFull("as many connections as this process has descriptors for");
-    return false;
-  }
-  void GiveBack() {
-    // Said again only when there was ample room in between.
-    if (taken_.fetch_sub(1, std::memory_order_relaxed) < most_ - most_ / 10) {
-      full_.store(false, std::memory_order_relaxed);
-    }
-  }
-  // Once for each time that it comes to this.
-  void SayFull(absl::string_view why) {
-    if (full_.exchange(true, std::memory_order_relaxed)) return;
-    Log(LogLevel::kWarning, "no room for more connections",
-        {{"why", why}, {"connections", taken_.load(std::memory_order_relaxed)}, {"most", most_}});
-  }
-
- private:
-  static constexpr rlim_t kMost = 1 << 30;
-
-  int most_;
-  std::atomic<int> taken_{0};
-  std::atomic<bool> full_{false};
-};
-
 // A session's place in the limits, from accept to its end.
 class Place {
  public:
@@ -251,26 +210,6 @@ class Listed {
 std::string NewSessionId() {
   thread_local absl::BitGen random;
   return absl::StrFormat("%016x", absl::Uniform<uint64_t>(random));
-}
-
-// Takes the header and nothing behind it.
-asio::awaitable<absl::StatusOr<proxy::Header>> ReadProxyHeader(Connection& connection,
-                                                               Deadline deadline) {
-  std::string octets;
-  while (true) {
-    std::variant<proxy::Header, proxy::Incomplete, proxy::Malformed> parsed =
-        proxy::ParseHeader(octets);
-    if (auto* header = std::get_if<proxy::Header>(&parsed)) co_return std::move(*header);
-    if (const auto* malformed = std::get_if<proxy::Malformed>(&parsed)) {
-      co_return absl::InvalidArgumentError(malformed->why);
-    }
-    const size_t size = octets.size();
-    octets.resize(size + std::get<proxy::Incomplete>(parsed).more);
-    const absl::StatusOr<size_t> got =
-        co_await connection.Read(absl::MakeSpan(octets).subspan(size), deadline);
-    if (!got.ok()) co_return got.status();
-    octets.resize(size + *got);
-  }
 }
 
 enum class Peer {
