@@ -168,8 +168,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   Exchange(std::shared_ptr<AuthenticationService::Stub> stub, const rpc::CallContext& call)
       : stub_(std::move(stub)),
         context_(rpc::WithDeadline(call)),
-        until_(rpc::RetryUntil(context_, absl::Now())),
-        call_(std::make_shared<ExchangeCall>(stub_, context_)) {}
+        call_(std::make_shared<ExchangeCall>(stub_, repetitions_.Begin(context_))) {}
 
   void Step(AuthenticateRequest request, async::Done<AuthenticateResponse> done) {
     std::shared_ptr<ExchangeCall> call;
@@ -195,28 +194,32 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
  private:
   void StepFirst(const std::shared_ptr<ExchangeCall>& call, AuthenticateRequest request,
                  async::Done<AuthenticateResponse> done) {
-    call->Step(call, request,
-               [self = shared_from_this(), request,
-                done = std::move(done)](absl::StatusOr<AuthenticateResponse> answer) mutable {
-                 const absl::Duration delay = rpc::RetryDelay(1);
-                 if (!absl::IsUnavailable(answer.status()) ||
-                     std::exchange(self->repeated_, true) ||
-                     !rpc::WorthRetrying(delay, self->until_)) {
-                   done(std::move(answer));
-                   return;
-                 }
-                 rpc::RunAfter(
-                     delay, [self, request = std::move(request), done = std::move(done)]() mutable {
-                       self->StepAgain(std::move(request), std::move(done));
-                     });
-               });
+    call->Step(
+        call, request,
+        [self = shared_from_this(), request,
+         done = std::move(done)](absl::StatusOr<AuthenticateResponse> answer) mutable {
+          std::optional<absl::Duration> delay;
+          if (absl::IsUnavailable(answer.status()) && !std::exchange(self->repeated_, true)) {
+            delay = self->repetitions_.Next(self->context_);
+          }
+          if (!delay.has_value()) {
+            done(std::move(answer));
+            return;
+          }
+          rpc::RunAfter(*delay,
+                        [self, request = std::move(request), done = std::move(done)]() mutable {
+                          self->StepAgain(std::move(request), std::move(done));
+                        });
+        });
   }
 
   void StepAgain(AuthenticateRequest request, async::Done<AuthenticateResponse> done) {
     std::shared_ptr<ExchangeCall> call;
     {
       absl::MutexLock lock(&mutex_);
-      if (!abandoned_) call = call_ = std::make_shared<ExchangeCall>(stub_, context_);
+      if (!abandoned_) {
+        call = call_ = std::make_shared<ExchangeCall>(stub_, repetitions_.Begin(context_));
+      }
     }
     if (call == nullptr) {
       done(absl::CancelledError("nobody waits for the answer"));
@@ -227,8 +230,8 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
 
   const std::shared_ptr<AuthenticationService::Stub> stub_;
   const rpc::CallContext context_;
-  const absl::Time until_;
-  // Of one attempt after the other.
+  // Both of one attempt after the other.
+  rpc::Repetitions repetitions_;
   bool repeated_ = false;
 
   absl::Mutex mutex_;

@@ -34,7 +34,7 @@ constexpr size_t kMaxRequestOctets = 256 << 10;
 constexpr int kMaxRequestDeliveries = 64;
 // What a request adds to a delivery: number, trace, lengths.
 constexpr size_t kOverheadOctets = 1 << 10;
-constexpr absl::Duration kDeadlineCheck = absl::Seconds(1);
+constexpr absl::Duration kDeadlineCheck = absl::Milliseconds(250);
 constexpr absl::Duration kEndTimeout = absl::Seconds(1);
 
 // A message on its way.
@@ -45,6 +45,8 @@ struct Delivery {
   size_t octets = 0;
   async::Done<DeliverResponse> done;
   rpc::Repetitions repetitions;
+  // Of the attempt.
+  absl::Time deadline = call.deadline;
 };
 
 }  // namespace
@@ -292,7 +294,7 @@ class DeliveryOutbox::Core::Call
       absl::MutexLock lock(&mutex_);
       for (auto next = unanswered_.begin(); next != unanswered_.end();) {
         const auto found = next++;
-        if (found->second.delivery.call.deadline > now) continue;
+        if (found->second.delivery.deadline > now) continue;
         Settle(found, absl::DeadlineExceededError("no answer in time"), &late);
       }
       again = checking_ = !unanswered_.empty();
@@ -363,7 +365,7 @@ void DeliveryOutbox::Core::Settle(Delivery delivery, absl::StatusOr<DeliverRespo
     if (const std::optional<absl::Duration> delay = delivery.repetitions.Next(delivery.call)) {
       metrics_.repetitions.Add();
       rpc::RunAfter(*delay, [self = shared_from_this(), delivery = std::move(delivery)]() mutable {
-        delivery.repetitions.Begin();
+        delivery.deadline = delivery.repetitions.Begin(delivery.call).deadline;
         self->Send(std::move(delivery));
       });
       return;

@@ -354,10 +354,9 @@ class Committal : public std::enable_shared_from_this<Committal> {
  private:
   void Send(uint64_t fence) {
     static const auto& metrics = *new MethodMetrics("postern.store.v1.MaildropService/Commit");
-    repetitions_.Begin();
     request_.set_fence(fence);
     RunUnaryCall<CommitRequest, CommitResponse>(
-        metrics, OnUnavailable::kFail, call_context_, request_,
+        metrics, OnUnavailable::kFail, repetitions_.Begin(call_context_), request_,
         [stub = lease_->stub()](auto* context, auto* to, auto* answer, auto on_done) {
           stub->async()->Commit(context, to, answer, std::move(on_done));
         },
@@ -426,17 +425,14 @@ class GrpcMaildropClient : public MaildropClient {
     auto lease = std::make_shared<MaildropLease>(
         stub_, MaildropLease::Holder{call.trace, std::move(token), std::move(session_nonce)});
     MaildropLease* opening = lease.get();
-    const rpc::CallContext limited = rpc::WithDeadline(call);
-    opening->Open(limited.deadline, rpc::RetryUntil(limited, absl::Now()),
-                  [lease = std::move(lease),
-                   done = std::move(done)](absl::StatusOr<MaildropListing> listing) mutable {
-                    if (!listing.ok()) {
-                      done(listing.status());
-                      return;
-                    }
-                    done(OpenedMaildrop{std::make_unique<GrpcMaildrop>(std::move(lease)),
-                                        *std::move(listing)});
-                  });
+    opening->Open(rpc::WithDeadline(call), [lease = std::move(lease), done = std::move(done)](
+                                               absl::StatusOr<MaildropListing> listing) mutable {
+      if (!listing.ok()) {
+        done(listing.status());
+        return;
+      }
+      done(OpenedMaildrop{std::make_unique<GrpcMaildrop>(std::move(lease)), *std::move(listing)});
+    });
   }
 
  private:

@@ -255,22 +255,24 @@ class LeaseStream : public grpc::ClientBidiReactor<OpenRequest, OpenResponse> {
   std::optional<grpc::Alarm> release_alarm_;
 };
 
-void MaildropLease::Open(absl::Time deadline, absl::Time until, async::Done<MaildropListing> done) {
-  StartStream(/*resume_fence=*/0, deadline,
-              [self = shared_from_this(), deadline, until,
+void MaildropLease::Open(const rpc::CallContext& call, async::Done<MaildropListing> done) {
+  StartStream(/*resume_fence=*/0, opening_.Begin(call).deadline,
+              [self = shared_from_this(), call,
                done = std::move(done)](absl::StatusOr<MaildropListing> opened) mutable {
+                std::optional<absl::Duration> delay;
                 if (absl::IsUnavailable(opened.status())) {
-                  const absl::Duration delay = rpc::RetryDelay(1);
                   absl::MutexLock lock(&self->mutex_);
-                  if (self->state_ == State::kOpening && !std::exchange(self->repeated_, true) &&
-                      rpc::WorthRetrying(delay, until)) {
-                    rpc::RunAfter(delay, [self, deadline, until, done = std::move(done)]() mutable {
-                      self->Open(deadline, until, std::move(done));
-                    });
-                    return;
+                  if (self->state_ == State::kOpening && !std::exchange(self->repeated_, true)) {
+                    delay = self->opening_.Next(call);
                   }
                 }
-                done(std::move(opened));
+                if (!delay.has_value()) {
+                  done(std::move(opened));
+                  return;
+                }
+                rpc::RunAfter(*delay, [self, call, done = std::move(done)]() mutable {
+                  self->Open(call, std::move(done));
+                });
               });
 }
 

@@ -15,6 +15,7 @@
 #include "services/async/done.h"
 #include "services/clients/store_client.h"
 #include "services/rpc/call_context.h"
+#include "services/rpc/retry.h"
 
 namespace postern::clients {
 
@@ -37,9 +38,9 @@ class MaildropLease : public std::enable_shared_from_this<MaildropLease> {
   MaildropLease(std::shared_ptr<Stub> stub, Holder holder)
       : stub_(std::move(stub)), holder_(std::move(holder)) {}
 
-  // Once, before anything else. Returns the listing.
-  // Once more, before `until`, when the store can't be reached: another replica may answer.
-  void Open(absl::Time deadline, absl::Time until, async::Done<MaildropListing> done);
+  // Once, before anything else; `call` has a deadline. Returns the listing. Tried once more when
+  // the store can't be reached: another replica may answer.
+  void Open(const rpc::CallContext& call, async::Done<MaildropListing> done);
   // The fence as soon as the lease is held: at once, or after at most 10 s of trying to take it up
   // again; or why it is lost. UNAVAILABLE: it is not held by `until`, which a person waits for.
   void WhenHeld(absl::Time until, async::Done<uint64_t> done);
@@ -75,7 +76,8 @@ class MaildropLease : public std::enable_shared_from_this<MaildropLease> {
   uint64_t fence_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Time resume_until_ ABSL_GUARDED_BY(mutex_);
   int resume_attempts_ ABSL_GUARDED_BY(mutex_) = 0;
-  // The opening.
+  // Of the opening, whose attempts follow one another.
+  rpc::Repetitions opening_;
   bool repeated_ ABSL_GUARDED_BY(mutex_) = false;
   // Why it is lost.
   absl::Status lost_ ABSL_GUARDED_BY(mutex_);

@@ -46,9 +46,8 @@ class UnaryCall {
         done_(std::move(done)) {}
 
   void Attempt() {
-    repetitions_.Begin();
     context_.emplace();
-    rpc::WriteCallContext(call_, &*context_);
+    rpc::WriteCallContext(repetitions_.Begin(call_), &*context_);
     start_(&*context_, &request_, &response_,
            [this](const grpc::Status& status) { OnAnswer(status); });
   }

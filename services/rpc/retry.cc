@@ -18,6 +18,7 @@ constexpr absl::Duration kFirstDelay = absl::Milliseconds(20);
 constexpr absl::Duration kLongestDelay = absl::Seconds(1);
 // More than a silent replica takes to be left, less than a service waits for a silent database.
 constexpr absl::Duration kLongAttempt = absl::Milliseconds(2750);
+constexpr absl::Duration kLastAttempt = absl::Seconds(1);
 constexpr absl::Duration kShortestAttempt = absl::Milliseconds(50);
 
 }  // namespace
@@ -50,6 +51,15 @@ absl::Time RetryUntil(const CallContext& call, absl::Time begun, absl::Time atte
 
 bool WorthRetrying(absl::Duration delay, absl::Time until) {
   return absl::Now() + delay + kShortestAttempt < until;
+}
+
+CallContext Repetitions::Begin(const CallContext& call) {
+  attempt_ = absl::Now();
+  CallContext attempt = call;
+  if (count_ > 0) {
+    attempt.deadline = std::min(call.deadline, begun_ + call.patience + kLastAttempt);
+  }
+  return attempt;
 }
 
 std::optional<absl::Duration> Repetitions::Next(const CallContext& call) {

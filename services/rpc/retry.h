@@ -38,8 +38,9 @@ class Repetitions {
  public:
   absl::Time begun() const { return begun_; }
 
-  // An attempt begins.
-  void Begin() { attempt_ = absl::Now(); }
+  // An attempt begins, with this context: the call's own, and of a repetition that somebody waits
+  // for one that ends 1 s after its patience.
+  CallContext Begin(const CallContext& call);
   // The attempt has failed: after which delay the next one is worth while, if any.
   std::optional<absl::Duration> Next(const CallContext& call);
 

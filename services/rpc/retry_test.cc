@@ -31,5 +31,19 @@ TEST(RetryTest, WhatTookLongIsNotRepeatedWhileSomebodyWaits) {
   EXPECT_EQ(RetryUntil(call, begun, /*attempt=*/begun), call.deadline);
 }
 
+// Another replica may wait for the same database: together they take no more than a person waits.
+TEST(RetryTest, ARepetitionThatSomebodyWaitsForEndsSoon) {
+  Repetitions repetitions;
+  CallContext call{.deadline = repetitions.begun() + absl::Seconds(30)};
+  EXPECT_EQ(repetitions.Begin(call).deadline, call.deadline);
+  EXPECT_TRUE(repetitions.Next(call).has_value());
+  EXPECT_EQ(repetitions.Begin(call).deadline, repetitions.begun() + absl::Milliseconds(4500));
+  call.deadline = repetitions.begun() + absl::Seconds(4);
+  EXPECT_EQ(repetitions.Begin(call).deadline, call.deadline);
+  call = {.deadline = repetitions.begun() + absl::Seconds(30),
+          .patience = absl::InfiniteDuration()};
+  EXPECT_EQ(repetitions.Begin(call).deadline, call.deadline);
+}
+
 }  // namespace
 }  // namespace postern::rpc
