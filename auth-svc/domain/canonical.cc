@@ -51,7 +51,7 @@ absl::StatusOr<std::string> CanonicalDomain(absl::string_view text) {
   std::string name = absl::AsciiStrToLower(text);
   if (!text::IsAscii(name) || absl::StartsWith(name, "xn--") || absl::StrContains(name, ".xn--")) {
     // For A-labels this checks that they decode and are what their U-labels encode to.
-    absl::StatusOr<std::string> a_labels = text::ToALabels(name, text::AsciiLabels::kOfHostNames);
+    absl::StatusOr<std::string> a_labels = text::ToALabels(name);
     if (!a_labels.ok()) {
       return absl::InvalidArgumentError(absl::StrCat(
           Shown(text), " is no internationalised domain name: ", a_labels.status().message()));

@@ -45,6 +45,12 @@ TEST(CanonicalDomain, RefusesWhatIsNoHostName) {
         std::string("-a.test"), std::string("a-.test"), std::string("a b.test"),
         std::string("a_b.test"), std::string("a@b.test"), label64 + ".test", std::string(256, 'a'),
         std::string("a\0b.test", 8), std::string("a.test\n"), std::string("xn--zzzzzzzz999.test"),
+        std::string("a_b\xc3\xbc"
+                    "cher.test"),
+        std::string("_a.b\xc3\xbc"
+                    "cher.test"),
+        std::string("a b\xc3\xbc"
+                    "cher.test"),
         std::string("\xff\xfe.test"), std::string("[192.0.2.1]")}) {
     absl::StatusOr<std::string> name = CanonicalDomain(text);
     EXPECT_FALSE(name.ok()) << text << " became " << *name;

@@ -26,7 +26,7 @@ absl::StatusOr<std::string> DestinationOf(absl::string_view domain) {
     if (domain.size() > 253) return absl::InvalidArgumentError("the domain is too long");
     return absl::AsciiStrToLower(domain);
   }
-  absl::StatusOr<std::string> a_labels = text::ToALabels(domain, text::AsciiLabels::kAny);
+  absl::StatusOr<std::string> a_labels = text::ToALabels(domain);
   if (!a_labels.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("domain: ", a_labels.status().message()));
   }

@@ -16,15 +16,16 @@ struct Idn2Free {
 
 }  // namespace
 
-absl::StatusOr<std::string> ToALabels(absl::string_view domain, AsciiLabels ascii) {
+absl::StatusOr<std::string> ToALabels(absl::string_view domain) {
   // libidn2 would stop there.
   if (domain.find('\0') != absl::string_view::npos) {
     return absl::InvalidArgumentError("string contains a NUL");
   }
-  int flags = IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL;
-  if (ascii == AsciiLabels::kOfHostNames) flags |= IDN2_USE_STD3_ASCII_RULES;
+  // Not with IDN2_USE_STD3_ASCII_RULES: that drops a character that it forbids, and makes another
+  // name.
   char* out = nullptr;
-  const int rc = idn2_to_ascii_8z(std::string(domain).c_str(), &out, flags);
+  const int rc =
+      idn2_to_ascii_8z(std::string(domain).c_str(), &out, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL);
   const std::unique_ptr<char, Idn2Free> owned(out);
   if (rc != IDN2_OK) return absl::InvalidArgumentError(idn2_strerror(rc));
   return absl::AsciiStrToLower(out);

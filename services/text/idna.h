@@ -9,17 +9,10 @@
 
 namespace postern::text {
 
-// Which characters of ASCII a label may have.
-enum class AsciiLabels {
-  kAny,
-  // Letters, digits and hyphens (UseSTD3ASCIIRules).
-  kOfHostNames,
-};
-
 // `domain`, which is UTF-8, in A-labels and lower case. U-labels go through UTS #46
 // (non-transitional) and IDNA2008; A-labels must decode, and be what their U-labels encode to.
-// INVALID_ARGUMENT: why not, in a few words.
-absl::StatusOr<std::string> ToALabels(absl::string_view domain, AsciiLabels ascii);
+// A label may have any ASCII, as "_dmarc". INVALID_ARGUMENT: why not, in a few words.
+absl::StatusOr<std::string> ToALabels(absl::string_view domain);
 
 }  // namespace postern::text
 

@@ -22,11 +22,9 @@ TEST(ToALabels, OneSpelling) {
       {"example\u3002test", "example.test"},
   };
   for (const auto& c : kCases) {
-    for (const AsciiLabels ascii : {AsciiLabels::kAny, AsciiLabels::kOfHostNames}) {
-      const absl::StatusOr<std::string> a_labels = ToALabels(c.domain, ascii);
-      ASSERT_TRUE(a_labels.ok()) << c.domain << ": " << a_labels.status();
-      EXPECT_EQ(*a_labels, c.a_labels);
-    }
+    const absl::StatusOr<std::string> a_labels = ToALabels(c.domain);
+    ASSERT_TRUE(a_labels.ok()) << c.domain << ": " << a_labels.status();
+    EXPECT_EQ(*a_labels, c.a_labels);
   }
 }
 
@@ -34,16 +32,15 @@ TEST(ToALabels, RefusesWhatIsNoName) {
   for (const std::string& domain :
        {std::string("\xff.example"), std::string("xn--zzzzzzzz999.test"),
         std::string("b\xc3\xbc\0.test", 9), std::string(64, 'a') + ".b\xc3\xbc.test"}) {
-    const absl::StatusOr<std::string> a_labels = ToALabels(domain, AsciiLabels::kAny);
+    const absl::StatusOr<std::string> a_labels = ToALabels(domain);
     EXPECT_TRUE(absl::IsInvalidArgument(a_labels.status())) << domain;
     EXPECT_FALSE(a_labels.status().message().empty());
   }
 }
 
-TEST(ToALabels, AHostNameHasNoUnderscore) {
-  EXPECT_EQ(*ToALabels("_a.bücher.example", AsciiLabels::kAny), "_a.xn--bcher-kva.example");
-  EXPECT_TRUE(
-      absl::IsInvalidArgument(ToALabels("_a.bücher.example", AsciiLabels::kOfHostNames).status()));
+TEST(ToALabels, LeavesNothingOut) {
+  EXPECT_EQ(*ToALabels("_a.bücher.example"), "_a.xn--bcher-kva.example");
+  EXPECT_EQ(*ToALabels("a_bücher.example"), "xn--a_bcher-p2a.example");
 }
 
 }  // namespace
