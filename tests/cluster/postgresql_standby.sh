@@ -5,7 +5,7 @@ export HOME=/data PGDATA=/data/postgresql
 if [ ! -e "$PGDATA/copied" ]; then
   rm -rf "$PGDATA"
   PGPASSWORD="$(cat /passwords/standby)" PGSSLMODE=verify-full PGSSLROOTCERT=/certificate/ca.crt \
-    pg_basebackup --host="$PRIMARY" --username=standby --checkpoint=fast --write-recovery-conf
+    pg_basebackup --pgdata="$PGDATA" --host="$PRIMARY" --username=standby --checkpoint=fast --write-recovery-conf
   touch "$PGDATA/copied"
 fi
 # It wants no standby itself.
