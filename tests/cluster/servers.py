@@ -12,7 +12,7 @@ from typing import Any
 from k8s.chart.files import certificates
 from tests.cluster.local.cluster import Cluster
 from tests.cluster.local.layout import CONTROL_PLANE
-from tests.cluster.namespace import Namespace
+from tests.cluster.namespace import Namespace, kill
 from tests.cluster.release import CHART, SERVICES
 from tests.e2e.waiting import wait_until
 
@@ -120,10 +120,12 @@ class Servers(Namespace):
                    "the standby is synchronous")
 
     def lose_primary(self) -> None:
-        """With all that it wrote."""
-        pod = self.pod("member=postgresql")["metadata"]["name"]
+        """At once, with all that it wrote."""
+        pod = self.pod("member=postgresql")
+        # It would go on for its clients; and once it is on its way out, nobody starts it again.
         self.scale("postgresql", 0)
-        self.kubectl("delete", "pod", pod, "--force", "--grace-period=0")
+        kill(pod)
+        self.kubectl("wait", "--for=delete", f"pod/{pod['metadata']['name']}", "--timeout=60s")
 
     def promote_standby(self) -> None:
         """It is found where the primary was."""
