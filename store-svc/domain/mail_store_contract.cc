@@ -403,8 +403,11 @@ TEST_P(MailStoreContract, ManyDeletionsKeepNobodyWaiting) {
   std::string order;
   absl::BlockingCounter left(2);
   const auto note = [&](char who) {
-    absl::MutexLock lock(&mutex);
-    order += who;
+    {
+      absl::MutexLock lock(&mutex);
+      order += who;
+    }
+    // The last use of what is this test's: it may be over then.
     left.DecrementCount();
   };
   store().Delete(Mailbox('a'), kNoFence, uids, [&](absl::Status status) {
