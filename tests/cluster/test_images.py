@@ -103,6 +103,7 @@ def test_programs_share_a_layer_of_libraries() -> None:
     assert list(layers.values()) == [len(_PROGRAMS)]
 
 
+@pytest.mark.long
 def test_the_same_inputs_give_the_same_digest(tmp_path: pathlib.Path) -> None:
     for folder in ("first", "second"):
         assert subprocess.run([sys.executable, "-m", "k8s.images", "--output", str(tmp_path / folder), "gateway-pop3"],

@@ -31,6 +31,7 @@ def _make_release(cluster: Cluster) -> Iterator[Callable[[str], Release]]:
         yield lambda namespace: stack.enter_context(in_own_namespace(cluster, namespace))
 
 
+@pytest.mark.long
 def test_the_demo(make_release: Callable[[str], Release]) -> None:
     release = make_release("demo")
     release.install("--set=demo.enabled=true", *BESIDE)
@@ -73,6 +74,7 @@ def test_sqlite_on_volumes(make_release: Callable[[str], Release], tmp_path: pat
                         *(f"{release.namespace}-{service}" for service in SERVICES))
 
 
+@pytest.mark.long
 def test_an_upgrade_and_a_rollback(release: Release, survives: Survives, servers: Servers) -> None:
     """Every pod is replaced twice, under load; the hooks run before."""
     def steps(people: People) -> None:
