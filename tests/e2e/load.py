@@ -71,7 +71,16 @@ def running(*loads: Load, clients: int) -> Iterator[None]:
 
 
 def arrived(clients: Clients, account: Account, accepted: set[str]) -> collections.Counter[str]:
-    """Waits until every message that was accepted is in the maildrop; what is there."""
+    """Waits until every message that was accepted is in the maildrop, as long as more of them come; what is there."""
+    def more_than(count: int) -> int:
+        try:
+            with contextlib.closing(clients.pop3s(account)) as session:
+                now = session.stat()[0]
+                session.quit()
+        except (poplib.error_proto, OSError):
+            return 0
+        return now if now > count else 0
+
     def found() -> collections.Counter[str] | None:
         try:
             there = subjects(clients, account, len(accepted))
@@ -79,4 +88,9 @@ def arrived(clients: Clients, account: Account, accepted: set[str]) -> collectio
             return None
         return there if there is not None and set(there) >= accepted else None
 
+    count = 0
+    while count < len(accepted):
+        before = count
+        count = wait_until(lambda: more_than(before), 120, f"more than {before} of {len(accepted)} messages that got 250 "
+                           "are in the maildrop")
     return wait_until(found, 120, "every message that got 250 is in the maildrop")
