@@ -252,7 +252,7 @@ def main():
         if options.only != "reference":
             systems.append(Postern(ROOT, folder / "postern", users + argon2id_users))
             if options.postgresql:
-                for redis in [False, True][:1 + options.redis]:
+                for redis in (False, True) if options.redis else (False,):
                     systems.append(Postern(ROOT, folder / f"postgresql-{redis}", users + argon2id_users, options.replicas,
                                            redis))
         if options.only != "postern":

@@ -20,7 +20,7 @@ class Namespace:
         self.cluster = cluster
         self.namespace = namespace
 
-    def kubectl(self, *arguments: str, given: Any = None, check: bool = True) -> str:
+    def kubectl(self, *arguments: str, given: Any = "", check: bool = True) -> str:
         """`given`: an object, for `apply --filename=-`; or a text."""
         done = subprocess.run(self.cluster.kubectl(f"--namespace={self.namespace}", *arguments),
                               input=given if isinstance(given, str) else json.dumps(given), capture_output=True, text=True,

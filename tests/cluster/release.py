@@ -29,6 +29,11 @@ DOMAIN = "example.test"
 GATEWAYS = ("smtp-mx", "smtp-submission", "pop3")
 SERVICES = ("auth-svc", "store-svc", "relay-svc")
 WORKLOADS = (*GATEWAYS, *SERVICES)
+# Of one more release, beside that whose node ports are taken.
+BESIDE = ("--set-json=loadBalancer.nodePorts={\"smtp\":0,\"submission\":0,\"submissions\":0,\"pop3\":0,\"pop3s\":0}",
+          "--set=smtpMx.autoscaling.enabled=false", "--set=smtpMx.replicas=1",
+          "--set=smtpSubmission.autoscaling.enabled=false", "--set=smtpSubmission.replicas=1",
+          "--set=pop3.autoscaling.enabled=false", "--set=pop3.replicas=1")
 _PORTS = {"mx": 25, "pop3": 110, "submissions": 465, "submission": 587, "pop3s": 995}
 _READY_SECONDS = 180
 

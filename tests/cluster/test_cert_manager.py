@@ -9,9 +9,8 @@ import pytest
 
 from tests.cluster.local import cert_manager
 from tests.cluster.local.cluster import Cluster
-from tests.cluster.release import Release, in_own_namespace
+from tests.cluster.release import BESIDE, Release, in_own_namespace
 from tests.cluster.servers import Servers
-from tests.cluster.test_ways_to_install import BESIDE
 
 
 @pytest.fixture(name="issued")

@@ -11,9 +11,8 @@ import yaml
 
 from tests.cluster.local import prometheus_operator
 from tests.cluster.local.cluster import Cluster
-from tests.cluster.release import CHART, in_own_namespace
+from tests.cluster.release import BESIDE, CHART, in_own_namespace
 from tests.cluster.servers import Servers
-from tests.cluster.test_ways_to_install import BESIDE
 from tests.e2e.waiting import wait_until
 
 _NAME = "trial"

@@ -12,17 +12,12 @@ import pytest
 
 from tests.cluster.local.cluster import Cluster
 from tests.cluster.local.layout import CONTROL_PLANE
-from tests.cluster.release import SERVICES, Release, in_own_namespace
+from tests.cluster.release import BESIDE, SERVICES, Release, in_own_namespace
 from tests.cluster.servers import Servers
 from tests.e2e.trouble import People, Survives
 from tests.e2e.waiting import wait_until
 
 _USER = 65532
-# Beside the release whose node ports are taken.
-BESIDE = ("--set-json=loadBalancer.nodePorts={\"smtp\":0,\"submission\":0,\"submissions\":0,\"pop3\":0,\"pop3s\":0}",
-           "--set=smtpMx.autoscaling.enabled=false", "--set=smtpMx.replicas=1",
-           "--set=smtpSubmission.autoscaling.enabled=false", "--set=smtpSubmission.replicas=1",
-           "--set=pop3.autoscaling.enabled=false", "--set=pop3.replicas=1")
 
 
 @pytest.fixture(name="make_release")
