@@ -108,12 +108,14 @@ class Server:
                 os.chown(path, user.pw_uid, user.pw_gid)
 
     def ready(self) -> tuple[bool, str]:
-        """Whether it takes connections, and what pg_isready says."""
+        """Whether it takes connections and writes (not while it plays its log), and what it says if not."""
         done = subprocess.run(
-            [str(self._programs / "pg_isready"), "-h", str(self._socket), "-p", str(self._port),
-             "-U", _USER, "-d", _USER],
+            [str(self._programs / "psql"), "-XAtq", "-h", str(self._socket), "-p", str(self._port), "-U", _USER,
+             "-d", _USER, "-c", "SELECT pg_is_in_recovery()"], env=os.environ | {"PGCONNECT_TIMEOUT": "3"},
             capture_output=True, text=True, check=False, timeout=_TIMEOUT_SECONDS)
-        return done.returncode == 0, done.stdout.strip()
+        if done.returncode != 0:
+            return False, done.stderr.strip()
+        return done.stdout.strip() == "f", "it takes no writes: a standby, or still in recovery"
 
     def clear(self) -> bool:
         """Whether no process of it is left: those whose postmaster was killed keep the next one out."""

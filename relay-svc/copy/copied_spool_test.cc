@@ -127,9 +127,9 @@ void Fill(Spool& spool) {
   ASSERT_EQ(job->recipients.size(), 3u);
   JobOutcome outcome{.queue_id = "fe", .claim = job->claim};
   outcome.recipients = {
-      {job->recipients[0].id, Kind::kDelivered, "250 2.0.0 \xff taken", {}},
-      {job->recipients[1].id, Kind::kFailed, "550 5.1.1 no", {}},
-      {job->recipients[2].id, Kind::kWaiting, "450 4.2.0 later", now + absl::Hours(1)}};
+      {job->recipients[0].id, Kind::kDelivered, 1, "250 2.0.0 \xff taken", {}},
+      {job->recipients[1].id, Kind::kFailed, 1, "550 5.1.1 no", {}},
+      {job->recipients[2].id, Kind::kWaiting, 1, "450 4.2.0 later", now + absl::Hours(1)}};
   outcome.added = {{"member@local.test", 2, now + absl::Minutes(5), "452 4.2.2 full"}};
   EXPECT_TRUE(async::Wait<absl::StatusOr<Committed>>([&](auto done) {
                 spool.Record(std::move(outcome), std::move(done));
@@ -213,7 +213,7 @@ TEST(CopiedSpool, GoesToPostgresqlAndComesBack) {
     EXPECT_EQ(job->recipients[0].address, "m@x.test");
     EXPECT_EQ(job->recipients[0].attempts, 1);
     JobOutcome outcome{.queue_id = "fe", .claim = job->claim};
-    outcome.recipients = {{job->recipients[0].id, Kind::kDelivered, "250", {}}};
+    outcome.recipients = {{job->recipients[0].id, Kind::kDelivered, 1, "250", {}}};
     EXPECT_TRUE(async::Wait<absl::StatusOr<Committed>>([&](auto done) {
                   spool.Record(std::move(outcome), std::move(done));
                 }).ok());

@@ -29,12 +29,20 @@ struct DeliveryResult {
   std::vector<DeliveryResult> members;
   // Of a member: the mailbox's address.
   std::string address;
+  // A part of the platform was not there (the store, the directory, the spool): nobody was asked
+  // for the recipient, so that this is no attempt, and is done again soon.
+  bool ours = false;
 
   static DeliveryResult Delivered(std::string text) {
     return {Kind::kDelivered, "2.0.0", std::move(text)};
   }
   static DeliveryResult Temporary(std::string enhanced, std::string text) {
     return {Kind::kTemporary, std::move(enhanced), std::move(text)};
+  }
+  static DeliveryResult Unavailable(std::string text) {
+    DeliveryResult result = Temporary("4.3.0", std::move(text));
+    result.ours = true;
+    return result;
   }
   static DeliveryResult Permanent(std::string enhanced, std::string text) {
     return {Kind::kPermanent, std::move(enhanced), std::move(text)};

@@ -49,7 +49,7 @@ awaitable<std::vector<ResolvedOr>> Resolve(const Job& job, size_t count,
 // The result when the directory's answer settles it.
 std::optional<DeliveryResult> Settled(const ResolvedOr& resolved) {
   if (!resolved.ok()) {
-    return DeliveryResult::Temporary("4.3.0", "the directory is not available");
+    return DeliveryResult::Unavailable("the directory is not available");
   }
   switch (resolved->outcome()) {
     case ResolveRecipientResponse::OUTCOME_LOCAL:
@@ -108,7 +108,7 @@ awaitable<std::vector<DeliveryResult>> AttemptDelivery(const Job& job, MessageBo
       count, DeliveryResult::Temporary("4.3.0", "no answer from the delivery"));
   const absl::StatusOr<std::shared_ptr<const std::string>> first = co_await body.FirstPiece();
   if (!first.ok()) {
-    results.assign(count, DeliveryResult::Temporary("4.3.0", "the spool can't be read"));
+    results.assign(count, DeliveryResult::Unavailable("the spool can't be read"));
     co_return results;
   }
   if (CountReceived(HeaderSectionOf(**first)) > mail::kMaxReceivedFields) {
@@ -176,12 +176,16 @@ JobOutcome DecideOutcome(const Job& job, const std::vector<DeliveryResult>& resu
   outcome.claim = job.claim;
   std::vector<FailedRecipient> failed;
   const bool expired = context.schedule.Expired(job.message.enqueued_at, context.now);
+  const auto attempts_after = [](const Job::Recipient& recipient, const DeliveryResult& result) {
+    return recipient.attempts + (result.ours ? 0 : 1);
+  };
   // By attempts that were made: what failed together is tried again in one transaction.
   std::map<int, absl::Time> next_attempts;
-  const auto next_attempt = [&](int attempts) {
+  const auto next_attempt = [&](const Job::Recipient& recipient, const DeliveryResult& result) {
+    const int attempts = result.ours ? 0 : attempts_after(recipient, result);
     const auto [at, is_new] = next_attempts.try_emplace(attempts);
     if (is_new) {
-      at->second = context.schedule.NextAttempt(job.message.enqueued_at, context.now, attempts + 1,
+      at->second = context.schedule.NextAttempt(job.message.enqueued_at, context.now, attempts,
                                                 context.random);
     }
     return at->second;
@@ -208,15 +212,16 @@ JobOutcome DecideOutcome(const Job& job, const std::vector<DeliveryResult>& resu
     const DeliveryResult& result = results[i];
     RecipientOutcome& decided = outcome.recipients.emplace_back();
     decided.id = recipient.id;
+    decided.attempts = attempts_after(recipient, result);
     decided.last_result = LastResult(result);
     decided.kind = decide(recipient.address, result);
     if (decided.kind == RecipientOutcome::Kind::kWaiting) {
-      decided.next_attempt_at = next_attempt(recipient.attempts);
+      decided.next_attempt_at = next_attempt(recipient, result);
     }
     for (const DeliveryResult& member : result.members) {
       if (decide(member.address, member) != RecipientOutcome::Kind::kWaiting) continue;
-      outcome.added.push_back({member.address, recipient.attempts + 1,
-                               next_attempt(recipient.attempts), LastResult(member)});
+      outcome.added.push_back({member.address, attempts_after(recipient, member),
+                               next_attempt(recipient, member), LastResult(member)});
     }
   }
   if (failed.empty() || job.message.sender.empty()) return outcome;

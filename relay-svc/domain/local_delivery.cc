@@ -60,7 +60,7 @@ DeliveryResult ToResult(const DeliverResponseOr& response) {
     case absl::StatusCode::kInvalidArgument:
       return DeliveryResult::Permanent("5.6.0", "the mail store does not take this message");
     default:
-      return DeliveryResult::Temporary("4.3.0", "the mail store is not available");
+      return DeliveryResult::Unavailable("the mail store is not available");
   }
 }
 

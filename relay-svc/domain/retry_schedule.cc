@@ -6,6 +6,11 @@
 #include "absl/random/distributions.h"
 
 namespace postern::relay {
+namespace {
+
+constexpr absl::Duration kWaitAfterNone = absl::Seconds(10);
+
+}  // namespace
 
 RetrySchedule::RetrySchedule(std::vector<absl::Duration> waits, absl::Duration lifetime)
     : waits_(std::move(waits)), lifetime_(lifetime) {
@@ -16,8 +21,10 @@ RetrySchedule::RetrySchedule(std::vector<absl::Duration> waits, absl::Duration l
 }
 
 absl::Duration RetrySchedule::Wait(int attempts, absl::BitGenRef random) const {
-  const size_t index = std::clamp<size_t>(attempts < 1 ? 0 : attempts - 1, 0, waits_.size() - 1);
-  return waits_[index] * (1.0 + absl::Uniform(random, 0.0, 0.1));
+  const size_t index = std::min<size_t>(std::max(attempts, 1) - 1, waits_.size() - 1);
+  const absl::Duration wait =
+      attempts < 1 ? std::min(kWaitAfterNone, waits_.front()) : waits_[index];
+  return wait * (1.0 + absl::Uniform(random, 0.0, 0.1));
 }
 
 absl::Time RetrySchedule::NextAttempt(absl::Time enqueued_at, absl::Time now, int attempts,

@@ -15,8 +15,9 @@ class RetrySchedule {
   // `waits` empty: 60 s, 2 min, 10 min, 1 h, 1 h (the predecessor's). The last one repeats.
   RetrySchedule(std::vector<absl::Duration> waits, absl::Duration lifetime);
 
-  // The wait after attempt number `attempts` (from 1), with up to a tenth of jitter on top, so that
-  // what failed together is not tried together.
+  // The wait after attempt number `attempts` (from 1); after none (0: a part of the platform was
+  // not there, and nobody was asked) 10 s, or the first wait if that is shorter. With up to a tenth
+  // of jitter on top, so that what failed together is not tried together.
   absl::Duration Wait(int attempts, absl::BitGenRef random) const;
 
   // The next attempt of a recipient whose message came at `enqueued_at`: never later than the end

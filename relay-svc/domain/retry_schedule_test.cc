@@ -14,9 +14,8 @@ TEST(RetryScheduleTest, PredecessorsScheduleIsTheDefaultAndTheLastWaitRepeats) {
     int attempts;
     absl::Duration wait;
   } cases[] = {
-      {1, absl::Seconds(60)}, {2, absl::Minutes(2)},  {3, absl::Minutes(10)},
-      {4, absl::Hours(1)},    {5, absl::Hours(1)},    {6, absl::Hours(1)},
-      {1000, absl::Hours(1)}, {0, absl::Seconds(60)}, {-3, absl::Seconds(60)},
+      {1, absl::Seconds(60)}, {2, absl::Minutes(2)}, {3, absl::Minutes(10)}, {4, absl::Hours(1)},
+      {5, absl::Hours(1)},    {6, absl::Hours(1)},   {1000, absl::Hours(1)}, {0, absl::Seconds(10)},
   };
   for (const auto& c : cases) {
     for (int i = 0; i < 100; ++i) {
@@ -37,6 +36,11 @@ TEST(RetryScheduleTest, JitterSpreads) {
     most = std::max(most, wait);
   }
   EXPECT_GT(most - least, absl::Seconds(5));
+}
+
+TEST(RetryScheduleTest, NobodyWaitsLongerAfterNoneThanAfterTheFirst) {
+  absl::BitGen random;
+  EXPECT_LE(RetrySchedule({absl::Seconds(5)}, absl::Hours(1)).Wait(0, random), absl::Seconds(5.5));
 }
 
 TEST(RetryScheduleTest, NoAttemptAfterTheEndOfLife) {

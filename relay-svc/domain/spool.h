@@ -106,6 +106,8 @@ struct RecipientOutcome {
   enum class Kind { kDelivered, kWaiting, kFailed };
   int64_t id = 0;
   Kind kind = Kind::kWaiting;
+  // Attempts that were made, this one included if somebody was asked.
+  int attempts = 0;
   // One line.
   std::string last_result;
   // Of kWaiting.

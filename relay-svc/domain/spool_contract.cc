@@ -215,8 +215,8 @@ TEST_P(SpoolContract, OutcomesAreWrittenDown) {
   const absl::Time later = kStart + absl::Seconds(60);
   Record(*spool_, {"1",
                    job->claim,
-                   {{job->recipients[0].id, Kind::kDelivered, "250 ok", {}},
-                    {job->recipients[1].id, Kind::kWaiting, "450 later", later}},
+                   {{job->recipients[0].id, Kind::kDelivered, 1, "250 ok", {}},
+                    {job->recipients[1].id, Kind::kWaiting, 1, "450 later", later}},
                    {}});
 
   Reopen();
@@ -235,7 +235,8 @@ TEST_P(SpoolContract, OutcomesAreWrittenDown) {
   ASSERT_TRUE(job.has_value());
   ASSERT_EQ(job->recipients.size(), 1u);
   EXPECT_EQ(job->recipients[0].attempts, 1);
-  Record(*spool_, {"1", job->claim, {{job->recipients[0].id, Kind::kDelivered, "250 ok", {}}}, {}});
+  Record(*spool_,
+         {"1", job->claim, {{job->recipients[0].id, Kind::kDelivered, 1, "250 ok", {}}}, {}});
   EXPECT_EQ(spool_->messages(), 0);
   EXPECT_TRUE(absl::IsNotFound(Get(*spool_, "1").status()));
   EXPECT_TRUE(absl::IsNotFound(Piece(*spool_, "1", 0).status()));
@@ -264,7 +265,7 @@ TEST_P(SpoolContract, AJobIsWhoeverClaimedIt) {
   EXPECT_EQ(second->recipients[0].attempts, 0);
   const auto record = [&](const Job& job, Kind kind) {
     return async::Wait<absl::StatusOr<Committed>>([&](auto done) {
-             spool_->Record({"1", job.claim, {{job.recipients[0].id, kind, "said so", later}}},
+             spool_->Record({"1", job.claim, {{job.recipients[0].id, kind, 1, "said so", later}}},
                             std::move(done));
            })
         .status();
@@ -285,7 +286,7 @@ TEST_P(SpoolContract, ARecipientThatAnAttemptMadeWaitsForItself) {
   ASSERT_TRUE(job.has_value());
   const absl::Time later = kStart + absl::Minutes(1);
   JobOutcome outcome{.queue_id = "1", .claim = job->claim};
-  outcome.recipients = {{job->recipients[0].id, Kind::kDelivered, "1 of 2", {}}};
+  outcome.recipients = {{job->recipients[0].id, Kind::kDelivered, 1, "1 of 2", {}}};
   outcome.added = {{"bob@example.test", 1, later, "the mailbox is full"}};
   Record(*spool_, outcome);
   EXPECT_FALSE(Claim(*spool_, {"1", ""}).has_value());
@@ -295,7 +296,7 @@ TEST_P(SpoolContract, ARecipientThatAnAttemptMadeWaitsForItself) {
   EXPECT_EQ(next->recipients[0].address, "bob@example.test");
   EXPECT_EQ(next->recipients[0].attempts, 1);
   outcome.claim = next->claim;
-  outcome.recipients = {{next->recipients[0].id, Kind::kDelivered, "", {}}};
+  outcome.recipients = {{next->recipients[0].id, Kind::kDelivered, 1, "", {}}};
   outcome.added.clear();
   Record(*spool_, outcome);
   EXPECT_EQ(spool_->messages(), 0);
@@ -306,7 +307,8 @@ TEST_P(SpoolContract, TheNoticeComesWithTheFailure) {
   ASSERT_TRUE(Enqueue(Message("1"), "x").ok());
   const std::optional<Job> job = Claim(*spool_, {"1", "remote.test"});
   ASSERT_TRUE(job.has_value());
-  JobOutcome outcome{"1", job->claim, {{job->recipients[0].id, Kind::kFailed, "550 no", {}}}, {}};
+  JobOutcome outcome{
+      "1", job->claim, {{job->recipients[0].id, Kind::kFailed, 1, "550 no", {}}}, {}};
   outcome.notice = JobOutcome::Notice{Message("2", {{"alice@example.test", ""}}), "your mail\r\n"};
   outcome.notice->message.message.sender = "";
   // Even though the queue is full.
@@ -327,7 +329,8 @@ TEST_P(SpoolContract, ADeletedMessageGetsNoNotice) {
   ASSERT_TRUE(job.has_value());
   ASSERT_TRUE(
       async::Wait<absl::Status>([&](auto done) { spool_->Delete("1", std::move(done)); }).ok());
-  JobOutcome outcome{"1", job->claim, {{job->recipients[0].id, Kind::kFailed, "550 no", {}}}, {}};
+  JobOutcome outcome{
+      "1", job->claim, {{job->recipients[0].id, Kind::kFailed, 1, "550 no", {}}}, {}};
   outcome.notice = JobOutcome::Notice{Message("2"), "your mail\r\n"};
   EXPECT_TRUE(Record(*spool_, outcome).due.empty());
   EXPECT_EQ(spool_->messages(), 0);
@@ -357,7 +360,7 @@ TEST_P(SpoolContract, MakeDue) {
     const std::optional<Job> job = Claim(*spool_, {queue_id, "remote.test"});
     ASSERT_TRUE(job.has_value());
     Record(*spool_,
-           {queue_id, job->claim, {{job->recipients[0].id, Kind::kWaiting, "450", later}}, {}});
+           {queue_id, job->claim, {{job->recipients[0].id, Kind::kWaiting, 1, "450", later}}, {}});
   }
   EXPECT_TRUE(Due(*spool_, kStart).keys.empty());
   ASSERT_TRUE(async::Wait<absl::Status>([&](auto done) {

@@ -99,10 +99,10 @@ constexpr char kPiece[] =
 constexpr char kLockMessage[] =
     "SELECT sha256 FROM message WHERE shard = $1 AND queue_id = $2 FOR UPDATE";
 constexpr char kSetOutcomes[] =
-    "UPDATE recipient r SET state = o.state, attempts = attempts + 1, claim = NULL, "
+    "UPDATE recipient r SET state = o.state, attempts = o.attempts, claim = NULL, "
     "next_attempt_at = o.next_attempt_at, last_result = o.last_result "
-    "FROM unnest($4::bigint[], $5::bigint[], $6::bigint[], $7::bytea[]) "
-    "AS o (position, state, next_attempt_at, last_result) "
+    "FROM unnest($4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bytea[]) "
+    "AS o (position, state, attempts, next_attempt_at, last_result) "
     "WHERE r.shard = $1 AND r.queue_id = $2 AND r.claim = $3 AND r.position = o.position";
 constexpr char kIsWaiting[] =
     "SELECT 1 FROM recipient WHERE shard = $1 AND queue_id = $2 AND state = 0 LIMIT 1";
@@ -653,6 +653,7 @@ absl::StatusOr<std::string> PostgresqlSpool::Piece(const std::string& queue_id, 
 absl::StatusOr<Committed> PostgresqlSpool::WriteOutcome(JobOutcome& outcome) {
   Array positions = Array::Bigint();
   Array states = Array::Bigint();
+  Array attempts = Array::Bigint();
   Array next = Array::Bigint();
   Array results = Array::Bytea();
   for (const RecipientOutcome& recipient : outcome.recipients) {
@@ -661,16 +662,17 @@ absl::StatusOr<Committed> PostgresqlSpool::WriteOutcome(JobOutcome& outcome) {
     states.Add(waiting                                                ? kStateWaiting
                : recipient.kind == RecipientOutcome::Kind::kDelivered ? kStateDelivered
                                                                       : kStateFailed);
+    attempts.Add(int64_t{recipient.attempts});
     next.Add(waiting ? absl::ToUnixMicros(recipient.next_attempt_at) : int64_t{0});
     results.Add(recipient.last_result);
   }
   Array members = Array::Bytea();
-  Array attempts = Array::Bigint();
+  Array members_attempts = Array::Bigint();
   Array members_next = Array::Bigint();
   Array members_results = Array::Bytea();
   for (const AddedRecipient& added : outcome.added) {
     members.Add(added.address);
-    attempts.Add(int64_t{added.attempts});
+    members_attempts.Add(int64_t{added.attempts});
     members_next.Add(absl::ToUnixMicros(added.next_attempt_at));
     members_results.Add(added.last_result);
   }
@@ -692,7 +694,7 @@ absl::StatusOr<Committed> PostgresqlSpool::WriteOutcome(JobOutcome& outcome) {
                            {kLockMessage, {Shard(), queue_id}},
                            {kSetOutcomes,
                             {Shard(), queue_id, SqlValue::Blob(outcome.claim), positions.value(),
-                             states.value(), next.value(), results.value()}},
+                             states.value(), attempts.value(), next.value(), results.value()}},
                            {kIsWaiting, {Shard(), queue_id}}});
     if (!set.ok()) return set.status();
     if ((*set)[1]->size() == 0) return connection.Execute("ROLLBACK");
@@ -709,7 +711,7 @@ absl::StatusOr<Committed> PostgresqlSpool::WriteOutcome(JobOutcome& outcome) {
     }
     if (!outcome.added.empty()) {
       statements.push_back({kAddMembers,
-                            {Shard(), queue_id, members.value(), attempts.value(),
+                            {Shard(), queue_id, members.value(), members_attempts.value(),
                              members_next.value(), members_results.value()}});
     } else if ((*set)[3]->size() == 0) {
       AppendRemoval(outcome.queue_id, (*set)[1]->Octets(0, 0), &bodies, &statements);

@@ -185,7 +185,7 @@ TEST(PostgresqlSpool, ADestinationsLimitHoldsOverReplicas) {
   ASSERT_TRUE(async::Wait<absl::StatusOr<Committed>>([&](auto done) {
                 JobOutcome outcome{"1", (*first)->claim};
                 outcome.recipients = {{(*first)->recipients[0].id, RecipientOutcome::Kind::kWaiting,
-                                       "later", kNow + absl::Hours(1)}};
+                                       1, "later", kNow + absl::Hours(1)}};
                 spool->Record(outcome, std::move(done));
               }).ok());
   EXPECT_TRUE(Claim(*spool, {"3", "slow.test"}, 2)->has_value());

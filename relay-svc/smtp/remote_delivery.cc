@@ -195,7 +195,7 @@ awaitable<std::vector<DeliveryResult>> RemoteDelivery::Deliver(
     return std::vector<DeliveryResult>(recipients.size(), result);
   };
   const absl::StatusOr<std::shared_ptr<const std::string>> first = co_await body.FirstPiece();
-  if (!first.ok()) co_return all(DeliveryResult::Temporary("4.3.0", "the spool can't be read"));
+  if (!first.ok()) co_return all(DeliveryResult::Unavailable("the spool can't be read"));
 
   Attempt attempt{message, recipients, {}, body, {}};
   attempt.transaction.sender = ForAsciiHosts(message.sender);

@@ -178,17 +178,18 @@ absl::StatusOr<RecordedOutcome> RecordOutcome(Sqlite& database, const JobOutcome
   const MessageRow row = **message;
   for (const RecipientOutcome& recipient : outcome.recipients) {
     Query query(database,
-                "UPDATE recipient SET state = ?, attempts = attempts + 1, next_attempt_at = ?, "
+                "UPDATE recipient SET state = ?, attempts = ?, next_attempt_at = ?, "
                 "last_result = ? WHERE id = ? AND message_id = ?");
     if (!query.status().ok()) return query.status();
     const bool waiting = recipient.kind == RecipientOutcome::Kind::kWaiting;
     query->Bind(1, waiting                                                ? kStateWaiting
                    : recipient.kind == RecipientOutcome::Kind::kDelivered ? kStateDelivered
                                                                           : kStateFailed);
-    query->Bind(2, waiting ? absl::ToUnixMicros(recipient.next_attempt_at) : 0);
-    query->BindText(3, recipient.last_result);
-    query->Bind(4, recipient.id);
-    query->Bind(5, row.id);
+    query->Bind(2, recipient.attempts);
+    query->Bind(3, waiting ? absl::ToUnixMicros(recipient.next_attempt_at) : 0);
+    query->BindText(4, recipient.last_result);
+    query->Bind(5, recipient.id);
+    query->Bind(6, row.id);
     if (absl::Status status = query->Run(); !status.ok()) return status;
   }
   for (const AddedRecipient& added : outcome.added) {

@@ -31,6 +31,11 @@ class Server:
              str(self._folder / "socket"), "-p", str(self._port), "-U", _USER, "-d", _USER],
             input=text, text=True, check=True, capture_output=True).stdout.strip()
 
+    def answers(self) -> bool:
+        """Reads, whatever it says to writes."""
+        return subprocess.run(["pg_isready", "-q", "-h", str(self._folder / "socket"), "-p", str(self._port)],
+                              check=False).returncode == 0
+
     @property
     def conninfo(self) -> str:
         """By which another one follows it."""
@@ -87,7 +92,7 @@ def standby(platform: Platform, port: int) -> Iterator[Server]:
             ["setpriv", "--pdeathsig", "QUIT", "--", *program.command], cwd="/",
             stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
-        wait_until(lambda: program.ready()[0], 60 * SLOWER, "the standby takes connections")
+        wait_until(Server(folder, port).answers, 60 * SLOWER, "the standby takes connections")
         primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'; SELECT pg_reload_conf();")
         wait_until(lambda: primary.sql("SELECT sync_state FROM pg_stat_replication") == "sync",
                    60 * SLOWER, "the standby is synchronous")

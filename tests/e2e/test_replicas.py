@@ -8,10 +8,12 @@ import os
 import poplib
 import signal
 import smtplib
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 
+from ctl.up import layout, postgresql
 from tests.e2e.mail_clients import Clients, make_message
 from tests.e2e.platform_under_test import Platform, run_up_command
 from tests.e2e.trouble import SENDER, People, mail_survives
@@ -61,6 +63,26 @@ def test_several_replicas_want_a_server(tmp_path_factory: pytest.TempPathFactory
     (data / "platform.json").write_text('{"database": "sqlite"}')
     refused = run_up_command("up", "--data", str(data), "--postgresql")
     assert refused.returncode == 1 and "lives in SQLite" in refused.stderr
+
+
+@pytest.mark.parametrize("service", postgresql.SERVICES)
+def test_a_role_enters_its_own_database_only(replicated: Platform, service: str) -> None:
+    data = layout.DataDir(replicated.data)
+    port = replicated.refresh()["postgresql"]["address"].split(":")[1]
+
+    def enter(database: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["psql", "-XAtq", "-h", layout.HOST, "-p", port, "-U", postgresql.name_of(service), "-d", database,
+             "-c", "SELECT current_user"],
+            env=os.environ | {"PGPASSFILE": "/dev/null", "PGSSLMODE": "require",
+                              "PGPASSWORD": data.database_password_file(service).read_text(encoding="ascii").strip()},
+            text=True, capture_output=True, check=False)
+
+    assert enter(postgresql.name_of(service)).stdout.strip() == postgresql.name_of(service)
+    others = [postgresql.name_of(other) for other in postgresql.SERVICES if other != service]
+    for other in [*others, "postgres", "template1"]:
+        refused = enter(other)
+        assert refused.returncode != 0 and "permission denied for database" in refused.stderr, refused
 
 
 @pytest.mark.parametrize("service", [*SERVICES, "postgresql"])
