@@ -146,8 +146,9 @@ class AuthService final : public process::RunningService {
                        hasher_, admin_pool_, hashing_pool_, process::SystemClock()) {}
 
   absl::Status Listen(const config::v1::AuthSvc& config) {
-    absl::StatusOr<std::unique_ptr<Authenticator>> authenticator = Authenticator::Create(
-        *directory_, hasher_, login_memory_, throttle_, reading_pool_, hashing_pool_);
+    absl::StatusOr<std::unique_ptr<Authenticator>> authenticator =
+        Authenticator::Create(*directory_, hasher_, login_memory_, throttle_, reading_pool_,
+                              hashing_pool_, config.password_hashing().rehash_on_login());
     if (!authenticator.ok()) return authenticator.status();
     authenticator_ = *std::move(authenticator);
     authentication_service_ =

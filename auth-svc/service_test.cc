@@ -331,6 +331,31 @@ TEST_P(ServiceTest, NewPasswordEndsTheOldOneAtOnce) {
   EXPECT_TRUE(LogIn(kGatewayPop3, v1::PURPOSE_MAILDROP, kRightPlain).last().has_failure());
 }
 
+TEST_P(ServiceTest, AHashOfAnotherSystemIsTakenAsItIs) {
+  v1::SetPasswordRequest request;
+  request.set_address("alice@example.test");
+  // Of "battery staple", by `openssl passwd -6 -salt saltsalt`.
+  const std::string hash =
+      "$6$saltsalt$CYKCUk3wfgAfOLU1N7LBdAOcnz7MHa8PPC6Qvzg2SE3emUjQnShp9I47xqbIijxhGRW/"
+      "PXlgS02HgDVtAuivQ/";
+  request.set_password_hash("{SHA512-CRYPT}" + hash);
+  v1::SetPasswordResponse response;
+  ASSERT_TRUE(Call(*admin_, &Admin::SetPassword, request, &response).ok());
+  EXPECT_TRUE(LogIn(kGatewayPop3, v1::PURPOSE_MAILDROP, kRightPlain).last().has_failure());
+  const std::string plain("\0alice@example.test\0battery staple", 34);
+  EXPECT_TRUE(LogIn(kGatewayPop3, v1::PURPOSE_MAILDROP, plain).last().has_success());
+
+  request.set_password("battery staple");
+  const grpc::Status both = Call(*admin_, &Admin::SetPassword, request, &response);
+  EXPECT_EQ(both.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  request.clear_password();
+  request.set_password_hash("{MD5}" + hash);
+  const grpc::Status other = Call(*admin_, &Admin::SetPassword, request, &response);
+  EXPECT_EQ(other.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(other.error_message(), HasSubstr("scheme {MD5} are not taken"));
+  EXPECT_THAT(other.error_message(), Not(HasSubstr("saltsalt")));
+}
+
 TEST_P(ServiceTest, DirectoryAnswersRelay) {
   auto directory = v1::DirectoryService::NewStub(service_.Connect(kRelaySvc));
   auto resolve = [&](const std::string& address) {

@@ -24,6 +24,15 @@ auth::v1::Alias MakeAlias(const std::string& address, const std::vector<std::str
   return alias;
 }
 
+template <typename Request>
+void Put(const NewPassword& password, Request* request) {
+  if (password.is_hash) {
+    request->set_password_hash(password.text);
+  } else {
+    request->set_password(password.text);
+  }
+}
+
 std::string AliasText(const auth::v1::Alias& alias) {
   return absl::StrCat(alias.address(), " leads to ", absl::StrJoin(alias.targets(), ", "));
 }
@@ -76,11 +85,11 @@ absl::Status DirectoryCommands::SetDomainEnabled(const std::string& name, bool e
 }
 
 absl::Status DirectoryCommands::AddAccount(const std::string& address,
-                                           const std::string& password) {
+                                           const NewPassword& password) {
   auth::v1::AddAccountRequest request;
   request.set_request_id(NewRequestId());
   request.set_address(address);
-  request.set_password(password);
+  Put(password, &request);
   auto response = remote_.Call(&Stub::AddAccount, request);
   if (!response.ok()) return response.status();
   output_.Thing(JsonObject(response->account()),
@@ -140,11 +149,11 @@ absl::Status DirectoryCommands::RemoveAccount(const std::string& address) {
 }
 
 absl::Status DirectoryCommands::SetPassword(const std::string& address,
-                                            const std::string& password) {
+                                            const NewPassword& password) {
   auth::v1::SetPasswordRequest request;
   request.set_request_id(NewRequestId());
   request.set_address(address);
-  request.set_password(password);
+  Put(password, &request);
   auto response = remote_.Call(&Stub::SetPassword, request);
   if (!response.ok()) return response.status();
   output_.Thing(Done("password_set", address), absl::StrCat("password of ", address, " set"));

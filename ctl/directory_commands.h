@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "ctl/output.h"
+#include "ctl/password_input.h"
 #include "ctl/remote.h"
 #include "proto/postern/auth/v1/directory_admin.grpc.pb.h"
 
@@ -25,11 +26,11 @@ class DirectoryCommands {
   absl::Status RemoveDomain(const std::string& name);
   absl::Status SetDomainEnabled(const std::string& name, bool enabled);
 
-  absl::Status AddAccount(const std::string& address, const std::string& password);
+  absl::Status AddAccount(const std::string& address, const NewPassword& password);
   // `domain` empty: of every domain.
   absl::Status ListAccounts(const std::string& domain);
   absl::Status RemoveAccount(const std::string& address);
-  absl::Status SetPassword(const std::string& address, const std::string& password);
+  absl::Status SetPassword(const std::string& address, const NewPassword& password);
   absl::Status SetAccountEnabled(const std::string& address, bool enabled);
 
   absl::Status AddAlias(const std::string& address, const std::vector<std::string>& targets);

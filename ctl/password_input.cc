@@ -94,7 +94,7 @@ absl::StatusOr<std::string> ReadPasswordLine(std::istream& in) {
   }
   if (!any) {
     return absl::InvalidArgumentError(
-        "--password-stdin: standard input is empty, expected one line with the password");
+        "standard input is empty, expected one line with the password or its hash");
   }
   if (!line.empty() && line.back() == '\r') line.pop_back();
   return line;

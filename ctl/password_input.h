@@ -11,6 +11,12 @@
 
 namespace postern::ctl {
 
+struct NewPassword {
+  std::string text;
+  // One that another system made (auth-svc/domain/stored_hash.h).
+  bool is_hash = false;
+};
+
 // The first line without its line end. INVALID_ARGUMENT: there is none, or it is too long.
 absl::StatusOr<std::string> ReadPasswordLine(std::istream& in);
 

@@ -101,13 +101,17 @@ class CommandLine {
         return absl::OkStatus();
       case Input::kPassword: {
         absl::StatusOr<std::string> password =
-            password_stdin_ ? ReadPasswordLine(in_) : AskPassword(subject_);
+            password_stdin_ || password_.is_hash ? ReadPasswordLine(in_) : AskPassword(subject_);
         if (!password.ok()) return password.status();
         // RFC 4616 2: so is what mail clients send.
         if (!text::IsUtf8(*password)) {
           return absl::InvalidArgumentError("the password is not UTF-8");
         }
-        password_ = *std::move(password);
+        // Which would be a password of no octets.
+        if (password_.is_hash && password->empty()) {
+          return absl::InvalidArgumentError("the password hash is empty");
+        }
+        password_.text = *std::move(password);
         return absl::OkStatus();
       }
       case Input::kConfirmation: {
@@ -187,9 +191,13 @@ class CommandLine {
   }
 
   void TakesPassword(CLI::App* app) {
-    app->add_flag("--password-stdin", password_stdin_,
-                  "Read the password as one line from standard input instead of asking on the "
-                  "terminal.");
+    CLI::Option* text =
+        app->add_flag("--password-stdin", password_stdin_,
+                      "Read the password as one line from standard input instead of asking on the "
+                      "terminal.");
+    app->add_flag("--password-hash-stdin", password_.is_hash,
+                  "Read a hash that another system made, {SCHEME} and all, as that line.")
+        ->excludes(text);
   }
 
   void AddDomainCommands() {
@@ -316,7 +324,7 @@ class CommandLine {
   bool password_stdin_ = false;
   bool yes_ = false;
   bool all_ = false;
-  std::string password_;
+  NewPassword password_;
   Command command_;
   Input input_ = Input::kNone;
 };

@@ -113,6 +113,22 @@ TEST_F(PosternctlTest, AccountsAndTheirPasswords) {
               HasSubstr("there is no account bob@example.test"));
 }
 
+TEST_F(PosternctlTest, PasswordHashes) {
+  Ok({"domain", "add", "example.test"});
+  const std::vector<std::string> add = {"account", "add", "alice@example.test",
+                                        "--password-hash-stdin"};
+  EXPECT_THAT(Fails(kRefused, add, "{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n"),
+              HasSubstr("password hashes of scheme {SHA} are not taken (did you mean {SSHA}?)"));
+  EXPECT_THAT(Fails(kWrongUse, add, "\n"), HasSubstr("the password hash is empty"));
+  EXPECT_THAT(
+      Fails(kWrongUse,
+            {"account", "add", "a@example.test", "--password-stdin", "--password-hash-stdin"},
+            "x\n"),
+      HasSubstr("--password-stdin"));
+  EXPECT_THAT(Ok(add, "{SSHA}DURtlrYNoqi6N86XLd9vAEUA2DwLSx6M\n"),
+              HasSubstr("account alice@example.test added"));
+}
+
 TEST_F(PosternctlTest, BadPasswords) {
   Ok({"domain", "add", "example.test"});
   const std::vector<std::string> add = {"account", "add", "alice@example.test", "--password-stdin"};

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "services/crypto/random_id.h"
+#include "services/telemetry/log.h"
 
 namespace postern::auth {
 namespace {
@@ -61,23 +62,25 @@ struct Authenticator::Attempt {
 
 absl::StatusOr<std::unique_ptr<Authenticator>> Authenticator::Create(
     Directory& directory, PasswordHasher& hasher, LoginMemory& memory, LoginThrottle& throttle,
-    process::WorkerPool& reading, process::WorkerPool& hashing) {
+    process::WorkerPool& reading, process::WorkerPool& hashing, bool rehash_on_login) {
   // A password that nobody knows.
   absl::StatusOr<std::string> hash = hasher.Hash(crypto::RandomId());
   if (!hash.ok()) return hash.status();
-  return std::unique_ptr<Authenticator>(
-      new Authenticator(directory, hasher, memory, throttle, reading, hashing, *std::move(hash)));
+  return std::unique_ptr<Authenticator>(new Authenticator(
+      directory, hasher, memory, throttle, reading, hashing, rehash_on_login, *std::move(hash)));
 }
 
 Authenticator::Authenticator(Directory& directory, PasswordHasher& hasher, LoginMemory& memory,
                              LoginThrottle& throttle, process::WorkerPool& reading,
-                             process::WorkerPool& hashing, std::string stand_in_hash)
+                             process::WorkerPool& hashing, bool rehash_on_login,
+                             std::string stand_in_hash)
     : directory_(directory),
       hasher_(hasher),
       memory_(memory),
       throttle_(throttle),
       reading_(reading),
       hashing_(hashing),
+      rehash_on_login_(rehash_on_login),
       stand_in_hash_(std::move(stand_in_hash)) {}
 
 absl::StatusOr<std::optional<Account>> Authenticator::Find(const Address& address) {
@@ -151,6 +154,16 @@ void Authenticator::Finish(Attempt& attempt, LoginResult result) {
 }
 
 LoginResult Authenticator::Verify(Attempt& attempt) {
+  LoginResult result = Check(attempt);
+  // A cheaper hash, of another system, would tell that there is such an account.
+  if (result.outcome == LoginResult::Outcome::kInvalid && attempt.account.has_value() &&
+      hasher_.Outdated(attempt.account->password_hash)) {
+    hasher_.Verify(stand_in_hash_, attempt.password).status().IgnoreError();
+  }
+  return result;
+}
+
+LoginResult Authenticator::Check(Attempt& attempt) {
   if (attempt.abandoned()) return Temporary(absl::CancelledError("the client has gone"));
   const bool known = attempt.account.has_value();
   absl::StatusOr<bool> matches =
@@ -179,9 +192,38 @@ LoginResult Authenticator::Verify(Attempt& attempt) {
     result.detail = result.account.enabled ? "disabled domain" : "disabled account";
     return result;
   }
+  if (rehash_on_login_ && hasher_.Outdated(result.account.password_hash)) {
+    Rehash(result.account, attempt.password);
+  }
   memory_.Remember(result.account.account_id, result.account.version, attempt.password);
   result.outcome = LoginResult::Outcome::kAccepted;
   return result;
+}
+
+void Authenticator::Rehash(Account& account, absl::string_view password) {
+  const absl::StatusOr<std::string> hash = hasher_.Hash(password);
+  bool changed = false;
+  const absl::Status status =
+      !hash.ok() ? hash.status() : directory_.Write([&](DirectoryWriter& writer) -> absl::Status {
+        changed = false;
+        absl::StatusOr<std::optional<Account>> now = writer.FindAccount(account.address);
+        if (!now.ok()) return now.status();
+        if (!now->has_value() || (*now)->account_id != account.account_id ||
+            (*now)->version != account.version) {
+          return absl::OkStatus();
+        }
+        (*now)->password_hash = *hash;
+        changed = true;
+        return writer.UpdateAccount(**now);
+      });
+  if (!status.ok()) {
+    telemetry::Log(telemetry::LogLevel::kWarning, "a password keeps its old hash",
+                   {{"account", account.address.ToString()}, {"status", status.ToString()}});
+  } else if (changed) {
+    account.password_hash = *hash;
+    // As every change of an account counts it.
+    ++account.version;
+  }
 }
 
 }  // namespace postern::auth

@@ -44,9 +44,10 @@ class Authenticator {
   using Abandoned = absl::AnyInvocable<bool()>;
 
   // Makes the hash that stands in for those of users who do not exist; fails when that fails.
+  // `rehash_on_login`: a password that was right gets a hash as new ones have it.
   static absl::StatusOr<std::unique_ptr<Authenticator>> Create(
       Directory& directory, PasswordHasher& hasher, LoginMemory& memory, LoginThrottle& throttle,
-      process::WorkerPool& reading, process::WorkerPool& hashing);
+      process::WorkerPool& reading, process::WorkerPool& hashing, bool rehash_on_login = false);
 
   // Calls `done` once, on this thread or on one of the pools'. The authentication identity is an
   // account's full address: no alias, no sub-address. Whatever is wrong with credentials costs one
@@ -59,12 +60,15 @@ class Authenticator {
 
   Authenticator(Directory& directory, PasswordHasher& hasher, LoginMemory& memory,
                 LoginThrottle& throttle, process::WorkerPool& reading, process::WorkerPool& hashing,
-                std::string stand_in_hash);
+                bool rehash_on_login, std::string stand_in_hash);
   // What the throttle admitted, on the reading pool; the hash on the other, unless it is
   // remembered.
   void LookUp(const std::shared_ptr<Attempt>& attempt);
   void Finish(Attempt& attempt, LoginResult result);
   LoginResult Verify(Attempt& attempt);
+  LoginResult Check(Attempt& attempt);
+  // Nothing when the account changed meanwhile. What fails is logged: the next login tries again.
+  void Rehash(Account& account, absl::string_view password);
   absl::StatusOr<std::optional<Account>> Find(const Address& address);
 
   Directory& directory_;
@@ -73,6 +77,7 @@ class Authenticator {
   LoginThrottle& throttle_;
   process::WorkerPool& reading_;
   process::WorkerPool& hashing_;
+  const bool rehash_on_login_;
   const std::string stand_in_hash_;
 };
 

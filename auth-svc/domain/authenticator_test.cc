@@ -3,6 +3,7 @@
 #include <atomic>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/synchronization/blocking_counter.h"
@@ -18,10 +19,14 @@ namespace {
 
 using Outcome = LoginResult::Outcome;
 
+// Of "correct horse", by `doveadm pw -s SSHA`.
+constexpr char kOtherHash[] = "{SSHA}DURtlrYNoqi6N86XLd9vAEUA2DwLSx6M";
+
 // The real one, counted; can be held up.
 class CountingHasher final : public PasswordHasher {
  public:
   absl::StatusOr<std::string> Hash(absl::string_view password) override {
+    if (before_hash) std::exchange(before_hash, nullptr)();
     return real_.Hash(password);
   }
   absl::StatusOr<bool> Verify(const std::string& hash, absl::string_view password) override {
@@ -29,9 +34,12 @@ class CountingHasher final : public PasswordHasher {
     if (before_verify) before_verify();
     return real_.Verify(hash, password);
   }
+  bool Outdated(const std::string& hash) const override { return real_.Outdated(hash); }
 
   std::atomic<int> verifications{0};
   std::function<void()> before_verify;
+  // Once.
+  std::function<void()> before_hash;
 
  private:
   Argon2Hasher real_{{/*memory_octets=*/8 << 20, /*passes=*/1}};
@@ -53,16 +61,31 @@ class AuthenticatorTest : public testing::Test {
           .AddAlias(w, "sales@example.test", std::vector<std::string>{"alice@example.test"})
           .status();
     });
-    authenticator_ =
-        *Authenticator::Create(*directory_, hasher_, memory_, throttle_, reading_, pool_);
+    Make(/*rehash_on_login=*/false);
+  }
+
+  void Make(bool rehash_on_login) {
+    authenticator_ = *Authenticator::Create(*directory_, hasher_, memory_, throttle_, reading_,
+                                            pool_, rehash_on_login);
   }
 
   void Change(std::function<absl::Status(DirectoryWriter&)> body) {
     ASSERT_EQ(directory_->Write([&](DirectoryWriter& w) { return body(w); }), absl::OkStatus());
   }
-  void SetPassword(const std::string& password) {
-    const std::string hash = *hasher_.Hash(password);
+  void SetPassword(const std::string& password) { SetHash(*hasher_.Hash(password)); }
+  void SetHash(const std::string& hash) {
     Change([&](DirectoryWriter& w) { return upkeep_.SetPassword(w, "alice@example.test", hash); });
+  }
+  std::string Hash() {
+    std::string hash;
+    EXPECT_TRUE(
+        directory_
+            ->Read([&](DirectoryReader& reader) {
+              hash = (**reader.FindAccount(*CanonicalAddress("alice@example.test"))).password_hash;
+              return absl::OkStatus();
+            })
+            .ok());
+    return hash;
   }
 
   LoginResult LogIn(const std::string& name, const std::string& password,
@@ -157,6 +180,48 @@ TEST_F(AuthenticatorTest, AGoodLoginIsRememberedAndAWrongOneIsNot) {
 TEST_F(AuthenticatorTest, ANewPasswordEndsTheOldOneAtOnce) {
   LogIn("alice@example.test", "correct horse");
   SetPassword("battery staple");
+  EXPECT_EQ(LogIn("alice@example.test", "correct horse").outcome, Outcome::kInvalid);
+  EXPECT_EQ(LogIn("alice@example.test", "battery staple").outcome, Outcome::kAccepted);
+}
+
+TEST_F(AuthenticatorTest, AHashOfAnotherSystemIsTakenAndAWrongLoginToldFromNone) {
+  SetHash(kOtherHash);
+  EXPECT_EQ(LogIn("alice@example.test", "correct horse").outcome, Outcome::kAccepted);
+  EXPECT_TRUE(LogIn("alice@example.test", "correct horse").remembered);
+  EXPECT_EQ(hasher_.verifications, 1);
+  // Its own, and the one that somebody who is not there costs.
+  hasher_.verifications = 0;
+  EXPECT_EQ(LogIn("alice@example.test", "wrong").outcome, Outcome::kInvalid);
+  EXPECT_EQ(hasher_.verifications, 2);
+  EXPECT_EQ(Hash(), kOtherHash);
+  Change([&](DirectoryWriter& w) {
+    return upkeep_.SetAccountEnabled(w, "alice@example.test", false);
+  });
+  hasher_.verifications = 0;
+  EXPECT_EQ(LogIn("alice@example.test", "correct horse").outcome, Outcome::kInvalid);
+  EXPECT_EQ(hasher_.verifications, 2);
+}
+
+TEST_F(AuthenticatorTest, AGoodLoginBringsAHashUpToDateWhenAsked) {
+  Make(/*rehash_on_login=*/true);
+  SetHash(kOtherHash);
+  EXPECT_EQ(LogIn("alice@example.test", "wrong").outcome, Outcome::kInvalid);
+  EXPECT_EQ(Hash(), kOtherHash);
+  EXPECT_EQ(LogIn("alice@example.test", "correct horse").outcome, Outcome::kAccepted);
+  const std::string hash = Hash();
+  EXPECT_EQ(hash.rfind("$argon2id$v=19$m=8192,t=1,p=1$", 0), 0u) << hash;
+  EXPECT_TRUE(LogIn("alice@example.test", "correct horse").remembered) << "with the new version";
+  now_ += absl::Minutes(10);
+  EXPECT_EQ(LogIn("alice@example.test", "correct horse").outcome, Outcome::kAccepted);
+  EXPECT_EQ(Hash(), hash) << "once";
+}
+
+// A new password that was set while the old one was hashed anew stays.
+TEST_F(AuthenticatorTest, ARehashOverwritesNoNewPassword) {
+  Make(/*rehash_on_login=*/true);
+  SetHash(kOtherHash);
+  hasher_.before_hash = [&] { SetPassword("battery staple"); };
+  EXPECT_EQ(LogIn("alice@example.test", "correct horse").outcome, Outcome::kAccepted);
   EXPECT_EQ(LogIn("alice@example.test", "correct horse").outcome, Outcome::kInvalid);
   EXPECT_EQ(LogIn("alice@example.test", "battery staple").outcome, Outcome::kAccepted);
 }

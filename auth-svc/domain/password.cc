@@ -3,10 +3,10 @@
 #include <sodium.h>
 
 #include <algorithm>
-#include <cerrno>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "auth-svc/domain/stored_hash.h"
 
 namespace postern::auth {
 namespace {
@@ -45,14 +45,12 @@ absl::StatusOr<std::string> Argon2Hasher::Hash(absl::string_view password) {
 }
 
 absl::StatusOr<bool> Argon2Hasher::Verify(const std::string& hash, absl::string_view password) {
-  errno = 0;
-  if (crypto_pwhash_argon2id_str_verify(hash.c_str(), password.data(), password.size()) == 0) {
-    return true;
-  }
-  if (errno == ENOMEM) {
-    return absl::ResourceExhaustedError("not enough memory to check a password");
-  }
-  return false;
+  return VerifyHash(hash, password);
+}
+
+bool Argon2Hasher::Outdated(const std::string& hash) const {
+  return crypto_pwhash_argon2id_str_needs_rehash(hash.c_str(), cost_.passes, cost_.memory_octets) !=
+         0;
 }
 
 }  // namespace postern::auth

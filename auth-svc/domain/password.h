@@ -1,4 +1,4 @@
-// Passwords: what a new one must be, and argon2id (RFC 9106) through libsodium.
+// Passwords: what a new one must be, and its hash: argon2id (RFC 9106) through libsodium.
 #ifndef POSTERN_AUTH_SVC_DOMAIN_PASSWORD_H_
 #define POSTERN_AUTH_SVC_DOMAIN_PASSWORD_H_
 
@@ -24,8 +24,11 @@ class PasswordHasher {
   virtual ~PasswordHasher() = default;
   // RESOURCE_EXHAUSTED: no memory.
   virtual absl::StatusOr<std::string> Hash(absl::string_view password) = 0;
-  // False when it does not match; RESOURCE_EXHAUSTED when that could not be found out.
+  // Of a hash of any scheme (stored_hash.h). False when it does not match; RESOURCE_EXHAUSTED when
+  // that could not be found out.
   virtual absl::StatusOr<bool> Verify(const std::string& hash, absl::string_view password) = 0;
+  // A hash that Hash would make otherwise today: of another scheme or another cost.
+  virtual bool Outdated(const std::string& hash) const = 0;
 };
 
 class Argon2Hasher final : public PasswordHasher {
@@ -38,6 +41,7 @@ class Argon2Hasher final : public PasswordHasher {
 
   absl::StatusOr<std::string> Hash(absl::string_view password) override;
   absl::StatusOr<bool> Verify(const std::string& hash, absl::string_view password) override;
+  bool Outdated(const std::string& hash) const override;
 
  private:
   const Cost cost_;

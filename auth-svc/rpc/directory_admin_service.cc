@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "auth-svc/domain/stored_hash.h"
 #include "auth-svc/rpc/paging.h"
 #include "services/rpc/context.h"
 #include "services/telemetry/log.h"
@@ -124,15 +125,26 @@ grpc::ServerUnaryReactor* DirectoryAdminService::Submit(
              });
 }
 
+template <typename Request>
+absl::StatusOr<std::string> DirectoryAdminService::HashOf(const Request& request) {
+  if (request.password_hash().empty()) {
+    if (absl::Status good = CheckNewPassword(request.password()); !good.ok()) return good;
+    return hasher_.Hash(request.password());
+  }
+  if (!request.password().empty()) {
+    return absl::InvalidArgumentError("either a password or its hash, not both");
+  }
+  return CanonicalHash(request.password_hash());
+}
+
+template <typename Request>
 grpc::ServerUnaryReactor* DirectoryAdminService::SubmitWithPassword(
-    grpc::CallbackServerContext* context, Change change, const std::string& password,
+    grpc::CallbackServerContext* context, Change change, const Request* request,
     absl::AnyInvocable<absl::Status(DirectoryWriter&, std::string hash)> body) {
   return Run(hashing_pool_, context,
-             [this, context, change = std::move(change), password = &password,
+             [this, context, change = std::move(change), request,
               body = std::move(body)]() mutable -> absl::Status {
-               absl::Status good = CheckNewPassword(*password);
-               if (!good.ok()) return good;
-               absl::StatusOr<std::string> hash = hasher_.Hash(*password);
+               absl::StatusOr<std::string> hash = HashOf(*request);
                if (!hash.ok()) return hash.status();
                return Apply(context, change,
                             [&](DirectoryWriter& writer) { return body(writer, *hash); });
@@ -201,14 +213,14 @@ grpc::ServerUnaryReactor* DirectoryAdminService::SetDomainEnabled(
 grpc::ServerUnaryReactor* DirectoryAdminService::AddAccount(grpc::CallbackServerContext* context,
                                                             const v1::AddAccountRequest* request,
                                                             v1::AddAccountResponse* response) {
-  return SubmitWithPassword(
-      context, {"AddAccount", request->address(), request->request_id(), response},
-      request->password(), [=, this](DirectoryWriter& writer, std::string hash) {
-        absl::StatusOr<Account> account =
-            upkeep_.AddAccount(writer, request->address(), std::move(hash));
-        if (account.ok()) ToProto(*account, response->mutable_account());
-        return account.status();
-      });
+  return SubmitWithPassword(context,
+                            {"AddAccount", request->address(), request->request_id(), response},
+                            request, [=, this](DirectoryWriter& writer, std::string hash) {
+                              absl::StatusOr<Account> account =
+                                  upkeep_.AddAccount(writer, request->address(), std::move(hash));
+                              if (account.ok()) ToProto(*account, response->mutable_account());
+                              return account.status();
+                            });
 }
 
 grpc::ServerUnaryReactor* DirectoryAdminService::ListAccounts(
@@ -250,8 +262,8 @@ grpc::ServerUnaryReactor* DirectoryAdminService::SetPassword(grpc::CallbackServe
                                                              const v1::SetPasswordRequest* request,
                                                              v1::SetPasswordResponse* response) {
   return SubmitWithPassword(
-      context, {"SetPassword", request->address(), request->request_id(), response},
-      request->password(), [=, this](DirectoryWriter& writer, std::string hash) {
+      context, {"SetPassword", request->address(), request->request_id(), response}, request,
+      [=, this](DirectoryWriter& writer, std::string hash) {
         return upkeep_.SetPassword(writer, request->address(), std::move(hash));
       });
 }

@@ -92,9 +92,13 @@ class DirectoryAdminService final : public v1::DirectoryAdminService::CallbackSe
   // Apply on `admin_pool`.
   grpc::ServerUnaryReactor* Submit(grpc::CallbackServerContext* context, Change change,
                                    absl::AnyInvocable<absl::Status(DirectoryWriter&)> body);
-  // Checks and hashes a new password, and then does the same with the hash, on `hashing_pool`.
+  // What is kept of the password, or of the hash, of a request.
+  template <typename Request>
+  absl::StatusOr<std::string> HashOf(const Request& request);
+  // Does the same with the new password's hash, on `hashing_pool`.
+  template <typename Request>
   grpc::ServerUnaryReactor* SubmitWithPassword(
-      grpc::CallbackServerContext* context, Change change, const std::string& password,
+      grpc::CallbackServerContext* context, Change change, const Request* request,
       absl::AnyInvocable<absl::Status(DirectoryWriter&, std::string hash)> body);
   grpc::ServerUnaryReactor* List(grpc::CallbackServerContext* context,
                                  absl::AnyInvocable<absl::Status(DirectoryReader&)> body);
