@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Brings people, aliases and mail from Postfix and Dovecot to a running Postern. docs/operate/moving.md
 
-It reads Dovecot's passwd-file and Postfix's alias maps, virtual and local, makes the same domains, accounts (with new
-passwords) and aliases by posternctl, and hands each message of each Maildir to the mx listener, oldest first. Run it as
+It reads Dovecot's passwd-file and Postfix's alias maps, virtual and local, makes the same domains, accounts (with the
+passwords that they have) and aliases by posternctl, and hands each message of each Maildir to the mx listener, oldest first. Run it as
 often as you like: a journal says what was brought already. It writes nothing on the side that it reads.
 """
 
@@ -64,16 +64,16 @@ def _lines(file: pathlib.Path) -> list[tuple[int, str]]:
             if line.strip() and not line.lstrip().startswith("#")]
 
 
-def read_people(file: pathlib.Path, domain: str, summary: Summary) -> list[str]:
-    """Addresses of a passwd-file: "user:{SCHEME}password:uid:gid:...", of which the user alone is taken."""
-    people = []
+def read_people(file: pathlib.Path, domain: str, summary: Summary) -> dict[str, str]:
+    """Hashes by address, of a passwd-file: "user:{SCHEME}hash:uid:gid:..."; empty where somebody has none."""
+    people = {}
     for number, line in _lines(file):
-        user = line.split(":")[0].strip()
+        user, password = [*map(str.strip, line.split(":")), ""][:2]
         address = user if "@" in user else f"{user}@{domain}"
         if not _ADDRESS.fullmatch(address) or (not domain and "@" not in user):
             summary.fault(f"{file}:{number}: {user!r} is no address; --domain gives those without one theirs")
         else:
-            people.append(address.lower())
+            people[address.lower()] = password
     return people
 
 
@@ -273,7 +273,21 @@ class Mover:
             there.add(domain)
         return there
 
-    def make_account(self, address: str) -> bool:
+    def make_account(self, address: str, password_hash: str) -> bool:
+        """Whether it is there then."""
+        # One that made a new password before keeps that.
+        if password_hash and not self._journal.password(address):
+            made, wrong = self._postern.make("account", address, "--password-hash-stdin", given=password_hash + "\n")
+            if not wrong:
+                self._summary.count("accounts made" if made else "accounts that were there")
+                return True
+            if "password hash" not in wrong:
+                self._summary.fault(f"account {address}: {wrong}")
+                return False
+            self._summary.fault(f"the password of {address}, who has a new one: {wrong.removeprefix('posternctl: ')}")
+        return self._make_with_new_password(address)
+
+    def _make_with_new_password(self, address: str) -> bool:
         # Written down first: an interruption leaves no account whose password nobody has.
         known = self._journal.password(address)
         password = known or secrets.token_urlsafe(12)
@@ -285,7 +299,7 @@ class Mover:
         if wrong:
             self._summary.fault(f"account {address}: {wrong}")
             return False
-        self._summary.count("accounts made" if made else "accounts that were there")
+        self._summary.count("accounts made, with a new password" if made else "accounts that were there")
         return True
 
     def make_aliases(self, aliases: dict[str, list[str]]) -> None:
@@ -391,7 +405,8 @@ def main(arguments: list[str]) -> int:
             aliases = merge_aliases(aliases, read_local_aliases(given.local_aliases, given.domain.lower(), summary), summary)
         mover = Mover(Postern(given.posternctl), (host, int(port)), Journal(given.journal), summary)
         domains = mover.make_domains([*people, *aliases])
-        known = [address for address in people if address.rpartition("@")[2] in domains and mover.make_account(address)]
+        known = [address for address, password_hash in people.items()
+                 if address.rpartition("@")[2] in domains and mover.make_account(address, password_hash)]
         mover.make_aliases({address: targets for address, targets in aliases.items()
                             if address.rpartition("@")[2] in domains})
         for address in known:

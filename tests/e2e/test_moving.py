@@ -124,12 +124,28 @@ def _message(number: int) -> bytes:
             f".a line with a dot\nb\u00fccher\n").encode()
 
 
+def _hash(scheme: str, password: str) -> str:
+    return subprocess.run(["doveadm", "pw", "-s", scheme, "-p", password], capture_output=True, text=True,
+                          check=True).stdout.strip()
+
+
+@pytest.mark.parametrize("scheme", ["SSHA", "SSHA256", "SSHA512", "MD5-CRYPT", "SHA256-CRYPT", "SHA512-CRYPT", "BLF-CRYPT",
+                                    "CRYPT", "ARGON2ID"])
+def test_a_hash_of_dovecot_logs_in(platform: Platform, scheme: str) -> None:
+    account = platform.add_account()
+    platform.ctl("account", "set-password", account.address, "--password-hash-stdin",
+                 password=_hash(scheme, "correct horse"))
+    clients = Clients(platform)
+    clients.pop3s(Account(account.address, "correct horse")).quit()
+    with pytest.raises(poplib.error_proto, match="AUTH"):
+        clients.pop3s(account)
+
+
 def test_people_aliases_and_mail_move(platform: Platform, old: Old) -> None:
     clients = Clients(platform)
     ben = f"ben@{old.domain}"
-    hashed = subprocess.run(["doveadm", "pw", "-s", "SHA512-CRYPT", "-p", "anne's"], capture_output=True, text=True,
-                            check=True).stdout.strip()
-    old.passwd.write_text(f"# people\nanne:{hashed}:1000:1000::/home/anne::\n{ben}:{{PLAIN}}ben's\n", encoding="utf-8")
+    hashes = _hash("SHA512-CRYPT", "anne's"), _hash("SSHA256", "ben's")
+    old.passwd.write_text(f"# people\nanne:{hashes[0]}:1000:1000::/home/anne::\n{ben}:{hashes[1]}\n", encoding="utf-8")
     old.aliases.write_text(f"# one leads to another\nall@{old.domain}  team@{old.domain}\n"
                            f"team@{old.domain} anne@{old.domain},\n  {ben}\n", encoding="utf-8")
     names = {number: old.deliver("anne", _message(number), f"sender-{number}@elsewhere.test").name for number in range(1, 6)}
@@ -155,16 +171,18 @@ def test_people_aliases_and_mail_move(platform: Platform, old: Old) -> None:
         assert line in done.stdout, done.stdout
     after = old.fetch("anne", "anne's", 1, 2, 3, 4, 5)
     assert all(message in after for message in before)
-    fetched = clients.fetch(old.account("anne"))
+    # With the passwords that they have.
+    anne_now, ben_now = Account(f"anne@{old.domain}", "anne's"), Account(ben, "ben's")
+    fetched = clients.fetch(anne_now)
     assert len(fetched) == 5
     for number, message in zip((5, 1, 2, 4, 6), fetched, strict=True):
         [original] = [one for one in after if f"\r\nSubject: {number}\r\n".encode() in one]
         assert original.startswith(f"Return-Path: <sender-{number}@elsewhere.test>\r\n".encode())
         assert without_trace(message, original)
         assert message.startswith(f"Return-Path: <sender-{number}@elsewhere.test>".encode())
-    [message], [original] = clients.fetch(old.account("ben")), old.fetch(ben, "ben's", 1)
+    [message], [original] = clients.fetch(ben_now), old.fetch(ben, "ben's", 1)
     assert without_trace(message, original) and original.endswith(_message(4).replace(b"\n", b"\r\n"))
-    assert (old.journal / "passwords").stat().st_mode & 0o077 == 0
+    assert not (old.journal / "passwords").exists()
 
     # Once more, with one message that came meanwhile; those that were read meanwhile have other names.
     old.deliver(ben, _message(7))
@@ -174,11 +192,11 @@ def test_people_aliases_and_mail_move(platform: Platform, old: Old) -> None:
     for line in ("1 domains that were there", "2 accounts that were there", "2 aliases that were there",
                  "1 messages brought\n", "6 messages that were brought before"):
         assert line in done.stdout, done.stdout
-    assert len(clients.fetch(old.account("ben"))) == 2 and len(clients.fetch(old.account("anne"))) == 5
+    assert len(clients.fetch(ben_now)) == 2 and len(clients.fetch(anne_now)) == 5
 
 
 def test_what_is_wrong_is_named_and_the_rest_moves(platform: Platform, old: Old) -> None:
-    old.passwd.write_text("anne::\nnot an address::\n", encoding="utf-8")
+    old.passwd.write_text("anne:{PLAIN}secret:1000:\nnot an address::\n", encoding="utf-8")
     old.aliases.write_text(f"away@{old.domain} somebody@elsewhere.test\nnonsense\nok@{old.domain} anne@{old.domain}\n",
                            encoding="utf-8")
     large = old.deliver("anne", b"Subject: too large\n\n" + b"x" * 70 * (1 << 20))
@@ -187,11 +205,14 @@ def test_what_is_wrong_is_named_and_the_rest_moves(platform: Platform, old: Old)
     compressed.write_bytes(gzip.compress(compressed.read_bytes()))
     done = old.move(platform)
     assert done.returncode == 1
-    for words in (f"{old.passwd}:2: 'not an address' is no address", f"alias away@{old.domain}: ",
+    for words in (f"the password of anne@{old.domain}, who has a new one: password hashes of scheme {{PLAIN}} are not taken",
+                  f"{old.passwd}:2: 'not an address' is no address", f"alias away@{old.domain}: ",
                   f"{old.aliases}:2: expected", f"{large}: 552", f"{compressed}: it is compressed"):
         assert words in done.stderr, done.stderr
-    for line in ("1 messages brought", "1 aliases made", "5 not brought"):
+    for line in ("1 messages brought", "1 aliases made", "1 accounts made, with a new password",
+                 "6 not brought"):
         assert line in done.stdout, done.stdout
+    assert (old.journal / "passwords").stat().st_mode & 0o077 == 0
     assert len(Clients(platform).fetch(old.account("anne"))) == 1
 
 
