@@ -17,6 +17,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES) + "; all unless told")
     parser.add_argument("--output", metavar="DIR", default=str(layout.ROOT / ".images"), type=str,
                         help="where the OCI archives go (default: .images)")
+    parser.add_argument("--tag", help="of the images (default: the version)")
     given = parser.parse_args(arguments)
     for name in given.names:
         if name not in NAMES:
@@ -25,10 +26,10 @@ def main(arguments: list[str]) -> int:
     try:
         to.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="postern-images-", dir="/var/tmp") as scratch:
-            builder = Builder(to, pathlib.Path(scratch))
+            builder = Builder(to, pathlib.Path(scratch), given.tag or version())
             for name in given.names or NAMES:
                 archive = builder.build(name)
-                print(f"postern/{name}:{version()}  {archive}  {archive.stat().st_size / 1e6:.0f} MB", flush=True)
+                print(f"postern/{name}:{builder.tag}  {archive}  {archive.stat().st_size / 1e6:.0f} MB", flush=True)
     except (Failure, OSError) as failure:
         print(f"./dev images: {failure}", file=sys.stderr)
         return 1

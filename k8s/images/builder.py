@@ -42,7 +42,8 @@ def _revision() -> str:
 class Builder:
     """Makes the context of each target and has buildah build it."""
 
-    def __init__(self, to: pathlib.Path, scratch: pathlib.Path):
+    def __init__(self, to: pathlib.Path, scratch: pathlib.Path, tag: str):
+        self.tag = tag
         self._to = to
         self._scratch = scratch
         self._context = scratch / "context"
@@ -72,7 +73,7 @@ class Builder:
             self._add(name, program)
             self._add_sbom(name, program, libraries.of([PROGRAMS[name]]).values())
         archive = self._to / f"{name}.tar"
-        tag = f"postern/{name}:{self._version}"
+        tag = f"postern/{name}:{self.tag}"
         self._buildah("build", "--isolation", "chroot", "--timestamp", "0", "--format", "oci", "--layers",
                       "--target", name, "--file", str(_CONTAINERFILE), "--build-arg", f"PROGRAM={name}",
                       "--build-arg", f"VERSION={self._version}", "--build-arg", f"REVISION={self._revision}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -25,11 +26,21 @@ def servers(cluster: Cluster) -> Iterator[Servers]:
         yield made
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--previous", type=pathlib.Path, metavar="DIR",
+                     help="begin with the release that tools/previous_release.sh put there")
+
+
 @pytest.fixture(scope="session")
-def release(cluster: Cluster, servers: Servers) -> Iterator[Release]:
+def release(cluster: Cluster, servers: Servers, request: pytest.FixtureRequest) -> Iterator[Release]:
     """On those servers; a domain is there."""
+    previous: pathlib.Path | None = request.config.getoption("--previous")
     with in_own_namespace(cluster, "mail") as made:
-        made.install(*servers.give_to(made))
+        if previous is None:
+            made.install(*servers.give_to(made))
+        else:
+            cluster.load_images(sorted((previous / "images").glob("*.tar")))
+            made.install(*servers.give_to(made), "--set=image.tag=previous", chart=previous / "chart")
         made.wait_all_ready()
         made.wait_for_mail_path()
         made.ctl("domain", "add", DOMAIN)

@@ -51,10 +51,10 @@ class Release(Namespace):
         assert not check or done.returncode == 0, f"helm {arguments}: {done.stdout}{done.stderr}"
         return done
 
-    def install(self, *arguments: str) -> None:
+    def install(self, *arguments: str, chart: pathlib.Path = CHART) -> None:
         """Or upgrades it."""
         # Tests patch what the chart made; it has the last word.
-        self.helm("upgrade", "--install", self.name, str(CHART), f"--values={VALUES}", "--timeout=5m", "--force-conflicts",
+        self.helm("upgrade", "--install", self.name, str(chart), f"--values={VALUES}", "--timeout=5m", "--force-conflicts",
                   *arguments)
 
     def component(self, name: str) -> str:

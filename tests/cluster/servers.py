@@ -101,9 +101,12 @@ class Servers(Namespace):
                                      volume("certificate", server), volume("passwords", "passwords"),
                                      {"name": "data", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}]}}}}
 
-    def _sql(self, member: str, text: str) -> str:
+    def _sql(self, member: str, text: str, database: str = "postgres") -> str:
         return self.kubectl("exec", f"deployment/{member}", "--", "psql", "--host=/tmp", "--username=postgres",
-                            "--tuples-only", "--no-align", f"--command={text}").strip()
+                            f"--dbname={database}", "--tuples-only", "--no-align", f"--command={text}").strip()
+
+    def schema_version(self, service: str) -> int:
+        return int(self._sql("postgresql", "SELECT max(version) FROM postern_schema", _ENVIRONMENT[f"{service.upper().replace('-', '_')}_DATABASE"]))
 
     def start_standby(self) -> None:
         """Of PostgreSQL: from now on nothing is committed without it."""

@@ -85,6 +85,29 @@ def test_an_upgrade_and_a_rollback(release: Release, survives: Survives, servers
 
 
 @pytest.mark.long
+def test_an_upgrade_from_the_release_before(
+        release: Release, survives: Survives, servers: Servers, request: pytest.FixtureRequest) -> None:
+    """The schema goes a step on while the old pods run; they take it again after a rollback; and forward once more."""
+    if request.config.getoption("--previous") is None:
+        pytest.skip("wants --previous DIR, which tools/previous_release.sh makes")
+    before = {service: servers.schema_version(service) for service in SERVICES}
+    old = json.loads(release.helm("history", release.name, "--output=json").stdout)[-1]["revision"]
+
+    def steps(people: People) -> None:
+        for change in (lambda: release.install(*servers.give_to(release)),
+                       lambda: release.helm("rollback", release.name, str(old), "--timeout=5m"),
+                       lambda: release.install(*servers.give_to(release))):
+            change()
+            people.try_for(5)
+            release.wait_all_ready()
+
+    survives(steps)
+    after = {service: servers.schema_version(service) for service in SERVICES}
+    assert any(after[service] > before[service] for service in SERVICES), (before, after)
+    assert all(after[service] in (before[service], before[service] + 1) for service in SERVICES), (before, after)
+
+
+@pytest.mark.long
 def test_what_stays_when_it_is_removed(make_release: Callable[[str], Release], servers: Servers) -> None:
     """The databases and the Secrets; a release of the same name finds its people again."""
     release = make_release("again")
