@@ -84,6 +84,9 @@ QueueRunnerOptions RunnerOptions(const config::v1::RelaySvc& config) {
   for (const int64_t seconds : delivery.retry_seconds()) waits.push_back(absl::Seconds(seconds));
   options.schedule =
       RetrySchedule(std::move(waits), absl::Seconds(delivery.queue_lifetime_seconds()));
+  if (delivery.delay_warning_seconds() > 0) {
+    options.delay_warning = absl::Seconds(delivery.delay_warning_seconds());
+  }
   options.max_sessions = delivery.max_sessions() + kMaxConnecting;
   options.max_sessions_per_destination = delivery.max_sessions_per_destination();
   return options;

@@ -38,26 +38,30 @@ Table Messages() {
 
 // In SQLite their numbers say the order of the envelope, in PostgreSQL their positions.
 Table Recipients() {
-  return {.name = "recipient",
-          .columns = {Text("queue_id"), Number("position"), TextInSqlite("address"),
-                      TextInSqlite("destination"), Number("state"), Number("held"),
-                      Number("attempts"), Number("next_attempt_at"), TextInSqlite("last_result")},
-          .key_columns = 2,
-          .sqlite = {.select = "SELECT m.queue_id, (SELECT count(*) FROM recipient p "
-                               "WHERE p.message_id = r.message_id AND p.id <= r.id), r.address, "
-                               "r.destination, r.state, r.held, r.attempts, r.next_attempt_at, "
-                               "r.last_result FROM message m JOIN recipient r "
-                               "ON r.message_id = m.id ORDER BY m.queue_id, r.id",
-                     .insert = "INSERT INTO recipient (message_id, address, destination, state, "
-                               "held, attempts, next_attempt_at, last_result) VALUES ((SELECT id "
-                               "FROM message WHERE queue_id = ?1), ?3, ?4, ?5, ?6, ?7, ?8, ?9)"},
-          .postgresql = {.select = "SELECT queue_id, row_number() OVER (PARTITION BY queue_id "
-                                   "ORDER BY position), address, destination, state, held, "
-                                   "attempts, next_attempt_at, last_result FROM recipient "
-                                   "ORDER BY queue_id, position",
-                         .insert = "INSERT INTO recipient (shard, queue_id, position, address, "
-                                   "destination, state, held, attempts, next_attempt_at, "
-                                   "last_result) VALUES (0, $1, $2, $3, $4, $5, $6, $7, $8, $9)"}};
+  return {
+      .name = "recipient",
+      .columns = {Text("queue_id"), Number("position"), TextInSqlite("address"),
+                  TextInSqlite("destination"), Number("state"), Number("held"), Number("attempts"),
+                  Number("next_attempt_at"), TextInSqlite("last_result"), Number("delay_told")},
+      .key_columns = 2,
+      .sqlite = {.select = "SELECT m.queue_id, (SELECT count(*) FROM recipient p "
+                           "WHERE p.message_id = r.message_id AND p.id <= r.id), r.address, "
+                           "r.destination, r.state, r.held, r.attempts, r.next_attempt_at, "
+                           "r.last_result, r.delay_told FROM message m JOIN recipient r "
+                           "ON r.message_id = m.id ORDER BY m.queue_id, r.id",
+                 .insert = "INSERT INTO recipient (message_id, address, destination, state, "
+                           "held, attempts, next_attempt_at, last_result, delay_told) VALUES "
+                           "((SELECT id FROM message WHERE queue_id = ?1), ?3, ?4, ?5, ?6, "
+                           "?7, ?8, ?9, ?10)"},
+      .postgresql = {.select = "SELECT queue_id, row_number() OVER (PARTITION BY queue_id "
+                               "ORDER BY position), address, destination, state, held, "
+                               "attempts, next_attempt_at, last_result, delay_told "
+                               "FROM recipient "
+                               "ORDER BY queue_id, position",
+                     .insert = "INSERT INTO recipient (shard, queue_id, position, address, "
+                               "destination, state, held, attempts, next_attempt_at, "
+                               "last_result, delay_told) VALUES (0, $1, $2, $3, $4, $5, $6, $7, "
+                               "$8, $9, $10)"}};
 }
 
 Table Deliveries() {

@@ -129,7 +129,8 @@ void Fill(Spool& spool) {
   outcome.recipients = {
       {job->recipients[0].id, Kind::kDelivered, 1, "250 2.0.0 \xff taken", {}},
       {job->recipients[1].id, Kind::kFailed, 1, "550 5.1.1 no", {}},
-      {job->recipients[2].id, Kind::kWaiting, 1, "450 4.2.0 later", now + absl::Hours(1)}};
+      {job->recipients[2].id, Kind::kWaiting, 1, "450 4.2.0 later", now + absl::Hours(1),
+       /*delay_told=*/true}};
   outcome.added = {{"member@local.test", 2, now + absl::Minutes(5), "452 4.2.2 full"}};
   EXPECT_TRUE(async::Wait<absl::StatusOr<Committed>>([&](auto done) {
                 spool.Record(std::move(outcome), std::move(done));

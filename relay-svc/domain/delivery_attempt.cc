@@ -92,10 +92,13 @@ std::string LastResult(const DeliveryResult& result) {
                                            : absl::StrCat(result.remote_mta, ": ", result.text));
 }
 
-// RFC 3463 wants class 5 in a failure notice; a recipient whose time is up failed with a 4.x.x.
-std::string FailureStatus(absl::string_view enhanced) {
-  if (absl::StartsWith(enhanced, "5.")) return std::string(enhanced);
-  return "5.0.0";
+// RFC 3463 wants class 5 of what failed (a recipient whose time is up failed with a 4.x.x), class 4
+// of what waits.
+std::string StatusOfClass(char wanted, absl::string_view enhanced) {
+  if (absl::StartsWith(enhanced, absl::StrCat(absl::string_view(&wanted, 1), "."))) {
+    return std::string(enhanced);
+  }
+  return absl::StrCat(absl::string_view(&wanted, 1), ".0.0");
 }
 
 }  // namespace
@@ -174,7 +177,9 @@ JobOutcome DecideOutcome(const Job& job, const std::vector<DeliveryResult>& resu
   JobOutcome outcome;
   outcome.queue_id = job.message.queue_id;
   outcome.claim = job.claim;
-  std::vector<FailedRecipient> failed;
+  std::vector<ReportedRecipient> reported;
+  const bool late =
+      !job.message.sender.empty() && context.now >= job.message.enqueued_at + context.delay_warning;
   const bool expired = context.schedule.Expired(job.message.enqueued_at, context.now);
   const auto attempts_after = [](const Job::Recipient& recipient, const DeliveryResult& result) {
     return recipient.attempts + (result.ours ? 0 : 1);
@@ -190,19 +195,32 @@ JobOutcome DecideOutcome(const Job& job, const std::vector<DeliveryResult>& resu
     }
     return at->second;
   };
-  const auto decide = [&](const std::string& address, const DeliveryResult& result) {
+  const auto report = [&](ReportedRecipient::Action action, const std::string& address,
+                          std::string status, const DeliveryResult& result) {
+    reported.push_back({action, address, std::move(status), OneLine(result.text), result.is_reply,
+                        result.remote_mta});
+  };
+  // Of a recipient, or of a member of it.
+  const auto decide = [&](const std::string& address, const DeliveryResult& result,
+                          bool* delay_told) {
     switch (result.kind) {
       case DeliveryResult::Kind::kDelivered:
         return RecipientOutcome::Kind::kDelivered;
       case DeliveryResult::Kind::kTemporary:
-        if (!expired) return RecipientOutcome::Kind::kWaiting;
-        // RFC 3463 X.4.7: delivery time expired.
-        failed.push_back(
-            {address, "4.4.7", OneLine(result.text), result.is_reply, result.remote_mta});
-        return RecipientOutcome::Kind::kFailed;
+        if (expired) {
+          // RFC 3463 X.4.7: delivery time expired.
+          report(ReportedRecipient::Action::kFailed, address, "4.4.7", result);
+          return RecipientOutcome::Kind::kFailed;
+        }
+        if (late && !*delay_told) {
+          report(ReportedRecipient::Action::kDelayed, address, StatusOfClass('4', result.enhanced),
+                 result);
+          *delay_told = true;
+        }
+        return RecipientOutcome::Kind::kWaiting;
       case DeliveryResult::Kind::kPermanent:
-        failed.push_back({address, FailureStatus(result.enhanced), OneLine(result.text),
-                          result.is_reply, result.remote_mta});
+        report(ReportedRecipient::Action::kFailed, address, StatusOfClass('5', result.enhanced),
+               result);
         return RecipientOutcome::Kind::kFailed;
     }
     return RecipientOutcome::Kind::kWaiting;
@@ -214,29 +232,32 @@ JobOutcome DecideOutcome(const Job& job, const std::vector<DeliveryResult>& resu
     decided.id = recipient.id;
     decided.attempts = attempts_after(recipient, result);
     decided.last_result = LastResult(result);
-    decided.kind = decide(recipient.address, result);
+    decided.delay_told = recipient.delay_told;
+    decided.kind = decide(recipient.address, result, &decided.delay_told);
     if (decided.kind == RecipientOutcome::Kind::kWaiting) {
       decided.next_attempt_at = next_attempt(recipient, result);
     }
     for (const DeliveryResult& member : result.members) {
-      if (decide(member.address, member) != RecipientOutcome::Kind::kWaiting) continue;
+      bool delay_told = recipient.delay_told;
+      if (decide(member.address, member, &delay_told) != RecipientOutcome::Kind::kWaiting) continue;
       outcome.added.push_back({member.address, attempts_after(recipient, member),
-                               next_attempt(recipient, member), LastResult(member)});
+                               next_attempt(recipient, member), LastResult(member), delay_told});
     }
   }
-  if (failed.empty() || job.message.sender.empty()) return outcome;
+  if (reported.empty() || job.message.sender.empty()) return outcome;
 
-  FailureNotice notice;
+  DeliveryNotice notice;
   notice.hostname = context.hostname;
   notice.sender = job.message.sender;
   notice.queue_id = job.message.queue_id;
   notice.arrived_at = job.message.enqueued_at;
-  notice.failed_at = context.now;
-  notice.recipients = std::move(failed);
+  notice.attempted_at = context.now;
+  notice.expires_at = context.schedule.Expiry(job.message.enqueued_at);
+  notice.recipients = std::move(reported);
   notice.message = message_start;
   notice.unique = crypto::RandomId();
   JobOutcome::Notice& spooled = outcome.notice.emplace();
-  spooled.body = BuildFailureNotice(notice);
+  spooled.body = BuildDeliveryNotice(notice);
   spooled.message.message.queue_id = NewQueueId();
   spooled.message.message.enqueued_at = context.now;
   spooled.message.message.trace_id = job.message.trace_id;

@@ -24,13 +24,16 @@ boost::asio::awaitable<std::vector<DeliveryResult>> AttemptDelivery(
 
 struct OutcomeContext {
   const RetrySchedule& schedule;
+  // The sender of what waits longer is told so, once; InfiniteDuration: never.
+  absl::Duration delay_warning;
   std::string hostname;
   absl::Time now;
   absl::BitGenRef random;
 };
 
-// Outcomes of the attempt; what failed for good with a notice to the sender, unless the sender is
-// null (RFC 5321 4.5.5). `message_start` is the start of the message, for the notice.
+// Outcomes of the attempt; what failed for good, or waits for long, with a notice to the sender,
+// unless the sender is null (RFC 5321 4.5.5). `message_start` is the start of the message, for the
+// notice.
 JobOutcome DecideOutcome(const Job& job, const std::vector<DeliveryResult>& results,
                          absl::string_view message_start, const OutcomeContext& context);
 

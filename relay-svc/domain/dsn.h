@@ -1,5 +1,5 @@
-// Delivery status notifications of failure: RFC 3464, RFC 3462 (multipart/report), RFC 6533 for
-// addresses in UTF-8.
+// Delivery status notifications of failure and of delay: RFC 3464, RFC 3462 (multipart/report), RFC
+// 6533 for addresses in UTF-8.
 #ifndef POSTERN_RELAY_SVC_DOMAIN_DSN_H_
 #define POSTERN_RELAY_SVC_DOMAIN_DSN_H_
 
@@ -11,10 +11,13 @@
 
 namespace postern::relay {
 
-// The header of the failed message that goes back is cut at this size.
+// The header of the message that goes back is cut at this size.
 inline constexpr size_t kMaxReturnedHeaderOctets = 32 << 10;
 
-struct FailedRecipient {
+struct ReportedRecipient {
+  // RFC 3464 2.3.3.
+  enum class Action { kFailed, kDelayed };
+  Action action = Action::kFailed;
   std::string address;
   // RFC 3463, "5.1.1".
   std::string status;
@@ -24,27 +27,29 @@ struct FailedRecipient {
   std::string remote_mta;
 };
 
-struct FailureNotice {
+struct DeliveryNotice {
   // Our name: Reporting-MTA, and the domain of MAILER-DAEMON.
   std::string hostname;
-  // Whom it is for: the envelope sender of the failed message. Never empty.
+  // Whom it is for: the envelope sender of the message. Never empty.
   std::string sender;
-  // Of the failed message.
+  // Of the message.
   std::string queue_id;
   absl::Time arrived_at;
-  absl::Time failed_at;
-  std::vector<FailedRecipient> recipients;
-  // The start of the failed message; what follows its header is not used.
+  absl::Time attempted_at;
+  // Until when those that are delayed are tried.
+  absl::Time expires_at;
+  std::vector<ReportedRecipient> recipients;
+  // The start of the message; what follows its header is not used.
   absl::string_view message;
   // 32 random hexadecimal digits: Message-ID and MIME boundary.
   std::string unique;
 };
 
 // Whether it needs SMTPUTF8 on its way.
-bool NeedsUtf8(const FailureNotice& notice);
+bool NeedsUtf8(const DeliveryNotice& notice);
 
 // The whole message, CRLF line ends.
-std::string BuildFailureNotice(const FailureNotice& notice);
+std::string BuildDeliveryNotice(const DeliveryNotice& notice);
 
 }  // namespace postern::relay
 

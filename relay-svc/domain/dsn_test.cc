@@ -9,16 +9,19 @@
 namespace postern::relay {
 namespace {
 
-FailureNotice Notice() {
-  FailureNotice notice;
+using Action = ReportedRecipient::Action;
+
+DeliveryNotice Notice() {
+  DeliveryNotice notice;
   notice.hostname = "relay.example.test";
   notice.sender = "alice@example.test";
   notice.queue_id = "0123456789abcdef";
   notice.arrived_at = absl::FromUnixSeconds(1795562574);
-  notice.failed_at = absl::FromUnixSeconds(1795562580);
+  notice.attempted_at = absl::FromUnixSeconds(1795562580);
   notice.recipients = {
-      {"bob@remote.test", "5.1.1", "550 5.1.1 no such user", true, "mx.remote.test"},
-      {"eve@gone.test", "5.1.2", "no such domain: gone.test", false, ""},
+      {Action::kFailed, "bob@remote.test", "5.1.1", "550 5.1.1 no such user", true,
+       "mx.remote.test"},
+      {Action::kFailed, "eve@gone.test", "5.1.2", "no such domain: gone.test", false, ""},
   };
   notice.message = "From: alice@example.test\r\nSubject: hi\r\n\r\nsecret body\r\n";
   notice.unique = "00112233445566778899aabbccddeeff";
@@ -50,7 +53,9 @@ Your message could not be delivered to:
   <eve@gone.test>
     no such domain: gone.test
 
-No further attempt will be made. The header of your message follows.
+No further attempt will be made.
+
+The header of your message follows.
 
 --postern-00112233445566778899aabbccddeeff
 Content-Type: message/delivery-status
@@ -80,16 +85,41 @@ Subject: hi
 
 --postern-00112233445566778899aabbccddeeff--
 )";
-  EXPECT_EQ(BuildFailureNotice(Notice()), absl::StrReplaceAll(expected, {{"\n", "\r\n"}}));
+  EXPECT_EQ(BuildDeliveryNotice(Notice()), absl::StrReplaceAll(expected, {{"\n", "\r\n"}}));
+}
+
+TEST(DsnTest, WhatWaitsIsDelayedBesideWhatFailed) {
+  DeliveryNotice notice = Notice();
+  notice.expires_at = absl::FromUnixSeconds(1795562574) + absl::Hours(120);
+  notice.recipients[0] = {Action::kDelayed, "bob@remote.test", "4.2.0", "450 4.2.0 busy", true,
+                          "mx.remote.test"};
+  const std::string both = BuildDeliveryNotice(notice);
+  for (const char* part :
+       {"Subject: Undelivered mail returned to sender\r\n",
+        "could not be delivered to:\r\n\r\n  <eve@gone.test>\r\n    no such domain: "
+        "gone.test\r\n\r\n"
+        "No further attempt will be made.\r\n\r\n"
+        "Your message could not yet be delivered to:\r\n\r\n  <bob@remote.test>\r\n"
+        "    mx.remote.test said: 450 4.2.0 busy\r\n\r\n"
+        "It is tried until Sun, 29 Nov 2026 23:22:54 +0000. You need not send it again.\r\n",
+        "rfc822; bob@remote.test\r\nAction: delayed\r\nStatus: 4.2.0\r\n",
+        "Will-Retry-Until: Sun, 29 Nov 2026 23:22:54 +0000\r\n",
+        "rfc822; eve@gone.test\r\nAction: failed\r\nStatus: 5.1.2\r\n"}) {
+    EXPECT_TRUE(absl::StrContains(both, part)) << part << both;
+  }
+  notice.recipients.pop_back();
+  const std::string delayed = BuildDeliveryNotice(notice);
+  EXPECT_TRUE(absl::StrContains(delayed, "Subject: Delayed mail, which is still being tried\r\n"));
+  EXPECT_FALSE(absl::StrContains(delayed, "No further attempt"));
 }
 
 TEST(DsnTest, Utf8Forms) {
-  FailureNotice notice = Notice();
+  DeliveryNotice notice = Notice();
   EXPECT_FALSE(NeedsUtf8(notice));
   notice.recipients[0].address = "bøb@remote.test";
   notice.message = "Subject: grüß\r\n\r\n";
   EXPECT_TRUE(NeedsUtf8(notice));
-  const std::string dsn = BuildFailureNotice(notice);
+  const std::string dsn = BuildDeliveryNotice(notice);
   for (const char* part :
        {"report-type=global-delivery-status", "Content-Type: message/global-delivery-status\r\n",
         "Final-Recipient: utf-8; bøb@remote.test\r\n", "Final-Recipient: rfc822; eve@gone.test\r\n",
@@ -99,23 +129,23 @@ TEST(DsnTest, Utf8Forms) {
 }
 
 TEST(DsnTest, WhatARemoteHostSaidStaysOneLine) {
-  FailureNotice notice = Notice();
+  DeliveryNotice notice = Notice();
   notice.recipients[0].diagnostic = absl::StrCat("550 x\r\n\r\n--", std::string(5000, 'y'));
-  const std::string dsn = BuildFailureNotice(notice);
+  const std::string dsn = BuildDeliveryNotice(notice);
   EXPECT_TRUE(absl::StrContains(dsn, "Diagnostic-Code: smtp; 550 x    --yyy"));
   EXPECT_FALSE(absl::StrContains(dsn, std::string(1000, 'y')));
 }
 
 TEST(DsnTest, TheReturnedHeaderIsBoundedAndHasNoBody) {
-  FailureNotice notice = Notice();
+  DeliveryNotice notice = Notice();
   const std::string field = absl::StrCat("X: ", std::string(900, 'x'), "\r\n");
   std::string message;
   while (message.size() < 3 * kMaxReturnedHeaderOctets) message += field;
   notice.message = message;
-  EXPECT_LT(BuildFailureNotice(notice).size(), kMaxReturnedHeaderOctets + 4096);
+  EXPECT_LT(BuildDeliveryNotice(notice).size(), kMaxReturnedHeaderOctets + 4096);
   // A header that was cut in the middle of a line.
   notice.message = "A: 1\r\nB: 2";
-  EXPECT_TRUE(absl::StrContains(BuildFailureNotice(notice), "\r\n\r\nA: 1\r\n\r\n--"));
+  EXPECT_TRUE(absl::StrContains(BuildDeliveryNotice(notice), "\r\n\r\nA: 1\r\n\r\n--"));
 }
 
 }  // namespace

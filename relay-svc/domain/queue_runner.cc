@@ -60,8 +60,8 @@ struct Metrics {
   telemetry::Counter& delivered = Results(DeliveryResult::Kind::kDelivered);
   telemetry::Counter& temporary = Results(DeliveryResult::Kind::kTemporary);
   telemetry::Counter& permanent = Results(DeliveryResult::Kind::kPermanent);
-  telemetry::Counter& notices =
-      telemetry::GetCounter("postern_relay_notices_total", "Failure notices that were spooled.");
+  telemetry::Counter& notices = telemetry::GetCounter(
+      "postern_relay_notices_total", "Notices to senders that were spooled: of failure, of delay.");
   telemetry::Gauge& running =
       telemetry::GetGauge("postern_relay_attempts_running", "Attempts now.");
   telemetry::Histogram& latency = telemetry::GetLatencyHistogram(
@@ -340,12 +340,12 @@ class QueueRunner::Loop : public std::enable_shared_from_this<QueueRunner::Loop>
 
     // Read before, so it is at hand; empty when even that failed.
     const absl::StatusOr<std::shared_ptr<const std::string>> start = co_await body.FirstPiece();
-    const JobOutcome outcome =
-        DecideOutcome(job, results, start.ok() ? absl::string_view(**start) : absl::string_view(),
-                      OutcomeContext{options_.schedule, options_.hostname, now, random_});
+    const JobOutcome outcome = DecideOutcome(
+        job, results, start.ok() ? absl::string_view(**start) : absl::string_view(),
+        OutcomeContext{options_.schedule, options_.delay_warning, options_.hostname, now, random_});
     if (outcome.notice.has_value()) {
       metrics_.notices.Add();
-      Log(LogLevel::kInfo, "failure notice spooled",
+      Log(LogLevel::kInfo, "notice to the sender spooled",
           {{"queue_id", job.message.queue_id},
            {"notice_queue_id", outcome.notice->message.message.queue_id}});
     }

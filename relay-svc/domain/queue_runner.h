@@ -17,9 +17,11 @@
 namespace postern::relay {
 
 struct QueueRunnerOptions {
-  // Of failure notices.
+  // Of notices to senders.
   std::string hostname;
   RetrySchedule schedule{{}, absl::Hours(120)};
+  // As OutcomeContext's.
+  absl::Duration delay_warning = absl::InfiniteDuration();
   // Remote jobs at a time.
   int max_sessions = 50;
   int max_sessions_per_destination = 10;

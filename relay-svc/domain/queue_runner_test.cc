@@ -108,6 +108,7 @@ class QueueRunnerTest : public testing::Test {
     QueueRunnerOptions options;
     options.hostname = "relay.example.test";
     options.schedule = RetrySchedule({absl::Seconds(60), absl::Seconds(120)}, lifetime);
+    options.delay_warning = delay_warning_;
     options.clock = [this] { return absl::FromUnixSeconds(now_); };
     runner_ = std::make_unique<QueueRunner>(options, spool_.get(), &directory_, &local_, &remote_);
   }
@@ -148,6 +149,7 @@ class QueueRunnerTest : public testing::Test {
   std::atomic<int64_t> now_ = absl::ToUnixSeconds(kStart);
   std::string file_;
   int messages_ = 0;
+  absl::Duration delay_warning_ = absl::InfiniteDuration();
   std::unique_ptr<Spool> spool_;
   clients::FakeDirectoryClient directory_;
   clients::FakeDeliveryClient store_;
@@ -372,6 +374,41 @@ TEST_F(QueueRunnerTest, APermanentFailureBouncesToTheEnvelopeSender) {
   }
   EXPECT_FALSE(absl::StrContains(delivered[0].body(), "y@remote.test"));
   EXPECT_EQ(remote_.attempts(), 1u);
+}
+
+TEST_F(QueueRunnerTest, TheSenderIsToldOnceThatARecipientWaits) {
+  delay_warning_ = absl::Hours(4);
+  answer_ = [](const std::string& address) {
+    if (address == "y@remote.test") return DeliveryResult::Delivered("250 ok");
+    DeliveryResult result = DeliveryResult::Temporary("4.2.0", "450 4.2.0 busy");
+    result.is_reply = true;
+    return result;
+  };
+  Enqueue({{"x@remote.test", "remote.test"}, {"y@remote.test", "remote.test"}});
+  // A null sender is never told.
+  Enqueue({{"z@far.test", "far.test"}}, "");
+  size_t attempts = 0;
+  for (const absl::Duration later :
+       {absl::ZeroDuration(), absl::Hours(3), absl::Hours(1), absl::Hours(1)}) {
+    Advance(later);
+    StartRunner();
+    remote_.WaitForAttempts(attempts += 2);
+    Drain();
+  }
+  StartRunner();
+  local_.WaitForAttempts(1);
+  Drain();
+  const auto delivered = store_.delivered();
+  ASSERT_EQ(delivered.size(), 1u);
+  EXPECT_EQ(delivered[0].header().envelope_sender(), "");
+  EXPECT_EQ(delivered[0].header().recipients(0).mailbox_id(), "a1");
+  for (const char* part :
+       {"Final-Recipient: rfc822; x@remote.test\r\nAction: delayed\r\nStatus: 4.2.0\r\n",
+        "Diagnostic-Code: smtp; 450 4.2.0 busy\r\n", "Will-Retry-Until: "}) {
+    EXPECT_TRUE(absl::StrContains(delivered[0].body(), part)) << part << delivered[0].body();
+  }
+  EXPECT_FALSE(absl::StrContains(delivered[0].body(), "y@remote.test"));
+  EXPECT_EQ(spool_->messages(), 2) << "both still wait";
 }
 
 TEST_F(QueueRunnerTest, PredecessorDefectBouncesAddressedToTheNullSender) {

@@ -29,11 +29,11 @@ absl::Duration RetrySchedule::Wait(int attempts, absl::BitGenRef random) const {
 
 absl::Time RetrySchedule::NextAttempt(absl::Time enqueued_at, absl::Time now, int attempts,
                                       absl::BitGenRef random) const {
-  return std::min(now + Wait(attempts, random), std::max(now, enqueued_at + lifetime_));
+  return std::min(now + Wait(attempts, random), std::max(now, Expiry(enqueued_at)));
 }
 
 bool RetrySchedule::Expired(absl::Time enqueued_at, absl::Time now) const {
-  return now >= enqueued_at + lifetime_;
+  return now >= Expiry(enqueued_at);
 }
 
 }  // namespace postern::relay

@@ -25,7 +25,9 @@ class RetrySchedule {
   absl::Time NextAttempt(absl::Time enqueued_at, absl::Time now, int attempts,
                          absl::BitGenRef random) const;
 
-  // The message has been in the queue for its whole life: no further attempt.
+  // When a message has been in the queue for its whole life.
+  absl::Time Expiry(absl::Time enqueued_at) const { return enqueued_at + lifetime_; }
+  // It has: no further attempt.
   bool Expired(absl::Time enqueued_at, absl::Time now) const;
 
  private:

@@ -88,6 +88,8 @@ struct Job {
     std::string address;
     // Attempts that were made.
     int attempts = 0;
+    // The sender was told that it waits.
+    bool delay_told = false;
   };
   SpooledMessage message;
   std::string destination;
@@ -112,6 +114,8 @@ struct RecipientOutcome {
   std::string last_result;
   // Of kWaiting.
   absl::Time next_attempt_at;
+  // The sender was told that it waits, now or before.
+  bool delay_told = false;
 };
 
 // A recipient that an attempt made of another: a member of an alias that waits for itself.
@@ -121,6 +125,8 @@ struct AddedRecipient {
   int attempts = 0;
   absl::Time next_attempt_at;
   std::string last_result;
+  // As in RecipientOutcome.
+  bool delay_told = false;
 };
 
 struct JobOutcome {
@@ -130,7 +136,7 @@ struct JobOutcome {
   std::vector<RecipientOutcome> recipients;
   // Ours, every one of them.
   std::vector<AddedRecipient> added;
-  // A failure notice to spool in the same transaction.
+  // What the sender is told, to spool in the same transaction.
   struct Notice {
     NewMessage message;
     std::string body;

@@ -216,7 +216,8 @@ TEST_P(SpoolContract, OutcomesAreWrittenDown) {
   Record(*spool_, {"1",
                    job->claim,
                    {{job->recipients[0].id, Kind::kDelivered, 1, "250 ok", {}},
-                    {job->recipients[1].id, Kind::kWaiting, 1, "450 later", later}},
+                    {job->recipients[1].id, Kind::kWaiting, 1, "450 later", later,
+                     /*delay_told=*/true}},
                    {}});
 
   Reopen();
@@ -235,6 +236,7 @@ TEST_P(SpoolContract, OutcomesAreWrittenDown) {
   ASSERT_TRUE(job.has_value());
   ASSERT_EQ(job->recipients.size(), 1u);
   EXPECT_EQ(job->recipients[0].attempts, 1);
+  EXPECT_TRUE(job->recipients[0].delay_told);
   Record(*spool_,
          {"1", job->claim, {{job->recipients[0].id, Kind::kDelivered, 1, "250 ok", {}}}, {}});
   EXPECT_EQ(spool_->messages(), 0);
@@ -287,7 +289,7 @@ TEST_P(SpoolContract, ARecipientThatAnAttemptMadeWaitsForItself) {
   const absl::Time later = kStart + absl::Minutes(1);
   JobOutcome outcome{.queue_id = "1", .claim = job->claim};
   outcome.recipients = {{job->recipients[0].id, Kind::kDelivered, 1, "1 of 2", {}}};
-  outcome.added = {{"bob@example.test", 1, later, "the mailbox is full"}};
+  outcome.added = {{"bob@example.test", 1, later, "the mailbox is full", /*delay_told=*/true}};
   Record(*spool_, outcome);
   EXPECT_FALSE(Claim(*spool_, {"1", ""}).has_value());
   const std::optional<Job> next = Claim(*spool_, {"1", ""}, later);
@@ -295,6 +297,7 @@ TEST_P(SpoolContract, ARecipientThatAnAttemptMadeWaitsForItself) {
   ASSERT_EQ(next->recipients.size(), 1u);
   EXPECT_EQ(next->recipients[0].address, "bob@example.test");
   EXPECT_EQ(next->recipients[0].attempts, 1);
+  EXPECT_TRUE(next->recipients[0].delay_told);
   outcome.claim = next->claim;
   outcome.recipients = {{next->recipients[0].id, Kind::kDelivered, 1, "", {}}};
   outcome.added.clear();

@@ -84,7 +84,7 @@ constexpr char kCountClaimed[] =
 constexpr char kClaimJob[] =
     "UPDATE recipient SET claim = $6, next_attempt_at = $5 WHERE shard = $1 AND queue_id = $2 "
     "AND destination = $3 AND state = 0 AND NOT held AND next_attempt_at <= $4 "
-    "RETURNING position, address, attempts";
+    "RETURNING position, address, attempts, delay_told";
 constexpr char kReadMessage[] =
     "SELECT queue_id, sender, octets, enqueued_at, smtputf8, eight_bit, trace_id, held, sha256 "
     "FROM message WHERE shard = $1 AND queue_id = $2";
@@ -100,20 +100,21 @@ constexpr char kLockMessage[] =
     "SELECT sha256 FROM message WHERE shard = $1 AND queue_id = $2 FOR UPDATE";
 constexpr char kSetOutcomes[] =
     "UPDATE recipient r SET state = o.state, attempts = o.attempts, claim = NULL, "
-    "next_attempt_at = o.next_attempt_at, last_result = o.last_result "
-    "FROM unnest($4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bytea[]) "
-    "AS o (position, state, attempts, next_attempt_at, last_result) "
+    "next_attempt_at = o.next_attempt_at, last_result = o.last_result, "
+    "delay_told = o.delay_told <> 0 FROM unnest($4::bigint[], $5::bigint[], $6::bigint[], "
+    "$7::bigint[], $8::bytea[], $9::bigint[]) "
+    "AS o (position, state, attempts, next_attempt_at, last_result, delay_told) "
     "WHERE r.shard = $1 AND r.queue_id = $2 AND r.claim = $3 AND r.position = o.position";
 constexpr char kIsWaiting[] =
     "SELECT 1 FROM recipient WHERE shard = $1 AND queue_id = $2 AND state = 0 LIMIT 1";
 constexpr char kAddMembers[] =
     "INSERT INTO recipient (shard, queue_id, position, address, destination, held, attempts, "
-    "next_attempt_at, last_result) "
+    "next_attempt_at, last_result, delay_told) "
     "SELECT $1, $2, (SELECT max(position) FROM recipient WHERE shard = $1 AND queue_id = $2) "
-    "+ a.place, a.address, '', m.held, a.attempts, a.next_attempt_at, a.last_result FROM message "
-    "m, "
-    "unnest($3::bytea[], $4::bigint[], $5::bigint[], $6::bytea[]) "
-    "WITH ORDINALITY AS a (address, attempts, next_attempt_at, last_result, place) "
+    "+ a.place, a.address, '', m.held, a.attempts, a.next_attempt_at, a.last_result, "
+    "a.delay_told <> 0 FROM message m, "
+    "unnest($3::bytea[], $4::bigint[], $5::bigint[], $6::bytea[], $7::bigint[]) "
+    "WITH ORDINALITY AS a (address, attempts, next_attempt_at, last_result, delay_told, place) "
     "WHERE m.shard = $1 AND m.queue_id = $2";
 constexpr char kRemoveRecipients[] = "DELETE FROM recipient WHERE shard = $1 AND queue_id = $2";
 constexpr char kRemoveMessage[] = "DELETE FROM message WHERE shard = $1 AND queue_id = $2";
@@ -626,8 +627,9 @@ absl::StatusOr<std::optional<Job>> PostgresqlSpool::ClaimJob(const JobKey& key, 
     }
     job = Job{MessageOf(message, 0), key.destination, claim, {}};
     for (size_t row = 0; row < claimed.size(); ++row) {
-      job->recipients.push_back(
-          {claimed.Int(row, 0), Copy(claimed, row, 1), static_cast<int>(claimed.Int(row, 2))});
+      job->recipients.push_back({claimed.Int(row, 0), Copy(claimed, row, 1),
+                                 static_cast<int>(claimed.Int(row, 2)),
+                                 /*delay_told=*/claimed.Int(row, 3) != 0});
     }
     // RETURNING promises no order.
     std::sort(job->recipients.begin(), job->recipients.end(),
@@ -656,6 +658,7 @@ absl::StatusOr<Committed> PostgresqlSpool::WriteOutcome(JobOutcome& outcome) {
   Array attempts = Array::Bigint();
   Array next = Array::Bigint();
   Array results = Array::Bytea();
+  Array told = Array::Bigint();
   for (const RecipientOutcome& recipient : outcome.recipients) {
     const bool waiting = recipient.kind == RecipientOutcome::Kind::kWaiting;
     positions.Add(recipient.id);
@@ -665,16 +668,19 @@ absl::StatusOr<Committed> PostgresqlSpool::WriteOutcome(JobOutcome& outcome) {
     attempts.Add(int64_t{recipient.attempts});
     next.Add(waiting ? absl::ToUnixMicros(recipient.next_attempt_at) : int64_t{0});
     results.Add(recipient.last_result);
+    told.Add(int64_t{recipient.delay_told});
   }
   Array members = Array::Bytea();
   Array members_attempts = Array::Bigint();
   Array members_next = Array::Bigint();
   Array members_results = Array::Bytea();
+  Array members_told = Array::Bigint();
   for (const AddedRecipient& added : outcome.added) {
     members.Add(added.address);
     members_attempts.Add(int64_t{added.attempts});
     members_next.Add(absl::ToUnixMicros(added.next_attempt_at));
     members_results.Add(added.last_result);
+    members_told.Add(int64_t{added.delay_told});
   }
   std::optional<storage::CompressedPiece> notice_body;
   std::optional<MessageInsertion> notice;
@@ -689,13 +695,13 @@ absl::StatusOr<Committed> PostgresqlSpool::WriteOutcome(JobOutcome& outcome) {
   const absl::Status status = LendCounted(Pool::OnBreak::kFail, [&](Connection& connection) {
     committed = Committed();
     change = 0;
-    auto set =
-        connection.RunAll({{"BEGIN", {}},
-                           {kLockMessage, {Shard(), queue_id}},
-                           {kSetOutcomes,
-                            {Shard(), queue_id, SqlValue::Blob(outcome.claim), positions.value(),
-                             states.value(), attempts.value(), next.value(), results.value()}},
-                           {kIsWaiting, {Shard(), queue_id}}});
+    auto set = connection.RunAll(
+        {{"BEGIN", {}},
+         {kLockMessage, {Shard(), queue_id}},
+         {kSetOutcomes,
+          {Shard(), queue_id, SqlValue::Blob(outcome.claim), positions.value(), states.value(),
+           attempts.value(), next.value(), results.value(), told.value()}},
+         {kIsWaiting, {Shard(), queue_id}}});
     if (!set.ok()) return set.status();
     if ((*set)[1]->size() == 0) return connection.Execute("ROLLBACK");
     if ((*set)[2]->changes() != static_cast<int64_t>(outcome.recipients.size())) {
@@ -712,7 +718,7 @@ absl::StatusOr<Committed> PostgresqlSpool::WriteOutcome(JobOutcome& outcome) {
     if (!outcome.added.empty()) {
       statements.push_back({kAddMembers,
                             {Shard(), queue_id, members.value(), members_attempts.value(),
-                             members_next.value(), members_results.value()}});
+                             members_next.value(), members_results.value(), members_told.value()}});
     } else if ((*set)[3]->size() == 0) {
       AppendRemoval(outcome.queue_id, (*set)[1]->Octets(0, 0), &bodies, &statements);
       --change;
@@ -776,8 +782,8 @@ absl::StatusOr<QueueEntry> PostgresqlSpool::SelectEntry(const std::string& queue
 }  // namespace
 
 absl::Span<const storage::Migration> SpoolMigrations() {
-  static const storage::Migration kMigrations[] = {{1, storage::PostgresqlBodySchema()},
-                                                   {2, sql::k0001Spool}};
+  static const storage::Migration kMigrations[] = {
+      {1, storage::PostgresqlBodySchema()}, {2, sql::k0001Spool}, {3, sql::k0003DelayTold}};
   return kMigrations;
 }
 

@@ -179,7 +179,7 @@ absl::StatusOr<RecordedOutcome> RecordOutcome(Sqlite& database, const JobOutcome
   for (const RecipientOutcome& recipient : outcome.recipients) {
     Query query(database,
                 "UPDATE recipient SET state = ?, attempts = ?, next_attempt_at = ?, "
-                "last_result = ? WHERE id = ? AND message_id = ?");
+                "last_result = ?, delay_told = ? WHERE id = ? AND message_id = ?");
     if (!query.status().ok()) return query.status();
     const bool waiting = recipient.kind == RecipientOutcome::Kind::kWaiting;
     query->Bind(1, waiting                                                ? kStateWaiting
@@ -188,22 +188,24 @@ absl::StatusOr<RecordedOutcome> RecordOutcome(Sqlite& database, const JobOutcome
     query->Bind(2, recipient.attempts);
     query->Bind(3, waiting ? absl::ToUnixMicros(recipient.next_attempt_at) : 0);
     query->BindText(4, recipient.last_result);
-    query->Bind(5, recipient.id);
-    query->Bind(6, row.id);
+    query->Bind(5, recipient.delay_told ? 1 : 0);
+    query->Bind(6, recipient.id);
+    query->Bind(7, row.id);
     if (absl::Status status = query->Run(); !status.ok()) return status;
   }
   for (const AddedRecipient& added : outcome.added) {
     Query query(database,
                 "INSERT INTO recipient (message_id, address, destination, held, attempts, "
-                "next_attempt_at, last_result) "
-                "SELECT id, ?, ?, held, ?, ?, ? FROM message WHERE id = ?");
+                "next_attempt_at, last_result, delay_told) "
+                "SELECT id, ?, ?, held, ?, ?, ?, ? FROM message WHERE id = ?");
     if (!query.status().ok()) return query.status();
     query->BindText(1, added.address);
     query->BindText(2, kLocalDestination);
     query->Bind(3, added.attempts);
     query->Bind(4, absl::ToUnixMicros(added.next_attempt_at));
     query->BindText(5, added.last_result);
-    query->Bind(6, row.id);
+    query->Bind(6, added.delay_told ? 1 : 0);
+    query->Bind(7, row.id);
     if (absl::Status status = query->Run(); !status.ok()) return status;
   }
   {
@@ -269,7 +271,8 @@ absl::StatusOr<std::optional<Job>> SelectJob(Sqlite& database, const JobKey& key
   Query query(
       database,
       "SELECT m.id, m.queue_id, m.sender, m.octets, m.enqueued_at, m.smtputf8, m.eight_bit, "
-      "m.trace_id, r.id, r.address, r.attempts FROM message m JOIN recipient r ON r.message_id = "
+      "m.trace_id, r.id, r.address, r.attempts, r.delay_told FROM message m JOIN recipient r ON "
+      "r.message_id = "
       "m.id "
       "WHERE m.queue_id = ? AND r.destination = ? AND r.state = 0 AND r.held = 0 "
       "AND r.next_attempt_at <= ? ORDER BY r.id");
@@ -283,8 +286,8 @@ absl::StatusOr<std::optional<Job>> SelectJob(Sqlite& database, const JobKey& key
     if (!row.ok()) return row.status();
     if (!*row) return job;
     if (!job.has_value()) job = Job{ReadMessage(query), key.destination, {}};
-    job->recipients.push_back(
-        {query->Int(8), Text(query->Text(9)), static_cast<int>(query->Int(10))});
+    job->recipients.push_back({query->Int(8), Text(query->Text(9)),
+                               static_cast<int>(query->Int(10)), query->Int(11) != 0});
   }
 }
 

@@ -387,7 +387,8 @@ absl::Span<const storage::Migration> SqliteSpoolMigrations() {
   static const storage::Migration kMigrations[] = {{1, storage::BodySchema()},
                                                    {2, sql::k0002Spool},
                                                    {3, storage::BodyIdsNeverRepeat()},
-                                                   {4, sql::k0004Trace}};
+                                                   {4, sql::k0004Trace},
+                                                   {5, sql::k0005DelayTold}};
   return kMigrations;
 }
 

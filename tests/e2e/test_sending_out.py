@@ -250,6 +250,27 @@ def test_it_bounces_when_it_has_waited_too_long(make_platform: Any,
     world.stop()
 
 
+def test_a_sender_is_told_of_a_delay(make_platform: Any, name_server: NameServer) -> None:
+    """Once, and the message still arrives."""
+    slow = World(make_platform, name_server, {"delay_warning_seconds": 2})
+    try:
+        mta = slow.mta({"RCPT TO": "450 4.2.1 come back later"})
+        name_server.add("remote.test. 60 IN MX 10 mx.remote.test.", f"mx.remote.test. 60 IN A {FIRST}")
+        slow.send("dave@remote.test")
+        notice = slow.bounce()
+        assert notice["Subject"].startswith("Delayed mail")
+        [delayed] = _status_of(notice)
+        assert (delayed["Action"], delayed["Status"]) == ("delayed", "4.2.1")
+        assert delayed["Will-Retry-Until"] and "come back later" in delayed["Diagnostic-Code"]
+        told_after = mta.count("RCPT")
+        wait_until(lambda: mta.count("RCPT") > told_after + 1, 30 * SLOWER, "it is tried on")
+        mta.replies = {}
+        wait_until(slow.platform.queue_is_empty, 30 * SLOWER, "the queue is empty")
+        assert len(slow.clients.fetch(slow.alice)) == 1
+    finally:
+        slow.stop()
+
+
 def test_server_failure_of_dns_is_temporary(world: World) -> None:
     world.names.fail("remote.test.")
     world.send("dave@remote.test")
