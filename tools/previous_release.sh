@@ -19,4 +19,4 @@ mkdir "$root/.previous"
 cp -r "$work/tree/k8s/chart" "$root/.previous/chart"
 cd "$work/tree"
 ./dev images --tag previous --output "$root/.previous/images" \
-  auth-svc gateway-pop3 gateway-smtp posternctl relay-svc store-svc
+  auth-svc gateway-pop3 gateway-smtp postern-all posternctl relay-svc store-svc

@@ -202,10 +202,11 @@ def table(runs):
             shown += f"{ratio:8.2f}x" if ratio else " " * 9
         return shown
 
-    lines = [f"{'':45}" + "".join(f"{name:>18}" for name in names) + f"{'ratio':>9}" * compared +
+    width = max(map(len, names)) + 2
+    lines = [f"{'':45}" + "".join(f"{name:>{width}}" for name in names) + f"{'ratio':>9}" * compared +
              f"{'CPU ms':>10}" * len(names) + f"{'ratio':>9}" * compared]
     for key, text, better in ROWS:
-        medians, shown = cells(key, 18, 2)
+        medians, shown = cells(key, width, 2)
         if all(m is None for m in medians):
             continue
         line = f"{text:45}" + shown + ratios(medians, better)

@@ -14,7 +14,7 @@ from tests.cluster.local.cluster import Cluster
 from tests.cluster.local.layout import CONTROL_PLANE
 from tests.cluster.release import BESIDE, SERVICES, Release, in_own_namespace
 from tests.cluster.servers import Servers
-from tests.e2e.trouble import People, Survives
+from tests.e2e.trouble import PATIENCE, People, Survives
 from tests.e2e.waiting import wait_until
 
 _USER = 65532
@@ -101,7 +101,8 @@ def test_an_upgrade_from_the_release_before(
             people.try_for(5)
             release.wait_all_ready()
 
-    survives(steps)
+    # Every pod is started three times over, beside a load that takes all of two cores.
+    survives(steps, patience=2 * PATIENCE)
     after = {service: servers.schema_version(service) for service in SERVICES}
     assert any(after[service] > before[service] for service in SERVICES), (before, after)
     assert all(after[service] in (before[service], before[service] + 1) for service in SERVICES), (before, after)

@@ -10,7 +10,7 @@ _FROM_INTERNET = (25,)
 
 
 def _config() -> str:
-    lines = ["global", "  maxconn 4000", "defaults", "  mode tcp", "  timeout connect 3s", "  timeout client 660s",
+    lines = ["global", "  maxconn 4000", "defaults", "  mode tcp", "  timeout connect 1s", "  timeout client 660s",
              "  timeout server 660s", "  retries 3", "  option redispatch"]
     for port, node_port in PORTS.items():
         addresses = [LAN_BALANCER] + ([INTERNET_BALANCER] if port in _FROM_INTERNET else [])
