@@ -71,9 +71,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="./dev bench cluster", description=__doc__)
     parser.add_argument("--replicas", type=int, nargs="+", default=[1, 2, 4], help="of smtp-mx and of pop3, one after another")
     parser.add_argument("--millicores", type=int, default=100, help="that each of them may use")
-    parser.add_argument("--messages", type=int, default=3000)
-    parser.add_argument("--sessions", type=int, default=3000)
-    parser.add_argument("--connections", type=int, default=20, help="at once; each sends one message, or has one session")
+    parser.add_argument("--messages", type=int, default=1000)
+    parser.add_argument("--sessions", type=int, default=1000)
+    parser.add_argument("--connections", type=int, default=16,
+                        help="at once; each sends one message, or has one session (users have 20 from an address)")
     options = parser.parse_args(arguments)
     with (cluster_with_images() as cluster, servers_on(cluster) as servers, in_own_namespace(cluster, "scale") as release,
           tempfile.TemporaryDirectory() as temporary):
