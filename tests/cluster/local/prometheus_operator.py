@@ -31,7 +31,7 @@ def running(cluster: Cluster, namespace: str) -> Iterator[None]:
     run(*cluster.kubectl("apply", "--server-side", definitions))
     run(*cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", definitions))
     cluster.processes.ensure(_NAME, CONTROL_PLANE.inside(
-        str(programs.built(programs.PROMETHEUS_OPERATOR)), f"--kubeconfig={cluster.folder.kubeconfig}",
+        "env", f"KUBECONFIG={cluster.folder.kubeconfig}", str(programs.built(programs.PROMETHEUS_OPERATOR)),
         f"--namespaces={namespace}"))
     try:
         yield
