@@ -107,11 +107,16 @@ class Server:
             if path.exists():
                 os.chown(path, user.pw_uid, user.pw_gid)
 
+    @property
+    def _psql(self) -> list[str]:
+        """What runs psql as its operator; arguments follow."""
+        return [str(self._programs / "psql"), "-X", "-q", "-h", str(self._socket), "-p", str(self._port), "-U", _USER,
+                "-d", _USER]
+
     def ready(self) -> tuple[bool, str]:
         """Whether it takes connections and writes (not while it plays its log), and what it says if not."""
         done = subprocess.run(
-            [str(self._programs / "psql"), "-XAtq", "-h", str(self._socket), "-p", str(self._port), "-U", _USER,
-             "-d", _USER, "-c", "SELECT pg_is_in_recovery()"], env=os.environ | {"PGCONNECT_TIMEOUT": "3"},
+            [*self._psql, "-At", "-c", "SELECT pg_is_in_recovery()"], env=os.environ | {"PGCONNECT_TIMEOUT": "3"},
             capture_output=True, text=True, check=False, timeout=_TIMEOUT_SECONDS)
         if done.returncode != 0:
             return False, done.stderr.strip()
@@ -148,5 +153,4 @@ class Server:
                       f"(SELECT FROM pg_database WHERE datname = '{name}')\\gexec\n")
 
     def _sql(self, text: str) -> None:
-        self._run([str(self._programs / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h",
-                   str(self._socket), "-p", str(self._port), "-U", _USER, "-d", _USER], text)
+        self._run([*self._psql, "-v", "ON_ERROR_STOP=1"], text)
