@@ -94,11 +94,9 @@ std::string LastResult(const DeliveryResult& result) {
 
 // RFC 3463 wants class 5 of what failed (a recipient whose time is up failed with a 4.x.x), class 4
 // of what waits.
-std::string StatusOfClass(char wanted, absl::string_view enhanced) {
-  if (absl::StartsWith(enhanced, absl::StrCat(absl::string_view(&wanted, 1), "."))) {
-    return std::string(enhanced);
-  }
-  return absl::StrCat(absl::string_view(&wanted, 1), ".0.0");
+std::string StatusOfClass(absl::string_view wanted, absl::string_view enhanced) {
+  if (absl::StartsWith(enhanced, wanted)) return std::string(enhanced);
+  return absl::StrCat(wanted, "0.0");
 }
 
 }  // namespace
@@ -213,13 +211,13 @@ JobOutcome DecideOutcome(const Job& job, const std::vector<DeliveryResult>& resu
           return RecipientOutcome::Kind::kFailed;
         }
         if (late && !*delay_told) {
-          report(ReportedRecipient::Action::kDelayed, address, StatusOfClass('4', result.enhanced),
+          report(ReportedRecipient::Action::kDelayed, address, StatusOfClass("4.", result.enhanced),
                  result);
           *delay_told = true;
         }
         return RecipientOutcome::Kind::kWaiting;
       case DeliveryResult::Kind::kPermanent:
-        report(ReportedRecipient::Action::kFailed, address, StatusOfClass('5', result.enhanced),
+        report(ReportedRecipient::Action::kFailed, address, StatusOfClass("5.", result.enhanced),
                result);
         return RecipientOutcome::Kind::kFailed;
     }
