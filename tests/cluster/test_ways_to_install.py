@@ -60,9 +60,12 @@ def test_sqlite_on_volumes(make_release: Callable[[str], Release], tmp_path: pat
             release.kubectl("rollout", "status", f"statefulset/{release.component(service)}", "--timeout=120s")
         release.wait_all_ready()
         release.ctl("domain", "add", "kept.test")
-        release.kubectl("delete", "pod", f"{release.component('auth-svc')}-0", "--force", "--grace-period=0")
-        release.kubectl("rollout", "status", f"statefulset/{release.component('auth-svc')}", "--timeout=120s")
-        wait_until(lambda: release.pods("auth-svc"), 60, "it is made again")
+        [killed] = release.pods("auth-svc")
+        name = killed["metadata"]["name"]
+        release.kubectl("delete", "pod", name, "--force", "--grace-period=0")
+        wait_until(lambda: any(pod["metadata"]["uid"] != killed["metadata"]["uid"] for pod in release.pods("auth-svc")),
+                   60, "it is made again")
+        release.kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=120s")
         assert [domain["name"] for domain in release.ctl("domain", "list")["domains"]] == ["kept.test"]
     finally:
         release.kubectl("delete", "persistentvolume", "--ignore-not-found", "--wait=false",
