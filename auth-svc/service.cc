@@ -8,17 +8,23 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "auth-svc/copy/copied_directory.h"
 #include "auth-svc/domain/authenticator.h"
+#include "auth-svc/domain/canonical.h"
 #include "auth-svc/domain/directory.h"
+#include "auth-svc/domain/freshness.h"
 #include "auth-svc/domain/login_memory.h"
 #include "auth-svc/domain/login_throttle.h"
+#include "auth-svc/domain/mirror.h"
 #include "auth-svc/domain/password.h"
 #include "auth-svc/domain/resolver.h"
 #include "auth-svc/domain/upkeep.h"
+#include "auth-svc/ldap/ldap_directory.h"
+#include "auth-svc/ldap/watch.h"
 #include "auth-svc/postgresql/postgresql_directory.h"
 #include "auth-svc/rpc/authentication_service.h"
 #include "auth-svc/rpc/directory_admin_service.h"
@@ -97,6 +103,42 @@ absl::StatusOr<OpenedDirectory> OpenDirectory(const config::v1::AuthSvc& config)
   return opened;
 }
 
+// One of config.ldap.
+struct OpenedLdap {
+  std::unique_ptr<ldap::LdapDirectory> directory;
+  std::unique_ptr<Freshness> freshness;
+};
+
+absl::StatusOr<std::vector<OpenedLdap>> OpenLdap(const config::v1::AuthSvc& config) {
+  std::vector<OpenedLdap> opened;
+  for (const config::v1::Ldap& one : config.ldap()) {
+    absl::StatusOr<std::unique_ptr<ldap::LdapDirectory>> directory = ldap::LdapDirectory::Open(one);
+    if (!directory.ok()) return directory.status();
+    opened.push_back(
+        {*std::move(directory),
+         std::make_unique<Freshness>(process::SystemClock(), absl::Seconds(one.cache_seconds()),
+                                     static_cast<size_t>(one.max_cached()))});
+  }
+  return opened;
+}
+
+std::vector<Mirror::Source> Sources(const config::v1::AuthSvc& config,
+                                    const std::vector<OpenedLdap>& opened) {
+  std::vector<Mirror::Source> sources;
+  for (size_t i = 0; i < opened.size(); ++i) {
+    const config::v1::Ldap& one = config.ldap(static_cast<int>(i));
+    Mirror::Source& source = sources.emplace_back();
+    source.directory = opened[i].directory.get();
+    source.freshness = opened[i].freshness.get();
+    source.threads = static_cast<size_t>(one.max_connections());
+    // CheckConfig read them.
+    for (const std::string& domain : one.domains()) {
+      source.domains.push_back(*CanonicalDomain(domain));
+    }
+  }
+  return sources;
+}
+
 // The domain's parts; each may hold references to those before it.
 class AuthService final : public process::RunningService {
  public:
@@ -109,8 +151,10 @@ class AuthService final : public process::RunningService {
     absl::StatusOr<std::unique_ptr<identity::TokenSigner>> signer =
         identity::TokenSigner::Open(config.token_signing_key_file());
     if (!signer.ok()) return signer.status();
-    std::unique_ptr<AuthService> service(
-        new AuthService(config, *std::move(directory), *std::move(signer), *std::move(limits)));
+    absl::StatusOr<std::vector<OpenedLdap>> ldap = OpenLdap(config);
+    if (!ldap.ok()) return ldap.status();
+    std::unique_ptr<AuthService> service(new AuthService(
+        config, *std::move(directory), *std::move(ldap), *std::move(signer), *std::move(limits)));
     absl::Status started = service->Listen(config);
     if (!started.ok()) return started;
     return service;
@@ -128,9 +172,11 @@ class AuthService final : public process::RunningService {
 
  private:
   AuthService(const config::v1::AuthSvc& config, OpenedDirectory opened,
-              std::unique_ptr<identity::TokenSigner> signer, std::unique_ptr<limits::Limits> limits)
+              std::vector<OpenedLdap> ldap, std::unique_ptr<identity::TokenSigner> signer,
+              std::unique_ptr<limits::Limits> limits)
       : database_(std::move(opened.database)),
         directory_(std::move(opened.directory)),
+        ldap_(std::move(ldap)),
         signer_(std::move(signer)),
         limits_(std::move(limits)),
         throttle_(Throttling(config.login_limits()), limits_.get()),
@@ -141,14 +187,17 @@ class AuthService final : public process::RunningService {
         hashing_pool_(config.password_hashing().threads(), config.password_hashing().max_waiting()),
         reading_pool_(opened.reads, kMaxWaitingReads),
         admin_pool_(/*threads=*/1, kMaxWaitingAdminCalls),
-        directory_service_(*directory_, resolver_, reading_pool_),
-        admin_service_(*directory_, Upkeep(resolver_, Limits(config), config.mailbox_shards()),
-                       hasher_, admin_pool_, hashing_pool_, process::SystemClock()) {}
+        mirror_(*directory_, Sources(config, ldap_), resolver_, config.mailbox_shards(),
+                static_cast<size_t>(config.max_alias_mailboxes())),
+        directory_service_(*directory_, mirror_, resolver_, reading_pool_),
+        admin_service_(*directory_, mirror_,
+                       Upkeep(resolver_, Limits(config), config.mailbox_shards()), hasher_,
+                       admin_pool_, hashing_pool_, process::SystemClock()) {}
 
   absl::Status Listen(const config::v1::AuthSvc& config) {
-    absl::StatusOr<std::unique_ptr<Authenticator>> authenticator =
-        Authenticator::Create(*directory_, hasher_, login_memory_, throttle_, reading_pool_,
-                              hashing_pool_, config.password_hashing().rehash_on_login());
+    absl::StatusOr<std::unique_ptr<Authenticator>> authenticator = Authenticator::Create(
+        *directory_, mirror_, hasher_, login_memory_, throttle_, reading_pool_, hashing_pool_,
+        config.password_hashing().rehash_on_login());
     if (!authenticator.ok()) return authenticator.status();
     authenticator_ = *std::move(authenticator);
     authentication_service_ =
@@ -159,11 +208,18 @@ class AuthService final : public process::RunningService {
         {authentication_service_.get(), &directory_service_, &admin_service_});
     if (!server.ok()) return server.status();
     server_ = *std::move(server);
+    for (size_t i = 0; i < ldap_.size(); ++i) {
+      const config::v1::Ldap& one = config.ldap(static_cast<int>(i));
+      if (!one.watch_changes()) continue;
+      watches_.push_back(std::make_unique<ldap::Watch>(*ldap_[i].directory, *ldap_[i].freshness,
+                                                       absl::Seconds(one.retry_seconds())));
+    }
     return absl::OkStatus();
   }
 
   const std::unique_ptr<storage::postgresql::Database> database_;
   const std::unique_ptr<Directory> directory_;
+  const std::vector<OpenedLdap> ldap_;
   const std::unique_ptr<identity::TokenSigner> signer_;
   const std::unique_ptr<limits::Limits> limits_;
   LoginThrottle throttle_;
@@ -174,6 +230,8 @@ class AuthService final : public process::RunningService {
   process::WorkerPool hashing_pool_;
   process::WorkerPool reading_pool_;
   process::WorkerPool admin_pool_;
+  Mirror mirror_;
+  std::vector<std::unique_ptr<ldap::Watch>> watches_;
   DirectoryService directory_service_;
   DirectoryAdminService admin_service_;
   std::unique_ptr<Authenticator> authenticator_;
@@ -181,6 +239,28 @@ class AuthService final : public process::RunningService {
   // First to go: its calls use everything else, and its end waits for them.
   std::unique_ptr<rpc::RpcServer> server_;
 };
+
+// Each source by its name, each domain's people in one.
+absl::Status CheckLdap(const config::v1::AuthSvc& config) {
+  absl::flat_hash_set<std::string> names;
+  absl::flat_hash_set<std::string> domains;
+  for (int i = 0; i < config.ldap_size(); ++i) {
+    const config::v1::Ldap& one = config.ldap(i);
+    const std::string key = absl::StrCat("ldap[", i, "]");
+    if (absl::Status status = ldap::CheckConfig(one, key); !status.ok()) return status;
+    if (!names.insert(one.name()).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(key, ".name: \"", one.name(), "\" stands twice"));
+    }
+    for (const std::string& domain : one.domains()) {
+      if (!domains.insert(*CanonicalDomain(domain)).second) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(key, ".domains: ", domain, " stands twice, or in two directories"));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
 
 }  // namespace
 
@@ -195,6 +275,7 @@ absl::Status CheckConfig(const config::v1::AuthSvc& config) {
       return status;
     }
   }
+  if (absl::Status status = CheckLdap(config); !status.ok()) return status;
   const std::string& separator = config.subaddress_separator();
   // RFC 5321 atext, but no letter or digit: those are names.
   constexpr absl::string_view kAllowed = "!#$%&'*+-/=?^_`{|}~.";

@@ -10,6 +10,8 @@ namespace {
 
 using Stub = auth::v1::DirectoryAdminService::Stub;
 
+// Who keeps an account or alias; "-": we do.
+std::string Source(const std::string& source) { return source.empty() ? "-" : source; }
 std::string State(bool enabled) { return enabled ? "enabled" : "disabled"; }
 
 // `key` names what the text says was done.
@@ -112,9 +114,10 @@ absl::Status DirectoryCommands::ListAccounts(const std::string& domain) {
   std::vector<Output::Row> rows;
   for (const auth::v1::Account& account : *accounts) {
     rows.push_back(
-        {JsonObject(account), {account.address(), State(account.enabled()), account.mailbox_id()}});
+        {JsonObject(account), {account.address(), State(account.enabled()), account.mailbox_id(),
+                               Source(account.source())}});
   }
-  output_.List("accounts", {"ADDRESS", "STATE", "MAILBOX"}, rows);
+  output_.List("accounts", {"ADDRESS", "STATE", "MAILBOX", "SOURCE"}, rows);
   return absl::OkStatus();
 }
 

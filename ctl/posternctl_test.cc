@@ -96,14 +96,14 @@ TEST_F(PosternctlTest, AccountsAndTheirPasswords) {
   EXPECT_THAT(
       Ok({"--json", "account", "add", "bob@example.test", "--password-stdin"}, "correct horse\r\n"),
       MatchesRegex("\\{\"account_id\": \"[0-9a-f]{32}\", \"address\": \"bob@example.test\", "
-                   "\"mailbox_id\": \"[0-9a-f]{32}\", \"enabled\": true\\}\n"));
+                   "\"mailbox_id\": \"[0-9a-f]{32}\", \"enabled\": true, \"source\": \"\"\\}\n"));
   EXPECT_EQ(
       Ok({"account", "set-password", "bob@example.test", "--password-stdin"}, "battery staple"),
       "password of bob@example.test set\n");
   EXPECT_THAT(Ok({"account", "list", "--domain", "example.test"}),
-              MatchesRegex("ADDRESS             STATE    MAILBOX\n"
-                           "alice@example.test  enabled  [0-9a-f]{32}\n"
-                           "bob@example.test    enabled  [0-9a-f]{32}\n"));
+              MatchesRegex("ADDRESS             STATE    MAILBOX                           SOURCE\n"
+                           "alice@example.test  enabled  [0-9a-f]{32}  -\n"
+                           "bob@example.test    enabled  [0-9a-f]{32}  -\n"));
   EXPECT_EQ(Ok({"account", "disable", "bob@example.test"}),
             "account bob@example.test is disabled\n");
   EXPECT_EQ(Ok({"--json", "account", "enable", "bob@example.test"}),

@@ -104,6 +104,88 @@ TEST_P(DirectoryContract, DomainWithAddressesStays) {
   EXPECT_TRUE(absl::IsNotFound(Write(remove)));
 }
 
+TEST_P(DirectoryContract, AccountsAreFoundByTheirOrigin) {
+  AddDomain("example.test");
+  AddAccount("ours", "example.test");
+  Account account = MakeAccount("alice", "example.test");
+  account.password_hash.clear();
+  account.origin = {"ldap", "uuid-1", "stamp-1"};
+  ASSERT_EQ(Write([&](DirectoryWriter& w) { return w.InsertAccount(account); }), absl::OkStatus());
+  auto find = [&](const std::string& source, const std::string& id) {
+    return Get<std::optional<Account>>(
+        [&](DirectoryReader& r) { return r.FindAccountByOrigin(source, id); });
+  };
+  EXPECT_EQ(find("ldap", "uuid-1"), account);
+  EXPECT_EQ(find("ldap", "uuid-2"), std::nullopt);
+  EXPECT_EQ(find("other", "uuid-1"), std::nullopt);
+  // What is ours has no name elsewhere, and there may be many of it.
+  AddAccount("ours-too", "example.test");
+  EXPECT_EQ(find("", ""), std::nullopt);
+
+  Account twin = MakeAccount("twin", "example.test");
+  twin.origin = {"ldap", "uuid-1", ""};
+  EXPECT_TRUE(
+      absl::IsAlreadyExists(Write([&](DirectoryWriter& w) { return w.InsertAccount(twin); })));
+}
+
+TEST_P(DirectoryContract, AnotherAccountTakesAnAddress) {
+  AddDomain("example.test");
+  AddAccount("alice", "example.test");
+  const Alias team = MakeAlias("team", {alice_});
+  ASSERT_EQ(Write([&](DirectoryWriter& w) { return w.InsertAlias(team); }), absl::OkStatus());
+  Account other = MakeAccount("alice", "example.test");
+  other.account_id = "another";
+  other.mailbox_id = "another-mailbox";
+  other.origin = {"ldap", "uuid-1", "stamp-1"};
+  ASSERT_EQ(Write([&](DirectoryWriter& w) { return w.UpdateAccount(other); }), absl::OkStatus());
+  other.version = 2;
+  EXPECT_EQ(Find(alice_), other);
+}
+
+TEST_P(DirectoryContract, AMovedAccountKeepsItsAliases) {
+  AddDomain("example.test");
+  AddDomain("other.test");
+  AddAccount("alice", "example.test");
+  AddAccount("bob", "example.test");
+  const Alias team = MakeAlias("team", {bob_, alice_});
+  ASSERT_EQ(Write([&](DirectoryWriter& w) { return w.InsertAlias(team); }), absl::OkStatus());
+  const Address now{"alicia", "other.test"};
+  EXPECT_TRUE(absl::IsAlreadyExists(
+      Write([&](DirectoryWriter& w) { return w.MoveAccount(alice_, bob_); })));
+  EXPECT_TRUE(absl::IsNotFound(Write([&](DirectoryWriter& w) {
+    return w.MoveAccount({"nobody", "example.test"}, now);
+  })));
+  ASSERT_EQ(Write([&](DirectoryWriter& w) { return w.MoveAccount(alice_, now); }),
+            absl::OkStatus());
+  Account moved = MakeAccount("alice", "example.test");
+  moved.address = now;
+  moved.version = 2;
+  EXPECT_EQ(Find(now), moved);
+  EXPECT_EQ(Find(alice_), std::nullopt);
+  const auto alias =
+      Get<std::optional<Alias>>([&](DirectoryReader& r) { return r.FindAlias(team.address); });
+  ASSERT_TRUE(alias.has_value());
+  EXPECT_EQ(alias->targets, (std::vector<Address>{bob_, now}));
+  // The old address is free.
+  Account next = MakeAccount("next", "example.test");
+  next.address = alice_;
+  EXPECT_EQ(Write([&](DirectoryWriter& w) { return w.InsertAccount(next); }), absl::OkStatus());
+}
+
+TEST_P(DirectoryContract, AnAliasKeepsItsOrigin) {
+  AddDomain("example.test");
+  AddAccount("alice", "example.test");
+  AddAccount("bob", "example.test");
+  Alias team = MakeAlias("team", {alice_});
+  team.origin.source = "ldap";
+  ASSERT_EQ(Write([&](DirectoryWriter& w) { return w.InsertAlias(team); }), absl::OkStatus());
+  team.targets = {bob_};
+  ASSERT_EQ(Write([&](DirectoryWriter& w) { return w.UpdateAlias(team); }), absl::OkStatus());
+  EXPECT_EQ(
+      Get<std::optional<Alias>>([&](DirectoryReader& r) { return r.FindAlias(team.address); }),
+      team);
+}
+
 TEST_P(DirectoryContract, WhatIsNotThereCannotBeChanged) {
   AddDomain("example.test");
   EXPECT_TRUE(absl::IsNotFound(Write([](DirectoryWriter& w) {

@@ -89,6 +89,15 @@ void Fill(Directory& directory) {
     });
   }
   Write(directory, [](DirectoryWriter& w) {
+    Account theirs = NewAccount("theirs", "a.test");
+    theirs.origin = {"ldap", "uuid", "stamp"};
+    return w.InsertAccount(theirs);
+  });
+  Write(directory, [](DirectoryWriter& w) {
+    return w.InsertAlias(
+        {{"other-name", "a.test"}, {{"theirs", "a.test"}}, Origin{"ldap", "", ""}});
+  });
+  Write(directory, [](DirectoryWriter& w) {
     return w.InsertAlias({{"all", "a.test"},
                           {{"zoe", "a.test"},
                            {"alice", "a.test"},
@@ -127,10 +136,11 @@ std::string Dump(Directory& directory) {
     absl::StrAppend(&all, "oldest domain ", Of(r.FindOldestDomain())->name, "\n");
     for (const Account& a : Of(r.ListAccounts("", {}, 100))) {
       absl::StrAppend(&all, "account ", Text(a.address), " ", a.account_id, " ", a.mailbox_id, " ",
-                      a.password_hash, " ", a.enabled, a.domain_enabled, " ", a.version, "\n");
+                      a.password_hash, " ", a.enabled, a.domain_enabled, " ", a.version, " ",
+                      a.origin.source, " ", a.origin.id, " ", a.origin.stamp, "\n");
     }
     for (const Alias& alias : Of(r.ListAliases("", {}, 100))) {
-      absl::StrAppend(&all, "alias ", Text(alias.address));
+      absl::StrAppend(&all, "alias ", Text(alias.address), " ", alias.origin.source);
       for (const Address& target : alias.targets) absl::StrAppend(&all, " ", Text(target));
       absl::StrAppend(&all, "\n");
     }
@@ -155,7 +165,7 @@ TEST(CopiedDirectory, GoesToPostgresqlAndComesBack) {
   const TestDatabase database(Description());
   auto copied = Copy(Description(), file, database.place());
   ASSERT_TRUE(copied.ok()) << copied.status();
-  EXPECT_THAT(*copied, HasSubstr("domain: 3 rows\naddress: 7 rows\naccount: 5 rows\n"));
+  EXPECT_THAT(*copied, HasSubstr("domain: 3 rows\naddress: 9 rows\naccount: 6 rows\n"));
   EXPECT_THAT(*copied, HasSubstr("answered_request: 1 row"));
   With({}, &database, [&](Directory& directory) {
     EXPECT_EQ(Dump(directory), before);

@@ -27,6 +27,14 @@ LoginResult Temporary(const absl::Status& status) {
   return LoginResult{LoginResult::Outcome::kTemporary, {}, status.ToString()};
 }
 
+LoginResult Remembered(const Account& account) {
+  LoginResult result;
+  result.outcome = LoginResult::Outcome::kAccepted;
+  result.account = account;
+  result.remembered = true;
+  return result;
+}
+
 LoginResult Throttled(absl::Duration wait) {
   return LoginResult{LoginResult::Outcome::kThrottled,
                      {},
@@ -61,20 +69,23 @@ struct Authenticator::Attempt {
 };
 
 absl::StatusOr<std::unique_ptr<Authenticator>> Authenticator::Create(
-    Directory& directory, PasswordHasher& hasher, LoginMemory& memory, LoginThrottle& throttle,
-    process::WorkerPool& reading, process::WorkerPool& hashing, bool rehash_on_login) {
+    Directory& directory, Mirror& mirror, PasswordHasher& hasher, LoginMemory& memory,
+    LoginThrottle& throttle, process::WorkerPool& reading, process::WorkerPool& hashing,
+    bool rehash_on_login) {
   // A password that nobody knows.
   absl::StatusOr<std::string> hash = hasher.Hash(crypto::RandomId());
   if (!hash.ok()) return hash.status();
-  return std::unique_ptr<Authenticator>(new Authenticator(
-      directory, hasher, memory, throttle, reading, hashing, rehash_on_login, *std::move(hash)));
+  return std::unique_ptr<Authenticator>(new Authenticator(directory, mirror, hasher, memory,
+                                                          throttle, reading, hashing,
+                                                          rehash_on_login, *std::move(hash)));
 }
 
-Authenticator::Authenticator(Directory& directory, PasswordHasher& hasher, LoginMemory& memory,
-                             LoginThrottle& throttle, process::WorkerPool& reading,
-                             process::WorkerPool& hashing, bool rehash_on_login,
-                             std::string stand_in_hash)
+Authenticator::Authenticator(Directory& directory, Mirror& mirror, PasswordHasher& hasher,
+                             LoginMemory& memory, LoginThrottle& throttle,
+                             process::WorkerPool& reading, process::WorkerPool& hashing,
+                             bool rehash_on_login, std::string stand_in_hash)
     : directory_(directory),
+      mirror_(mirror),
       hasher_(hasher),
       memory_(memory),
       throttle_(throttle),
@@ -128,14 +139,13 @@ void Authenticator::LookUp(const std::shared_ptr<Attempt>& attempt) {
     }
     attempt->account = *std::move(account);
   }
-  if (attempt->account.has_value() && attempt->account->enabled &&
-      attempt->account->domain_enabled &&
-      memory_.Knows(attempt->account->account_id, attempt->account->version, attempt->password)) {
-    LoginResult result;
-    result.outcome = LoginResult::Outcome::kAccepted;
-    result.account = *attempt->account;
-    result.remembered = true;
-    Finish(*attempt, std::move(result));
+  if (attempt->identity.has_value() && mirror_.Covers(*attempt->identity) &&
+      (!attempt->account.has_value() || attempt->account->origin.external())) {
+    LookUpElsewhere(attempt);
+    return;
+  }
+  if (IsRemembered(*attempt)) {
+    Finish(*attempt, Remembered(*attempt->account));
     return;
   }
   const bool accepted = hashing_.Submit([this, attempt] {
@@ -146,6 +156,64 @@ void Authenticator::LookUp(const std::shared_ptr<Attempt>& attempt) {
   if (!accepted) {
     Finish(*attempt, Temporary(absl::ResourceExhaustedError("too many logins wait for a hash")));
   }
+}
+
+bool Authenticator::IsRemembered(const Attempt& attempt) {
+  return attempt.account.has_value() && attempt.account->enabled &&
+         attempt.account->domain_enabled &&
+         memory_.Knows(attempt.account->account_id, attempt.account->version, attempt.password);
+}
+
+void Authenticator::LookUpElsewhere(const std::shared_ptr<Attempt>& attempt) {
+  if (!IsRemembered(*attempt)) {
+    AskElsewhere(attempt);
+    return;
+  }
+  mirror_.Refresh({*attempt->identity}, [this, attempt](const absl::Status& refreshed) {
+    // While the directory is away, who logged in of late goes on.
+    if (refreshed.ok()) {
+      absl::StatusOr<std::optional<Account>> account = Find(*attempt->identity);
+      if (!account.ok()) {
+        Finish(*attempt, Temporary(account.status()));
+        return;
+      }
+      attempt->account = *std::move(account);
+    }
+    if (IsRemembered(*attempt)) {
+      Finish(*attempt, Remembered(*attempt->account));
+    } else {
+      AskElsewhere(attempt);
+    }
+  });
+}
+
+void Authenticator::AskElsewhere(const std::shared_ptr<Attempt>& attempt) {
+  if (attempt->abandoned()) {
+    Finish(*attempt, Temporary(absl::CancelledError("the client has gone")));
+    return;
+  }
+  mirror_.LogIn(
+      *attempt->identity, attempt->password,
+      [this, attempt](absl::StatusOr<ExternalLogin> login, std::optional<Account> account) {
+        if (!login.ok()) {
+          Finish(*attempt, Temporary(login.status()));
+          return;
+        }
+        LoginResult result;
+        result.detail = login->detail;
+        if (account.has_value()) result.account = *std::move(account);
+        if (!login->right) {
+          if (result.detail.empty()) result.detail = "wrong password";
+        } else if (result.account.account_id.empty()) {
+          result.detail = "every address of this person is an account or alias of ours";
+        } else if (!result.account.enabled || !result.account.domain_enabled) {
+          result.detail = result.account.enabled ? "disabled domain" : "disabled account";
+        } else {
+          memory_.Remember(result.account.account_id, result.account.version, attempt->password);
+          result.outcome = LoginResult::Outcome::kAccepted;
+        }
+        Finish(*attempt, std::move(result));
+      });
 }
 
 void Authenticator::Finish(Attempt& attempt, LoginResult result) {

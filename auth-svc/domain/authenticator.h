@@ -11,6 +11,7 @@
 #include "auth-svc/domain/directory.h"
 #include "auth-svc/domain/login_memory.h"
 #include "auth-svc/domain/login_throttle.h"
+#include "auth-svc/domain/mirror.h"
 #include "auth-svc/domain/password.h"
 #include "services/process/worker_pool.h"
 #include "services/protocol/sasl/sasl.h"
@@ -46,24 +47,30 @@ class Authenticator {
   // Makes the hash that stands in for those of users who do not exist; fails when that fails.
   // `rehash_on_login`: a password that was right gets a hash as new ones have it.
   static absl::StatusOr<std::unique_ptr<Authenticator>> Create(
-      Directory& directory, PasswordHasher& hasher, LoginMemory& memory, LoginThrottle& throttle,
-      process::WorkerPool& reading, process::WorkerPool& hashing, bool rehash_on_login = false);
+      Directory& directory, Mirror& mirror, PasswordHasher& hasher, LoginMemory& memory,
+      LoginThrottle& throttle, process::WorkerPool& reading, process::WorkerPool& hashing,
+      bool rehash_on_login = false);
 
   // Calls `done` once, on this thread or on one of the pools'. The authentication identity is an
-  // account's full address: no alias, no sub-address. Whatever is wrong with credentials costs one
-  // hash, unless `abandoned` says, when its turn comes, that nobody waits for the answer any more.
+  // account's full address: no alias, no sub-address; in an external directory any of the person's
+  // addresses. Whatever is wrong with credentials costs one hash, or one look into that directory,
+  // unless `abandoned` says, when its turn comes, that nobody waits for the answer any more.
   // `network`: as LoginThrottle's.
   void LogIn(sasl::Credentials credentials, std::string network, Abandoned abandoned, Done done);
 
  private:
   struct Attempt;
 
-  Authenticator(Directory& directory, PasswordHasher& hasher, LoginMemory& memory,
+  Authenticator(Directory& directory, Mirror& mirror, PasswordHasher& hasher, LoginMemory& memory,
                 LoginThrottle& throttle, process::WorkerPool& reading, process::WorkerPool& hashing,
                 bool rehash_on_login, std::string stand_in_hash);
   // What the throttle admitted, on the reading pool; the hash on the other, unless it is
   // remembered.
   void LookUp(const std::shared_ptr<Attempt>& attempt);
+  bool IsRemembered(const Attempt& attempt);
+  // Whose password is in an external directory.
+  void LookUpElsewhere(const std::shared_ptr<Attempt>& attempt);
+  void AskElsewhere(const std::shared_ptr<Attempt>& attempt);
   void Finish(Attempt& attempt, LoginResult result);
   LoginResult Verify(Attempt& attempt);
   LoginResult Check(Attempt& attempt);
@@ -72,6 +79,7 @@ class Authenticator {
   absl::StatusOr<std::optional<Account>> Find(const Address& address);
 
   Directory& directory_;
+  Mirror& mirror_;
   PasswordHasher& hasher_;
   LoginMemory& memory_;
   LoginThrottle& throttle_;

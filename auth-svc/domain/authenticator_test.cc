@@ -8,6 +8,7 @@
 
 #include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/notification.h"
+#include "auth-svc/domain/mirror.h"
 #include "auth-svc/domain/resolver.h"
 #include "auth-svc/domain/upkeep.h"
 #include "auth-svc/sqlite/test_directory.h"
@@ -65,8 +66,8 @@ class AuthenticatorTest : public testing::Test {
   }
 
   void Make(bool rehash_on_login) {
-    authenticator_ = *Authenticator::Create(*directory_, hasher_, memory_, throttle_, reading_,
-                                            pool_, rehash_on_login);
+    authenticator_ = *Authenticator::Create(*directory_, mirror_, hasher_, memory_, throttle_,
+                                            reading_, pool_, rehash_on_login);
   }
 
   void Change(std::function<absl::Status(DirectoryWriter&)> body) {
@@ -105,6 +106,7 @@ class AuthenticatorTest : public testing::Test {
   const AliasLimits limits_;
   const Upkeep upkeep_{Resolver("+", limits_), limits_};
   const std::unique_ptr<Directory> directory_ = MakeTestDirectory();
+  Mirror mirror_{*directory_, {}, Resolver("+", limits_), /*mailbox_shards=*/1, 1000};
   CountingHasher hasher_;
   absl::Time now_ = absl::FromUnixSeconds(1'000'000);
   LoginMemory memory_{[this] { return now_; }, absl::Minutes(5), 100};

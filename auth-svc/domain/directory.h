@@ -25,12 +25,25 @@ struct Domain {
   friend bool operator==(const Domain&, const Domain&) = default;
 };
 
+// Where an account or alias came from, when somebody else keeps it (external_directory.h).
+struct Origin {
+  // The external directory's name; empty: it is ours.
+  std::string source;
+  // Its own name for the entry; empty for an alias.
+  std::string id;
+  // Changes when its password does; empty for an alias.
+  std::string stamp;
+
+  bool external() const { return !source.empty(); }
+  friend bool operator==(const Origin&, const Origin&) = default;
+};
+
 struct Account {
   // 32 lower-case hexadecimal digits each, random, never used again.
   std::string account_id;
   std::string mailbox_id;
   Address address;
-  // "$argon2id$..."
+  // "$argon2id$..."; empty for one of an external directory.
   std::string password_hash;
   bool enabled = true;
   // Its domain's state, read with it. Ignored when written.
@@ -38,6 +51,7 @@ struct Account {
   // Grows with every change of the account: what was proved of an older version is not proved now.
   // Ignored when written.
   int64_t version = 1;
+  Origin origin;
 
   friend bool operator==(const Account&, const Account&) = default;
 };
@@ -46,6 +60,8 @@ struct Alias {
   Address address;
   // At least one; in the order given.
   std::vector<Address> targets;
+  // Of `origin.source` alone.
+  Origin origin;
 
   friend bool operator==(const Alias&, const Alias&) = default;
 };
@@ -69,6 +85,8 @@ class DirectoryReader {
   virtual absl::StatusOr<std::optional<Domain>> FindOldestDomain() = 0;
   virtual absl::StatusOr<std::optional<Account>> FindAccount(const Address& address) = 0;
   virtual absl::StatusOr<std::optional<Account>> FindAccountById(absl::string_view account_id) = 0;
+  virtual absl::StatusOr<std::optional<Account>> FindAccountByOrigin(absl::string_view source,
+                                                                     absl::string_view id) = 0;
   // The enabled account that was added first, in `domain` or, when that is empty, in any enabled
   // domain.
   virtual absl::StatusOr<std::optional<Account>> FindOldestAccount(absl::string_view domain) = 0;
@@ -102,11 +120,13 @@ class DirectoryWriter : public DirectoryReader {
   virtual absl::Status UpdateDomain(const Domain& domain) = 0;
   virtual absl::Status DeleteDomain(absl::string_view name) = 0;
   virtual absl::Status InsertAccount(const Account& account) = 0;
-  // By account_id: password hash and state.
+  // By address: all the rest, so that another account can take its place.
   virtual absl::Status UpdateAccount(const Account& account) = 0;
+  // Aliases that name it follow.
+  virtual absl::Status MoveAccount(const Address& from, const Address& to) = 0;
   virtual absl::Status DeleteAccount(const Address& address) = 0;
   virtual absl::Status InsertAlias(const Alias& alias) = 0;
-  // By address: the targets.
+  // By address: the targets. The origin stays.
   virtual absl::Status UpdateAlias(const Alias& alias) = 0;
   virtual absl::Status DeleteAlias(const Address& address) = 0;
   // Forgets those that were answered before `oldest`, and the oldest beyond `max_kept`.

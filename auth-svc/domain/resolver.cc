@@ -134,12 +134,21 @@ absl::StatusOr<Resolution> Resolver::ResolveAddress(DirectoryReader& directory,
   if (!domain.ok()) return domain.status();
   if (!domain->has_value()) return Only(Resolution::Outcome::kNotLocal);
   if (!(*domain)->enabled) return Only(Resolution::Outcome::kDisabled);
-  const size_t at = separator_.empty() ? std::string::npos : address.local_part.find(separator_);
-  // "+list" has no user part; it is a name of its own or none.
-  if (at == std::string::npos || at == 0) return exact;
-  const Address base{address.local_part.substr(0, at), address.domain};
+  const std::vector<Address> forms = Forms(address);
+  if (forms.size() == 1) return exact;
+  const Address& base = forms.back();
   if (base.local_part == kPostmaster) return ResolvePostmaster(directory, base.domain);
   return ResolveExact(directory, base);
+}
+
+std::vector<Address> Resolver::Forms(const Address& address) const {
+  std::vector<Address> forms = {address};
+  const size_t at = separator_.empty() ? std::string::npos : address.local_part.find(separator_);
+  // "+list" has no user part; it is a name of its own or none.
+  if (at != std::string::npos && at != 0) {
+    forms.push_back({address.local_part.substr(0, at), address.domain});
+  }
+  return forms;
 }
 
 absl::StatusOr<Resolution> Resolver::ResolveExact(DirectoryReader& directory,

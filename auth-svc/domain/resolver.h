@@ -47,6 +47,9 @@ class Resolver {
   // could be postmaster; the directory must be mended first.
   absl::StatusOr<Resolution> Resolve(DirectoryReader& directory, absl::string_view text) const;
 
+  // The forms in which an address is looked for: itself and, when it has a sub-address, without it.
+  std::vector<Address> Forms(const Address& address) const;
+
   // True when the account is enabled and may send as each of `addresses`: each leads to it (and
   // perhaps to others too). What is no address is nobody's.
   absl::StatusOr<bool> MaySendAs(DirectoryReader& directory, absl::string_view account_id,

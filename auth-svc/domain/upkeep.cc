@@ -44,6 +44,21 @@ absl::StatusOr<Account> NeedAccount(DirectoryReader& directory, absl::string_vie
                                           alias->has_value() ? ": that address is an alias" : ""));
 }
 
+// What another directory keeps is changed there.
+absl::Status CheckOurs(const Origin& origin, const Address& address) {
+  if (!origin.external()) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      address.ToString(), " comes from the directory ", origin.source, ": change it there"));
+}
+
+absl::StatusOr<Account> NeedOurAccount(DirectoryReader& directory, absl::string_view text) {
+  absl::StatusOr<Account> account = NeedAccount(directory, text);
+  if (!account.ok()) return account;
+  absl::Status ours = CheckOurs(account->origin, account->address);
+  if (!ours.ok()) return ours;
+  return account;
+}
+
 absl::StatusOr<Alias> NeedAlias(DirectoryReader& directory, absl::string_view text) {
   absl::StatusOr<Address> address = CanonicalAddress(text);
   if (!address.ok()) return address.status();
@@ -93,6 +108,14 @@ absl::Status CheckUnnamed(DirectoryReader& directory, const Address& address) {
 
 }  // namespace
 
+Account NewAccount(const Address& address, int32_t mailbox_shards) {
+  Account account;
+  account.account_id = crypto::RandomId();
+  account.mailbox_id = NewMailboxId(mailbox_shards);
+  account.address = address;
+  return account;
+}
+
 absl::StatusOr<Domain> Upkeep::AddDomain(DirectoryWriter& directory, absl::string_view name) const {
   absl::StatusOr<std::string> canonical = CanonicalDomain(name);
   if (!canonical.ok()) return canonical.status();
@@ -140,10 +163,7 @@ absl::StatusOr<Account> Upkeep::AddAccount(DirectoryWriter& directory, absl::str
   if (!canonical.ok()) return canonical.status();
   absl::Status is_free = CheckFree(directory, *canonical);
   if (!is_free.ok()) return is_free;
-  Account account;
-  account.account_id = crypto::RandomId();
-  account.mailbox_id = NewMailboxId(mailbox_shards_);
-  account.address = *std::move(canonical);
+  Account account = NewAccount(*canonical, mailbox_shards_);
   account.password_hash = std::move(password_hash);
   absl::Status inserted = directory.InsertAccount(account);
   if (!inserted.ok()) return inserted;
@@ -152,7 +172,7 @@ absl::StatusOr<Account> Upkeep::AddAccount(DirectoryWriter& directory, absl::str
 
 absl::Status Upkeep::SetPassword(DirectoryWriter& directory, absl::string_view address,
                                  std::string password_hash) const {
-  absl::StatusOr<Account> account = NeedAccount(directory, address);
+  absl::StatusOr<Account> account = NeedOurAccount(directory, address);
   if (!account.ok()) return account.status();
   account->password_hash = std::move(password_hash);
   return directory.UpdateAccount(*account);
@@ -160,7 +180,7 @@ absl::Status Upkeep::SetPassword(DirectoryWriter& directory, absl::string_view a
 
 absl::Status Upkeep::SetAccountEnabled(DirectoryWriter& directory, absl::string_view address,
                                        bool enabled) const {
-  absl::StatusOr<Account> account = NeedAccount(directory, address);
+  absl::StatusOr<Account> account = NeedOurAccount(directory, address);
   if (!account.ok()) return account.status();
   account->enabled = enabled;
   return directory.UpdateAccount(*account);
@@ -169,6 +189,9 @@ absl::Status Upkeep::SetAccountEnabled(DirectoryWriter& directory, absl::string_
 absl::Status Upkeep::RemoveAccount(DirectoryWriter& directory, absl::string_view address) const {
   absl::StatusOr<Account> account = NeedAccount(directory, address);
   if (!account.ok()) return account.status();
+  // Enabled, it would come again, with another mailbox.
+  absl::Status ours = CheckOurs(account->origin, account->address);
+  if (account->enabled && !ours.ok()) return ours;
   absl::Status unnamed = CheckUnnamed(directory, account->address);
   if (!unnamed.ok()) return unnamed;
   return directory.DeleteAccount(account->address);
@@ -263,6 +286,8 @@ absl::StatusOr<Alias> Upkeep::SetAliasTargets(DirectoryWriter& directory, absl::
                                               absl::Span<const std::string> targets) const {
   absl::StatusOr<Alias> present = NeedAlias(directory, address);
   if (!present.ok()) return present;
+  absl::Status ours = CheckOurs(present->origin, present->address);
+  if (!ours.ok()) return ours;
   absl::StatusOr<Alias> alias = ReadAlias(directory, address, targets);
   if (!alias.ok()) return alias;
   absl::Status updated = directory.UpdateAlias(*alias);
@@ -275,6 +300,8 @@ absl::StatusOr<Alias> Upkeep::SetAliasTargets(DirectoryWriter& directory, absl::
 absl::Status Upkeep::RemoveAlias(DirectoryWriter& directory, absl::string_view address) const {
   absl::StatusOr<Alias> alias = NeedAlias(directory, address);
   if (!alias.ok()) return alias.status();
+  absl::Status ours = CheckOurs(alias->origin, alias->address);
+  if (!ours.ok()) return ours;
   absl::Status unnamed = CheckUnnamed(directory, alias->address);
   if (!unnamed.ok()) return unnamed;
   return directory.DeleteAlias(alias->address);

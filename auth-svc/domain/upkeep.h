@@ -17,6 +17,9 @@
 
 namespace postern::auth {
 
+// A new account, enabled, with ids of its own and a mailbox in one of `mailbox_shards` shards.
+Account NewAccount(const Address& address, int32_t mailbox_shards);
+
 // A value; any thread. Each function runs inside one Directory::Write, whose caller must return its
 // error from there, so that nothing of a refused change stays. Names and addresses come as an
 // operator typed them.

@@ -9,7 +9,7 @@ namespace {
 using storage::Migration;
 using storage::postgresql::Access;
 
-constexpr Migration kMigrations[] = {{1, sql::k0001Directory}};
+constexpr Migration kMigrations[] = {{1, sql::k0001Directory}, {2, sql::k0002Origin}};
 
 }  // namespace
 

@@ -30,11 +30,13 @@ void ToProto(const Account& account, v1::Account* out) {
   out->set_address(account.address.ToString());
   out->set_mailbox_id(account.mailbox_id);
   out->set_enabled(account.enabled);
+  out->set_source(account.origin.source);
 }
 
 void ToProto(const Alias& alias, v1::Alias* out) {
   out->set_address(alias.address.ToString());
   for (const Address& target : alias.targets) out->add_targets(target.ToString());
+  out->set_source(alias.origin.source);
 }
 
 std::vector<std::string> Targets(const v1::Alias& alias) {
@@ -60,6 +62,8 @@ std::string CutToPage(std::vector<T>& items, size_t size) {
   return items.back().address.ToString();
 }
 
+absl::Status Busy() { return absl::UnavailableError("auth-svc is busy: try again"); }
+
 }  // namespace
 
 grpc::ServerUnaryReactor* DirectoryAdminService::Run(process::WorkerPool& pool,
@@ -68,8 +72,7 @@ grpc::ServerUnaryReactor* DirectoryAdminService::Run(process::WorkerPool& pool,
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   process::RunOn<absl::Status>(
       pool, std::move(body),
-      [reactor](const absl::Status& status) { reactor->Finish(rpc::ToGrpc(status)); },
-      absl::UnavailableError("auth-svc is busy: try again"));
+      [reactor](const absl::Status& status) { reactor->Finish(rpc::ToGrpc(status)); }, Busy());
   return reactor;
 }
 
@@ -149,6 +152,43 @@ grpc::ServerUnaryReactor* DirectoryAdminService::SubmitWithPassword(
                return Apply(context, change,
                             [&](DirectoryWriter& writer) { return body(writer, *hash); });
              });
+}
+
+grpc::ServerUnaryReactor* DirectoryAdminService::SubmitAlias(
+    grpc::CallbackServerContext* context, absl::string_view method, const std::string& request_id,
+    const v1::Alias& asked, google::protobuf::MessageLite* response, v1::Alias* written,
+    absl::StatusOr<Alias> (Upkeep::*write)(DirectoryWriter&, absl::string_view,
+                                           absl::Span<const std::string>) const) {
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  auto finish = [reactor](const absl::Status& status) { reactor->Finish(rpc::ToGrpc(status)); };
+  std::vector<Address> targets;
+  for (const std::string& target : asked.targets()) {
+    absl::StatusOr<Address> address = CanonicalAddress(target);
+    if (address.ok()) targets.push_back(*std::move(address));
+  }
+  // Whom an external directory has may not be known here yet.
+  mirror_.Refresh(std::move(targets), [=, this, &asked, &request_id](const absl::Status& known) {
+    if (!known.ok()) {
+      finish(known);
+      return;
+    }
+    process::RunOn<absl::Status>(
+        admin_pool_,
+        [=, this, &asked, &request_id] {
+          return Apply(
+              context,
+              {method, absl::StrCat(asked.address(), " -> ", absl::StrJoin(asked.targets(), ", ")),
+               request_id, response},
+              [&](DirectoryWriter& writer) {
+                absl::StatusOr<Alias> alias =
+                    (upkeep_.*write)(writer, asked.address(), Targets(asked));
+                if (alias.ok()) ToProto(*alias, written);
+                return alias.status();
+              });
+        },
+        finish, Busy());
+  });
+  return reactor;
 }
 
 grpc::ServerUnaryReactor* DirectoryAdminService::List(
@@ -282,32 +322,15 @@ grpc::ServerUnaryReactor* DirectoryAdminService::SetAccountEnabled(
 grpc::ServerUnaryReactor* DirectoryAdminService::AddAlias(grpc::CallbackServerContext* context,
                                                           const v1::AddAliasRequest* request,
                                                           v1::AddAliasResponse* response) {
-  const v1::Alias& asked = request->alias();
-  return Submit(
-      context,
-      {"AddAlias", absl::StrCat(asked.address(), " -> ", absl::StrJoin(asked.targets(), ", ")),
-       request->request_id(), response},
-      [=, this, &asked](DirectoryWriter& writer) {
-        absl::StatusOr<Alias> alias = upkeep_.AddAlias(writer, asked.address(), Targets(asked));
-        if (alias.ok()) ToProto(*alias, response->mutable_alias());
-        return alias.status();
-      });
+  return SubmitAlias(context, "AddAlias", request->request_id(), request->alias(), response,
+                     response->mutable_alias(), &Upkeep::AddAlias);
 }
 
 grpc::ServerUnaryReactor* DirectoryAdminService::SetAliasTargets(
     grpc::CallbackServerContext* context, const v1::SetAliasTargetsRequest* request,
     v1::SetAliasTargetsResponse* response) {
-  const v1::Alias& asked = request->alias();
-  return Submit(context,
-                {"SetAliasTargets",
-                 absl::StrCat(asked.address(), " -> ", absl::StrJoin(asked.targets(), ", ")),
-                 request->request_id(), response},
-                [=, this, &asked](DirectoryWriter& writer) {
-                  absl::StatusOr<Alias> alias =
-                      upkeep_.SetAliasTargets(writer, asked.address(), Targets(asked));
-                  if (alias.ok()) ToProto(*alias, response->mutable_alias());
-                  return alias.status();
-                });
+  return SubmitAlias(context, "SetAliasTargets", request->request_id(), request->alias(), response,
+                     response->mutable_alias(), &Upkeep::SetAliasTargets);
 }
 
 grpc::ServerUnaryReactor* DirectoryAdminService::ListAliases(grpc::CallbackServerContext* context,

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "auth-svc/domain/directory.h"
+#include "auth-svc/domain/mirror.h"
 #include "auth-svc/domain/password.h"
 #include "auth-svc/domain/upkeep.h"
 #include "proto/postern/auth/v1/directory_admin.grpc.pb.h"
@@ -23,10 +24,11 @@ namespace postern::auth {
 // password on `hashing_pool`.
 class DirectoryAdminService final : public v1::DirectoryAdminService::CallbackService {
  public:
-  DirectoryAdminService(Directory& directory, Upkeep upkeep, PasswordHasher& hasher,
+  DirectoryAdminService(Directory& directory, Mirror& mirror, Upkeep upkeep, PasswordHasher& hasher,
                         process::WorkerPool& admin_pool, process::WorkerPool& hashing_pool,
                         process::Clock clock)
       : directory_(directory),
+        mirror_(mirror),
         upkeep_(std::move(upkeep)),
         hasher_(hasher),
         admin_pool_(admin_pool),
@@ -100,10 +102,17 @@ class DirectoryAdminService final : public v1::DirectoryAdminService::CallbackSe
   grpc::ServerUnaryReactor* SubmitWithPassword(
       grpc::CallbackServerContext* context, Change change, const Request* request,
       absl::AnyInvocable<absl::Status(DirectoryWriter&, std::string hash)> body);
+  // An alias's change, once its targets are known. `response` holds `written`.
+  grpc::ServerUnaryReactor* SubmitAlias(
+      grpc::CallbackServerContext* context, absl::string_view method, const std::string& request_id,
+      const v1::Alias& asked, google::protobuf::MessageLite* response, v1::Alias* written,
+      absl::StatusOr<Alias> (Upkeep::*write)(DirectoryWriter&, absl::string_view,
+                                             absl::Span<const std::string>) const);
   grpc::ServerUnaryReactor* List(grpc::CallbackServerContext* context,
                                  absl::AnyInvocable<absl::Status(DirectoryReader&)> body);
 
   Directory& directory_;
+  Mirror& mirror_;
   const Upkeep upkeep_;
   PasswordHasher& hasher_;
   process::WorkerPool& admin_pool_;

@@ -80,9 +80,15 @@ Address ReadAddress(const SqlRows& rows, size_t row) {
   return Address{TextAt(rows, row, 1), TextAt(rows, row, 0)};
 }
 
-#define POSTERN_ACCOUNT_COLUMNS                                                           \
-  "SELECT account.account_id, account.mailbox_id, account.domain, account.local_part, "   \
-  "account.password_hash, account.enabled, domain.enabled, account.version FROM account " \
+// An alias's one target, and its origin.
+Alias ReadAliasTo(const SqlRows& rows, size_t row) {
+  return Alias{{}, {ReadAddress(rows, row)}, Origin{TextAt(rows, row, 2), "", ""}};
+}
+
+#define POSTERN_ACCOUNT_COLUMNS                                                         \
+  "SELECT account.account_id, account.mailbox_id, account.domain, account.local_part, " \
+  "account.password_hash, account.enabled, domain.enabled, account.version, "           \
+  "account.source, account.source_id, account.source_stamp FROM account "               \
   "JOIN domain ON domain.name = account.domain "
 
 Account ReadAccount(const SqlRows& rows, size_t row) {
@@ -94,6 +100,7 @@ Account ReadAccount(const SqlRows& rows, size_t row) {
   account.enabled = rows.Int(row, 5) != 0;
   account.domain_enabled = rows.Int(row, 6) != 0;
   account.version = rows.Int(row, 7);
+  account.origin = {TextAt(rows, row, 8), TextAt(rows, row, 9), TextAt(rows, row, 10)};
   return account;
 }
 
@@ -133,6 +140,15 @@ absl::StatusOr<std::optional<Account>> Queries::FindAccountById(absl::string_vie
       .First(&ReadAccount);
 }
 
+absl::StatusOr<std::optional<Account>> Queries::FindAccountByOrigin(absl::string_view source,
+                                                                    absl::string_view id) {
+  return Query(sql_, POSTERN_ACCOUNT_COLUMNS
+               "WHERE account.source = $1 AND account.source_id = $2 AND account.source <> ''")
+      .Text(source)
+      .Text(id)
+      .First(&ReadAccount);
+}
+
 absl::StatusOr<std::optional<Account>> Queries::FindOldestAccount(absl::string_view domain) {
   if (domain.empty()) {
     return Query(sql_, POSTERN_ACCOUNT_COLUMNS
@@ -149,16 +165,19 @@ absl::StatusOr<std::optional<Account>> Queries::FindOldestAccount(absl::string_v
 
 absl::StatusOr<std::optional<Alias>> Queries::FindAlias(const Address& address) {
   // An alias has at least one target, so its targets tell that it is there.
-  absl::StatusOr<std::vector<Address>> targets =
+  absl::StatusOr<std::vector<Alias>> targets =
       Query(sql_,
-            "SELECT target_domain, target_local_part FROM alias_target "
+            "SELECT target_domain, target_local_part, source FROM alias_target "
+            "JOIN alias USING (domain, local_part) "
             "WHERE domain = $1 AND local_part = $2 ORDER BY position")
           .Text(address.domain)
           .Text(address.local_part)
-          .All(&ReadAddress);
+          .All(&ReadAliasTo);
   if (!targets.ok()) return targets.status();
   if (targets->empty()) return std::optional<Alias>();
-  return std::optional<Alias>(Alias{address, *std::move(targets)});
+  Alias alias{address, {}, std::move(targets->front().origin)};
+  for (Alias& target : *targets) alias.targets.push_back(std::move(target.targets.front()));
+  return std::optional<Alias>(std::move(alias));
 }
 
 absl::StatusOr<std::vector<Address>> Queries::FindAliasesTo(const Address& target, size_t limit) {
@@ -301,24 +320,59 @@ absl::Status Queries::InsertAccount(const Account& account) {
   if (!taken.ok()) return taken;
   return Query(sql_,
                "INSERT INTO account (account_id, mailbox_id, domain, local_part, password_hash, "
-               "enabled, version) VALUES ($1, $2, $3, $4, $5, $6, 1)")
+               "enabled, source, source_id, source_stamp, version) "
+               "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1)")
       .Text(account.account_id)
       .Text(account.mailbox_id)
       .Text(account.address.domain)
       .Text(account.address.local_part)
       .Text(account.password_hash)
       .Int(account.enabled)
+      .Text(account.origin.source)
+      .Text(account.origin.id)
+      .Text(account.origin.stamp)
       .Run();
 }
 
 absl::Status Queries::UpdateAccount(const Account& account) {
   return Query(sql_,
-               "UPDATE account SET password_hash = $1, enabled = $2, "
-               "version = version + 1 WHERE account_id = $3")
+               "UPDATE account SET account_id = $1, mailbox_id = $2, password_hash = $3, "
+               "enabled = $4, source = $5, source_id = $6, source_stamp = $7, "
+               "version = version + 1 WHERE domain = $8 AND local_part = $9")
+      .Text(account.account_id)
+      .Text(account.mailbox_id)
       .Text(account.password_hash)
       .Int(account.enabled)
-      .Text(account.account_id)
+      .Text(account.origin.source)
+      .Text(account.origin.id)
+      .Text(account.origin.stamp)
+      .Text(account.address.domain)
+      .Text(account.address.local_part)
       .ChangeOne(absl::StrCat("account ", account.address.ToString()));
+}
+
+absl::Status Queries::MoveAccount(const Address& from, const Address& to) {
+  absl::Status taken = InsertAddress(to);
+  if (!taken.ok()) return taken;
+  absl::Status moved = Query(sql_,
+                             "UPDATE account SET domain = $1, local_part = $2, "
+                             "version = version + 1 WHERE domain = $3 AND local_part = $4")
+                           .Text(to.domain)
+                           .Text(to.local_part)
+                           .Text(from.domain)
+                           .Text(from.local_part)
+                           .ChangeOne(absl::StrCat("account ", from.ToString()));
+  if (!moved.ok()) return moved;
+  absl::Status followed =
+      Query(sql_,
+            "UPDATE alias_target SET target_domain = $1, target_local_part = $2 "
+            "WHERE target_domain = $3 AND target_local_part = $4")
+          .Text(to.domain)
+          .Text(to.local_part)
+          .Text(from.domain)
+          .Text(from.local_part)
+          .Run();
+  return followed.ok() ? DeleteAddress(from) : followed;
 }
 
 absl::Status Queries::DeleteAccount(const Address& address) {
@@ -366,10 +420,12 @@ absl::Status Queries::DeleteTargets(const Address& alias) {
 absl::Status Queries::InsertAlias(const Alias& alias) {
   absl::Status taken = InsertAddress(alias.address);
   if (!taken.ok()) return taken;
-  absl::Status inserted = Query(sql_, "INSERT INTO alias (domain, local_part) VALUES ($1, $2)")
-                              .Text(alias.address.domain)
-                              .Text(alias.address.local_part)
-                              .Run();
+  absl::Status inserted =
+      Query(sql_, "INSERT INTO alias (domain, local_part, source) VALUES ($1, $2, $3)")
+          .Text(alias.address.domain)
+          .Text(alias.address.local_part)
+          .Text(alias.origin.source)
+          .Run();
   return inserted.ok() ? InsertTargets(alias) : inserted;
 }
 

@@ -25,6 +25,8 @@ class Queries final : public DirectoryWriter {
   absl::StatusOr<std::optional<Domain>> FindOldestDomain() override;
   absl::StatusOr<std::optional<Account>> FindAccount(const Address& address) override;
   absl::StatusOr<std::optional<Account>> FindAccountById(absl::string_view account_id) override;
+  absl::StatusOr<std::optional<Account>> FindAccountByOrigin(absl::string_view source,
+                                                             absl::string_view id) override;
   absl::StatusOr<std::optional<Account>> FindOldestAccount(absl::string_view domain) override;
   absl::StatusOr<std::optional<Alias>> FindAlias(const Address& address) override;
   absl::StatusOr<std::vector<Address>> FindAliasesTo(const Address& target, size_t limit) override;
@@ -41,6 +43,7 @@ class Queries final : public DirectoryWriter {
   absl::Status DeleteDomain(absl::string_view name) override;
   absl::Status InsertAccount(const Account& account) override;
   absl::Status UpdateAccount(const Account& account) override;
+  absl::Status MoveAccount(const Address& from, const Address& to) override;
   absl::Status DeleteAccount(const Address& address) override;
   absl::Status InsertAlias(const Alias& alias) override;
   absl::Status UpdateAlias(const Alias& alias) override;

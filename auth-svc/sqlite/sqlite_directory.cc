@@ -9,7 +9,7 @@
 namespace postern::auth {
 namespace {
 
-constexpr storage::Migration kMigrations[] = {{1, sql::k0001Directory}};
+constexpr storage::Migration kMigrations[] = {{1, sql::k0001Directory}, {2, sql::k0002Origin}};
 
 absl::Status Run(storage::Sqlite& database, absl::string_view sql) {
   absl::StatusOr<storage::Statement*> statement = database.Prepare(sql);

@@ -98,6 +98,15 @@ rpc: {address: 0.0.0.0, port: {{ include "postern.rpcPort" $root }}}
 {{- include "postern.storageConfig" . }}
 {{- if eq $component "auth-svc" }}
 token_signing_key_file: /etc/postern/token/token-signing.pem
+{{- with $root.Values.ldap }}
+ldap:
+{{- range . }}
+{{- $folder := printf "/etc/postern/ldap-%s" .name }}
+{{- $files := dict "name" .name "ca_file" (printf "%s/ca.crt" $folder) }}
+{{- if .config.bind_dn }}{{ $_ := set $files "bind_password_file" (printf "%s/password" $folder) }}{{ end }}
+  - {{ toJson (mergeOverwrite $files (deepCopy .config)) }}
+{{- end }}
+{{- end }}
 {{- else }}
 token_verification_keys_file: /etc/postern/token/token-verification.pem
 {{- end }}

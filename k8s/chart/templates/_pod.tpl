@@ -44,6 +44,12 @@ capabilities: {drop: [ALL]}
   {{- else }}
   secret: {secretName: {{ include "postern.verificationSecret" $root }}, defaultMode: 0440, items: [{key: token-verification.pem, path: token-verification.pem}]}
   {{- end }}
+{{- if eq $component "auth-svc" }}
+{{- range $root.Values.ldap }}
+- name: ldap-{{ .name }}
+  secret: {secretName: {{ .existingSecret }}, defaultMode: 0440}
+{{- end }}
+{{- end }}
 {{- if include "postern.onPostgresql" $root }}
 {{ include "postern.postgresqlVolumes" . }}
 {{- end }}

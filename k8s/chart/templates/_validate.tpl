@@ -26,6 +26,9 @@
 {{- if not $v.redis.caSecret }}{{ fail "redis.caSecret is empty: name a Secret with the server's CA as ca.crt; its certificate is always verified" }}{{ end -}}
 {{- if and $v.redis.cluster $v.redis.sentinelMaster }}{{ fail "redis.cluster and redis.sentinelMaster exclude each other" }}{{ end -}}
 {{- end -}}
+{{- range $v.ldap -}}
+{{- if not .existingSecret }}{{ fail (printf "ldap %s has no existingSecret: name a Secret with the servers' CA as ca.crt and, with config.bind_dn, its password as password" .name) }}{{ end -}}
+{{- end -}}
 {{- if and (ne $v.mtls.source "job") (not (and $v.tokens.existingSigningSecret $v.tokens.existingVerificationSecret)) }}{{ fail (printf "mtls.source is %s, so nobody makes token keys: give tokens.existingSigningSecret and tokens.existingVerificationSecret" $v.mtls.source) }}{{ end -}}
 {{- if ne (empty $v.tokens.existingSigningSecret) (empty $v.tokens.existingVerificationSecret) }}{{ fail "give both tokens.existingSigningSecret and tokens.existingVerificationSecret, or neither" }}{{ end -}}
 {{- if eq $v.mtls.source "existing" -}}
@@ -36,6 +39,7 @@
 {{- if not $v.networkPolicy.clusterCidrs }}{{ fail "networkPolicy.clusterCidrs is empty: give the ranges of pods, services and nodes, so that relay-svc is kept from them; or set networkPolicy.enabled: false" }}{{ end -}}
 {{- if and $v.postgresql.hosts (not $v.networkPolicy.postgresql.to) }}{{ fail "networkPolicy.postgresql.to is empty: nothing could reach postgresql.hosts" }}{{ end -}}
 {{- if and $v.redis.addresses (not $v.networkPolicy.redis.to) }}{{ fail "networkPolicy.redis.to is empty: nothing could reach redis.addresses" }}{{ end -}}
+{{- if and $v.ldap (not $v.networkPolicy.ldap.to) }}{{ fail "networkPolicy.ldap.to is empty: auth-svc could reach no LDAP server" }}{{ end -}}
 {{- end -}}
 {{- if and $v.loadBalancer.single $v.loadBalancer.internetSourceRanges $v.loadBalancer.userSourceRanges (ne (toJson $v.loadBalancer.internetSourceRanges) (toJson $v.loadBalancer.userSourceRanges)) (not $v.networkPolicy.enabled) }}{{ fail "loadBalancer.single has one list of source ranges for all ports: without networkPolicy.enabled, different internetSourceRanges and userSourceRanges want loadBalancer.single: false" }}{{ end -}}
 {{- if and (has "0.0.0.0/0" $v.loadBalancer.proxyProtocol.networks) }}{{ fail "loadBalancer.proxyProtocol.networks has 0.0.0.0/0: anybody could claim any address" }}{{ end -}}
