@@ -33,7 +33,7 @@ struct SessionSetup {
   std::chrono::seconds question_timeout{5};
   // mx: a message whose body ends later than this after its first RCPT asks for its recipients
   // again.
-  std::chrono::seconds recipients_hold{5};
+  std::chrono::seconds recipients_hold{2};
   // Password hashing has a queue.
   std::chrono::seconds login_timeout{30};
   std::chrono::seconds commit_timeout{60};

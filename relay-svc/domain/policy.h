@@ -21,7 +21,7 @@ namespace postern::relay {
 
 struct PolicyOptions {
   // How long gateways may remember an answer that accepts.
-  int ttl_seconds = 5;
+  int ttl_seconds = 2;
   // Of a client's network; nullopt: as much as comes.
   std::optional<limits::Rate> connections;
   std::optional<limits::Rate> messages;
