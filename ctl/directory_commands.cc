@@ -2,8 +2,10 @@
 
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 
 namespace postern::ctl {
 namespace {
@@ -113,9 +115,9 @@ absl::Status DirectoryCommands::ListAccounts(const std::string& domain) {
   if (!accounts.ok()) return accounts.status();
   std::vector<Output::Row> rows;
   for (const auth::v1::Account& account : *accounts) {
-    rows.push_back(
-        {JsonObject(account), {account.address(), State(account.enabled()), account.mailbox_id(),
-                               Source(account.source())}});
+    rows.push_back({JsonObject(account),
+                    {account.address(), State(account.enabled()), account.mailbox_id(),
+                     Source(account.source())}});
   }
   output_.List("accounts", {"ADDRESS", "STATE", "MAILBOX", "SOURCE"}, rows);
   return absl::OkStatus();
@@ -173,6 +175,32 @@ absl::Status DirectoryCommands::SetAccountEnabled(const std::string& address, bo
   output_.Thing(Done(State(enabled), address),
                 absl::StrCat("account ", address, " is ", State(enabled)));
   return absl::OkStatus();
+}
+
+absl::Status DirectoryCommands::TestLogin(const std::string& address,
+                                          const std::optional<std::string>& password) {
+  using Response = auth::v1::TestLoginResponse;
+  auth::v1::TestLoginRequest request;
+  request.set_address(address);
+  if (password.has_value()) request.set_password(*password);
+  auto response = remote_.Call(&Stub::TestLogin, request);
+  if (!response.ok()) return response.status();
+  JsonObject json;
+  json.Text("outcome", absl::AsciiStrToLower(absl::StripPrefix(
+                           Response::Outcome_Name(response->outcome()), "OUTCOME_")));
+  std::vector<std::string> steps;
+  for (const std::string& step : response->steps()) steps.push_back(JsonString(step));
+  json.Array("steps", steps);
+  output_.Thing(json, absl::StrJoin(response->steps(), "\n"));
+  switch (response->outcome()) {
+    case Response::OUTCOME_ACCEPTED:
+    case Response::OUTCOME_FOUND:
+      return absl::OkStatus();
+    case Response::OUTCOME_TEMPORARY:
+      return absl::UnavailableError("a client would be told to try again later");
+    default:
+      return absl::PermissionDeniedError("a client would be refused");
+  }
 }
 
 absl::Status DirectoryCommands::AddAlias(const std::string& address,

@@ -32,6 +32,8 @@ class DirectoryCommands {
   absl::Status RemoveAccount(const std::string& address);
   absl::Status SetPassword(const std::string& address, const NewPassword& password);
   absl::Status SetAccountEnabled(const std::string& address, bool enabled);
+  // An error when it would be refused. `password`: nullopt: only looks.
+  absl::Status TestLogin(const std::string& address, const std::optional<std::string>& password);
 
   absl::Status AddAlias(const std::string& address, const std::vector<std::string>& targets);
   absl::Status SetAlias(const std::string& address, const std::vector<std::string>& targets);

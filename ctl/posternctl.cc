@@ -76,6 +76,7 @@ class CommandLine {
         ->callback([this] { idle_ = true; });
     AddDomainCommands();
     AddAccountCommands();
+    AddAuthCommands();
     AddAliasCommands();
     AddMailboxCommands();
     AddQueueCommands();
@@ -99,6 +100,9 @@ class CommandLine {
     switch (input_) {
       case Input::kNone:
         return absl::OkStatus();
+      case Input::kPasswordIfGiven:
+        if (!password_stdin_) return absl::OkStatus();
+        [[fallthrough]];
       case Input::kPassword: {
         absl::StatusOr<std::string> password =
             password_stdin_ || password_.is_hash ? ReadPasswordLine(in_) : AskPassword(subject_);
@@ -162,7 +166,7 @@ class CommandLine {
   }
 
   using Command = std::function<absl::Status(Commands&)>;
-  enum class Input { kNone, kPassword, kConfirmation };
+  enum class Input { kNone, kPassword, kPasswordIfGiven, kConfirmation };
 
   CLI::App* AddGroup(const char* name, const char* description) {
     CLI::App* group = app_.add_subcommand(name, description);
@@ -248,6 +252,21 @@ class CommandLine {
         AddCommand(group, "disable", "Refuses an account's logins and mail; nothing is removed.",
                    [this](Commands& c) { return c.directory.SetAccountEnabled(subject_, false); }),
         "ADDRESS", "The account.");
+  }
+
+  // Dovecot's "doveadm auth test".
+  void AddAuthCommands() {
+    CLI::App* group = AddGroup("auth", "Logins.");
+    CLI::App* test = AddCommand(
+        group, "test", "Says step by step what happens to a login, or where its account is.",
+        [this](Commands& c) {
+          return c.directory.TestLogin(
+              subject_, password_stdin_ ? std::optional(password_.text) : std::nullopt);
+        },
+        Input::kPasswordIfGiven);
+    NeedsSubject(test, "ADDRESS", "Who logs in.");
+    test->add_flag("--password-stdin", password_stdin_,
+                   "Try the password that is one line of standard input.");
   }
 
   void AddAliasCommands() {

@@ -113,6 +113,42 @@ TEST_F(PosternctlTest, AccountsAndTheirPasswords) {
               HasSubstr("there is no account bob@example.test"));
 }
 
+TEST_F(PosternctlTest, LoginsAreTried) {
+  Ok({"domain", "add", "example.test"});
+  Ok({"account", "add", "alice@example.test", "--password-stdin"}, "correct horse\n");
+  Ok({"alias", "add", "sales@example.test", "alice@example.test"});
+  const std::string ours = "example.test is one of our domains\n";
+  const std::string account =
+      "the account is alice@example.test, with mailbox [0-9a-f]{32}\n"
+      "its password is kept here, as argon2id\n";
+  const std::vector<std::string> test = {"auth", "test", "alice@example.test"};
+  EXPECT_THAT(Ok(test), MatchesRegex(ours + account));
+  const std::vector<std::string> with = {"auth", "test", "alice@example.test", "--password-stdin"};
+  EXPECT_THAT(Ok(with, "correct horse\n"),
+              MatchesRegex(ours + account + "the password is right\n"));
+  // The steps come all the same.
+  auto refused = [&](std::vector<std::string> arguments, const std::string& input = "") {
+    const Result result = RunWith(config_file_, std::move(arguments), input);
+    EXPECT_EQ(result.exit_code, kRefused);
+    EXPECT_EQ(result.err, "posternctl: a client would be refused\n");
+    return result.out;
+  };
+  EXPECT_THAT(refused(with, "wrong\n"), MatchesRegex(ours + account + "the password is wrong\n"));
+  EXPECT_THAT(Ok({"--json", "auth", "test", "ALICE@example.test"}),
+              HasSubstr("{\"outcome\": \"found\", \"steps\": [\"example.test is one of our"));
+  Ok({"account", "disable", "alice@example.test"});
+  EXPECT_THAT(refused(test), HasSubstr("the account is alice@example.test, disabled, with"));
+  EXPECT_EQ(refused({"auth", "test", "sales@example.test"}),
+            ours +
+                "sales@example.test is an alias to alice@example.test: nobody logs in as an "
+                "alias\n");
+  EXPECT_EQ(refused({"auth", "test", "bob@example.test"}),
+            ours + "there is no account bob@example.test\n");
+  EXPECT_EQ(refused({"auth", "test", "a@other.test"}), "other.test is none of our domains\n");
+  EXPECT_EQ(refused({"auth", "test", "no address"}),
+            "nobody can be called that: \"no address\" is no mail address: no @\n");
+}
+
 TEST_F(PosternctlTest, PasswordHashes) {
   Ok({"domain", "add", "example.test"});
   const std::vector<std::string> add = {"account", "add", "alice@example.test",
@@ -154,7 +190,7 @@ TEST_F(PosternctlTest, Aliases) {
             "sales@example.test leads to bob@example.test\n");
   EXPECT_EQ(Ok({"--json", "alias", "list"}),
             "{\"aliases\": [{\"address\": \"sales@example.test\", \"targets\": "
-            "[\"bob@example.test\"]}]}\n");
+            "[\"bob@example.test\"], \"source\": \"\"}]}\n");
   EXPECT_THAT(Fails(kRefused, {"alias", "set", "sales@example.test", "sales@example.test"}),
               HasSubstr("sales@example.test -> sales@example.test"));
   EXPECT_THAT(Fails(kRefused, {"account", "remove", "bob@example.test"}),

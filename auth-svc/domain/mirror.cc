@@ -232,6 +232,10 @@ Mirror::Kept* Mirror::SourceOf(const Address& address) const {
   return nullptr;
 }
 
+const std::string& Mirror::NameOf(const Address& address) const {
+  return SourceOf(address)->source.directory->name();
+}
+
 std::vector<Address> Mirror::Stale(absl::Span<const Address> addresses) const {
   std::vector<Address> stale;
   for (const Address& address : addresses) {

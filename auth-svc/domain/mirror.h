@@ -49,6 +49,8 @@ class Mirror {
   Mirror& operator=(const Mirror&) = delete;
 
   bool Covers(const Address& address) const { return SourceOf(address) != nullptr; }
+  // Of the external directory that covers the address.
+  const std::string& NameOf(const Address& address) const;
   // Those of which the rows may not be true any more: to be refreshed before they are read.
   // Microseconds.
   std::vector<Address> Stale(absl::Span<const Address> addresses) const;

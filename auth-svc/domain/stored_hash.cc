@@ -279,6 +279,14 @@ absl::StatusOr<std::string> CanonicalHash(absl::string_view text) {
   return UnknownScheme(scheme);
 }
 
+std::string SchemeOf(absl::string_view hash) {
+  const auto [scheme, rest] = Split(hash);
+  if (!scheme.empty()) return scheme;
+  const size_t end = rest.find('$', 1);
+  const absl::string_view name = rest.substr(0, end).substr(rest.empty() ? 0 : 1);
+  return name == "argon2id" ? std::string(name) : absl::StrCat("crypt $", name, "$");
+}
+
 absl::StatusOr<bool> VerifyHash(const std::string& hash, absl::string_view password) {
   // crypt(5) would end there, and HMAC takes zeros at a key's end for none.
   if (password.find('\0') != absl::string_view::npos) return false;

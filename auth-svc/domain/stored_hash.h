@@ -21,6 +21,9 @@ namespace postern::auth {
 // without a salt, DES, plain text), not well formed, or dearer than one login may be.
 absl::StatusOr<std::string> CanonicalHash(absl::string_view text);
 
+// For an operator: "argon2id", "SSHA", "crypt $6$". Of a hash in its canonical form.
+std::string SchemeOf(absl::string_view hash);
+
 // Whether the password is that of a hash in its canonical form; false for what is none.
 // RESOURCE_EXHAUSTED: no memory to find that out. Takes the hash's own time and memory on the
 // calling thread: up to some 2 s and 128 MiB. Thread-safe.

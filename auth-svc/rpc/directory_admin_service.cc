@@ -39,6 +39,20 @@ void ToProto(const Alias& alias, v1::Alias* out) {
   out->set_source(alias.origin.source);
 }
 
+v1::TestLoginResponse::Outcome ToProto(TriedLogin::Outcome outcome) {
+  switch (outcome) {
+    case TriedLogin::Outcome::kAccepted:
+      return v1::TestLoginResponse::OUTCOME_ACCEPTED;
+    case TriedLogin::Outcome::kRefused:
+      return v1::TestLoginResponse::OUTCOME_REFUSED;
+    case TriedLogin::Outcome::kTemporary:
+      return v1::TestLoginResponse::OUTCOME_TEMPORARY;
+    case TriedLogin::Outcome::kFound:
+      return v1::TestLoginResponse::OUTCOME_FOUND;
+  }
+  return v1::TestLoginResponse::OUTCOME_UNSPECIFIED;
+}
+
 std::vector<std::string> Targets(const v1::Alias& alias) {
   return {alias.targets().begin(), alias.targets().end()};
 }
@@ -358,6 +372,21 @@ grpc::ServerUnaryReactor* DirectoryAdminService::RemoveAlias(grpc::CallbackServe
                 [=, this](DirectoryWriter& writer) {
                   return upkeep_.RemoveAlias(writer, request->address());
                 });
+}
+
+grpc::ServerUnaryReactor* DirectoryAdminService::TestLogin(grpc::CallbackServerContext* context,
+                                                           const v1::TestLoginRequest* request,
+                                                           v1::TestLoginResponse* response) {
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  trial_.Run(
+      request->address(),
+      request->has_password() ? std::optional<std::string>(request->password()) : std::nullopt,
+      [reactor, response](TriedLogin tried) {
+        response->set_outcome(ToProto(tried.outcome));
+        for (std::string& step : tried.steps) response->add_steps(std::move(step));
+        reactor->Finish(grpc::Status::OK);
+      });
+  return reactor;
 }
 
 }  // namespace postern::auth

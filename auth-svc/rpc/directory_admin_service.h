@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "auth-svc/domain/directory.h"
+#include "auth-svc/domain/login_trial.h"
 #include "auth-svc/domain/mirror.h"
 #include "auth-svc/domain/password.h"
 #include "auth-svc/domain/upkeep.h"
@@ -31,6 +32,7 @@ class DirectoryAdminService final : public v1::DirectoryAdminService::CallbackSe
         mirror_(mirror),
         upkeep_(std::move(upkeep)),
         hasher_(hasher),
+        trial_(directory, mirror, hasher, hashing_pool),
         admin_pool_(admin_pool),
         hashing_pool_(hashing_pool),
         clock_(std::move(clock)) {}
@@ -74,6 +76,9 @@ class DirectoryAdminService final : public v1::DirectoryAdminService::CallbackSe
   grpc::ServerUnaryReactor* RemoveAlias(grpc::CallbackServerContext* context,
                                         const v1::RemoveAliasRequest* request,
                                         v1::RemoveAliasResponse* response) override;
+  grpc::ServerUnaryReactor* TestLogin(grpc::CallbackServerContext* context,
+                                      const v1::TestLoginRequest* request,
+                                      v1::TestLoginResponse* response) override;
 
  private:
   // What a change is called, on what, and the caller's id for it.
@@ -115,6 +120,7 @@ class DirectoryAdminService final : public v1::DirectoryAdminService::CallbackSe
   Mirror& mirror_;
   const Upkeep upkeep_;
   PasswordHasher& hasher_;
+  LoginTrial trial_;
   process::WorkerPool& admin_pool_;
   process::WorkerPool& hashing_pool_;
   const process::Clock clock_;

@@ -24,6 +24,10 @@ _POSTGRESQL = {"hosts": ["db.example.test:5432"], "existingSecret": "passwords",
 _PEERS = [{"ipBlock": {"cidr": "192.0.2.1/32"}}]
 _ON_POSTGRESQL = _BASE | {"postgresql": _POSTGRESQL,
                           "networkPolicy": _CIDRS["networkPolicy"] | {"postgresql": {"to": _PEERS}}}
+_ON_LDAP = _BASE | {"ldap": [{"name": "staff", "existingSecret": "staff-ldap", "config": {
+    "domains": ["staff.test"], "servers": ["ldaps://ldap.staff.test"], "base_dn": "dc=staff,dc=test",
+    "bind_dn": "cn=postern,dc=staff,dc=test"}}],
+    "networkPolicy": _CIDRS["networkPolicy"] | {"ldap": {"to": _PEERS}}}
 _TOKENS = {"existingSigningSecret": "signing", "existingVerificationSecret": "verification"}
 
 
@@ -62,6 +66,9 @@ _REFUSALS = [
     (_with(_ON_POSTGRESQL, postgresql={"existingSecret": ""}), "postgresql.existingSecret is empty"),
     (_with(_ON_POSTGRESQL, postgresql={"caSecret": ""}), "postgresql.caSecret is empty"),
     (_with(_BASE, redis={"addresses": ["redis:6379"]}), "redis.existingSecret is empty"),
+    (_with(_ON_LDAP, networkPolicy={"ldap": {"to": []}}), "networkPolicy.ldap.to is empty"),
+    (_with(_ON_LDAP, ldap=[{"name": "staff", "config": {}}]), "ldap staff has no existingSecret"),
+    (_with(_ON_LDAP, ldap=[{"name": "no name", "config": {}}]), "/ldap/0/name"),
     (_with(_DEMO, postgresql=_POSTGRESQL), "demo.enabled brings PostgreSQL and Redis along"),
     (_with(_DEMO, mtls={"source": "existing"}), "demo.enabled wants mtls.source: job"),
     (_with(_BASE, mtls={"source": "existing"}), "nobody makes token keys"),
@@ -117,11 +124,11 @@ def _configurations(documents: list[dict[str, Any]]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("values", [
-    _BASE, _DEMO, _ON_POSTGRESQL,
+    _BASE, _DEMO, _ON_POSTGRESQL, _ON_LDAP,
     _with(_ON_POSTGRESQL, loadBalancer={"proxyProtocol": {"networks": ["192.0.2.0/24"]}},
           relaySvc={"config": {"rate_limits": {"messages_per_network": {"count": 10}}}},
           smtpMx={"listener": {"max_connections": 10}}),
-], ids=["sqlite", "demo", "postgresql", "more"])
+], ids=["sqlite", "demo", "postgresql", "ldap", "more"])
 def test_the_programs_take_their_configurations(values: dict[str, Any], tmp_path: pathlib.Path) -> None:
     """Files of `./dev up` stand in for the Secrets."""
     data = layout.DataDir(tmp_path / "up")
@@ -133,6 +140,8 @@ def test_the_programs_take_their_configurations(values: dict[str, Any], tmp_path
              "/etc/postern/token/token-verification.pem": data.token_verification_keys,
              "/etc/postern/postgresql/password": data.certificate("public"),
              "/etc/postern/postgresql-ca/ca.crt": data.ca_certificate,
+             "/etc/postern/ldap-staff/password": data.certificate("public"),
+             "/etc/postern/ldap-staff/ca.crt": data.ca_certificate,
              "/etc/postern/redis/password": data.certificate("public"), "/data/": f"{tmp_path}/"}
     names = {"smtp-mx": "gateway-smtp-mx", "smtp-submission": "gateway-smtp-submission", "pop3": "gateway-pop3"}
     found = _configurations(_render(values))

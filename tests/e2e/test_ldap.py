@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import poplib
 import secrets
 import smtplib
@@ -174,6 +175,33 @@ def test_the_log_says_why(world: World) -> None:
     said = [line for line in world.platform.log("auth-svc").splitlines() if alice.address in line]
     assert any("Account locked" in line for line in said), said
     assert alice.password not in world.platform.log("auth-svc")
+
+
+def test_auth_test_says_what_happened(world: World) -> None:
+    alice = world.new_person()
+    group = f"g{secrets.token_hex(4)}@staff.test"
+    world.ldap.add_group(group, world.uid(alice))
+
+    def steps(address: str, password: str = "") -> tuple[str, list[str]]:
+        flags = ("--password-stdin",) if password else ()
+        told = json.loads(world.platform.try_ctl("auth", "test", address, *flags, password=password).stdout)
+        return told["outcome"], told["steps"]
+
+    where = ["staff.test is one of our domains", "its people are in the directory staff"]
+    dn = f"that is uid={world.uid(alice)},ou=people,dc=staff,dc=test"
+    outcome, said = steps(alice.address, alice.password)
+    assert (outcome, said[:4]) == ("accepted", [*where, dn, "the password is right"])
+    outcome, said = steps(alice.address)
+    assert (outcome, said[:3]) == ("found", [*where, dn])
+    outcome, said = steps(alice.address, "wrong")
+    assert (outcome, said[:4]) == ("refused", [*where, dn, "the password is wrong"])
+    world.ldap.set(world.uid(alice), "pwdAccountLockedTime", "000001010000Z")
+    outcome, said = steps(alice.address, alice.password)
+    assert (outcome, said[2:4]) == ("refused", [f"{dn}, disabled there", "the password is wrong (Account locked)"])
+    outcome, said = steps(group)
+    assert outcome == "refused" and "nobody logs in as a group" in said[2]
+    outcome, said = steps("nobody-at-all@staff.test")
+    assert (outcome, said[2:]) == ("refused", ["it has nobody under nobody-at-all@staff.test"])
 
 
 @too_slow_for_a_sanitizer
