@@ -122,6 +122,12 @@ absl::StatusOr<std::vector<OpenedLdap>> OpenLdap(const config::v1::AuthSvc& conf
   return opened;
 }
 
+std::vector<std::string> Names(const config::v1::AuthSvc& config) {
+  std::vector<std::string> names;
+  for (const config::v1::Ldap& one : config.ldap()) names.push_back(one.name());
+  return names;
+}
+
 std::vector<Mirror::Source> Sources(const config::v1::AuthSvc& config,
                                     const std::vector<OpenedLdap>& opened) {
   std::vector<Mirror::Source> sources;
@@ -191,8 +197,8 @@ class AuthService final : public process::RunningService {
                 static_cast<size_t>(config.max_alias_mailboxes())),
         directory_service_(*directory_, mirror_, resolver_, reading_pool_),
         admin_service_(*directory_, mirror_,
-                       Upkeep(resolver_, Limits(config), config.mailbox_shards()), hasher_,
-                       admin_pool_, hashing_pool_, process::SystemClock()) {}
+                       Upkeep(resolver_, Limits(config), config.mailbox_shards(), Names(config)),
+                       hasher_, admin_pool_, hashing_pool_, process::SystemClock()) {}
 
   absl::Status Listen(const config::v1::AuthSvc& config) {
     absl::StatusOr<std::unique_ptr<Authenticator>> authenticator = Authenticator::Create(

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "ctl/completion.h"
 #include "ctl/directory_commands.h"
 #include "ctl/mailbox_commands.h"
 #include "ctl/output.h"
@@ -74,6 +75,10 @@ class CommandLine {
     app_.add_subcommand("idle",
                         "Does nothing until SIGTERM: for a container in which the others are run.")
         ->callback([this] { idle_ = true; });
+    app_.add_subcommand("completion",
+                        "Prints a script for bash, and for zsh after bashcompinit: "
+                        "source <(posternctl completion)")
+        ->callback([this] { completion_ = true; });
     AddDomainCommands();
     AddAccountCommands();
     AddAuthCommands();
@@ -133,6 +138,9 @@ class CommandLine {
 
   // The command is "idle".
   bool idle() const { return idle_; }
+  // The command is "completion".
+  bool completion() const { return completion_; }
+  std::string Completion() const { return CompletionScript(app_); }
   const std::string& config_file() const { return config_file_; }
   bool json() const { return json_; }
 
@@ -155,14 +163,6 @@ class CommandLine {
       }
       app = app->get_subcommand(word);
     }
-  }
-  static std::vector<std::string> WordsOf(const CLI::App& app) {
-    std::vector<std::string> names;
-    for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
-      // A group of options is a subcommand without a name.
-      if (!command->get_name().empty()) names.push_back(command->get_name());
-    }
-    return names;
   }
 
   using Command = std::function<absl::Status(Commands&)>;
@@ -278,7 +278,7 @@ class CommandLine {
       return c.directory.SetAlias(subject_, targets_);
     });
     for (CLI::App* app : {add, set}) {
-      NeedsSubject(app, "ADDRESS", "The alias.");
+      NeedsSubject(app, "ADDRESS", "The alias; @domain has what nothing else in the domain has.");
       app->add_option("TARGET", targets_, "Local addresses: accounts or aliases.")
           ->required()
           ->type_name("");
@@ -337,6 +337,7 @@ class CommandLine {
   std::string config_file_;
   bool json_ = false;
   bool idle_ = false;
+  bool completion_ = false;
   std::string subject_;
   std::vector<std::string> targets_;
   std::string domain_;
@@ -374,6 +375,10 @@ int Run(std::vector<std::string> arguments, std::istream& in, std::ostream& out,
     return line.Exit(error, out, err);
   }
   if (line.idle()) return Idle();
+  if (line.completion()) {
+    out << line.Completion();
+    return kDone;
+  }
   if (line.config_file().empty()) {
     return Report(
         err,

@@ -196,6 +196,41 @@ TEST_F(PosternctlTest, Aliases) {
   EXPECT_THAT(Fails(kRefused, {"account", "remove", "bob@example.test"}),
               HasSubstr("target of sales@example.test"));
   EXPECT_EQ(Ok({"alias", "remove", "sales@example.test"}), "alias sales@example.test removed\n");
+  EXPECT_EQ(Ok({"alias", "add", "@Example.test", "bob@example.test"}),
+            "@example.test leads to bob@example.test\n");
+  EXPECT_THAT(Fails(kRefused, {"alias", "add", "x@example.test", "@example.test"}),
+              HasSubstr("\"@example.test\" is no mail address"));
+  EXPECT_EQ(Ok({"alias", "remove", "@example.test"}), "alias @example.test removed\n");
+}
+
+TEST_F(PosternctlTest, TheShellCompletes) {
+  const Result script = RunRaw({"completion"});
+  EXPECT_EQ(script.exit_code, kDone);
+  const std::string file = testing::TempDir() + "/completion.sh";
+  const struct {
+    std::string typed;
+    std::string offered;
+  } cases[] = {
+      {"posternctl dom", "domain"},
+      {"posternctl account se", "set-password"},
+      {"posternctl --json account set-password --password-",
+       "--password-stdin --password-hash-stdin"},
+      {"posternctl queue show retry", ""},
+      {"posternctl auth ", "test --help"},
+  };
+  for (const auto& c : cases) {
+    // As bash has the words when Tab is pressed behind them.
+    std::ofstream(file) << script.out << "IFS=' ' read -ra COMP_WORDS <<<'" << c.typed << "'\n"
+                        << "[[ '" << c.typed << "' == *' ' ]] && COMP_WORDS+=('')\n"
+                        << "COMP_CWORD=$((${#COMP_WORDS[@]} - 1))\n_posternctl\n"
+                        << "echo \"${COMPREPLY[*]}\"\n";
+    FILE* const run = popen(absl::StrCat("bash ", file).c_str(), "r");
+    ASSERT_NE(run, nullptr);
+    char said[1000] = "";
+    EXPECT_NE(fgets(said, sizeof said, run), nullptr);
+    EXPECT_EQ(pclose(run), 0);
+    EXPECT_EQ(said, c.offered + "\n") << c.typed;
+  }
 }
 
 TEST_F(PosternctlTest, ListsAreComplete) {

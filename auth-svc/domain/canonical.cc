@@ -39,7 +39,10 @@ bool IsHostName(absl::string_view name) {
 
 }  // namespace
 
-std::string Address::ToString() const { return mail::Address{local_part, domain}.ToString(); }
+std::string Address::ToString() const {
+  if (local_part.empty()) return absl::StrCat("@", domain);
+  return mail::Address{local_part, domain}.ToString();
+}
 
 absl::StatusOr<std::string> CanonicalDomain(absl::string_view text) {
   if (text.empty() || text.size() > kMaxDomainOctets ||
@@ -75,6 +78,10 @@ absl::StatusOr<Address> CanonicalAddress(absl::string_view text) {
   }
   Address address;
   address.local_part = mail::CanonicalLocalPart(parsed->local_part);
+  if (address.local_part.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(Shown(text), " is no mail address: there is nothing before the @"));
+  }
   if (absl::StartsWith(parsed->domain, "[")) {
     address.domain = std::move(parsed->domain);
     return address;
@@ -90,6 +97,13 @@ absl::StatusOr<Address> CanonicalAddress(absl::string_view text) {
   if (!domain.ok()) return domain.status();
   address.domain = *std::move(domain);
   return address;
+}
+
+absl::StatusOr<Address> CanonicalAliasAddress(absl::string_view text) {
+  if (!absl::StartsWith(text, "@")) return CanonicalAddress(text);
+  absl::StatusOr<std::string> domain = CanonicalDomain(text.substr(1));
+  if (!domain.ok()) return domain.status();
+  return Address{"", *std::move(domain)};
 }
 
 }  // namespace postern::auth

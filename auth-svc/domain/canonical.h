@@ -10,14 +10,15 @@
 
 namespace postern::auth {
 
-// An address in canonical form. Only CanonicalAddress and the database make one.
+// An address in canonical form. Only the functions here and the database make one.
 struct Address {
-  // Unquoted; ASCII is lower case. Octets beyond ASCII are compared as they are.
+  // Empty: a catch-all, which an alias alone may be. Unquoted; ASCII is lower case. Octets beyond
+  // ASCII are compared as they are.
   std::string local_part;
   // A-labels, lower case.
   std::string domain;
 
-  // local-part@domain, quoted where it must be (RFC 5321 4.1.2).
+  // local-part@domain, quoted where it must be (RFC 5321 4.1.2); "@domain".
   std::string ToString() const;
 
   friend bool operator==(const Address& a, const Address& b) = default;
@@ -38,6 +39,10 @@ absl::StatusOr<std::string> CanonicalDomain(absl::string_view text);
 // it is: no local domain can equal it. So are A-labels, valid or not. INVALID_ARGUMENT is a
 // sentence for an operator.
 absl::StatusOr<Address> CanonicalAddress(absl::string_view text);
+
+// The same, or "@domain": an alias of that name has every address of the domain that nothing else
+// has.
+absl::StatusOr<Address> CanonicalAliasAddress(absl::string_view text);
 
 }  // namespace postern::auth
 

@@ -158,7 +158,7 @@ class MirrorTest : public testing::Test {
   TestExternal external_;
   Freshness freshness_{[this] { return now_; }, absl::Seconds(60), 1000};
   const Resolver resolver_{"+", AliasLimits{}};
-  const Upkeep upkeep_{resolver_, AliasLimits{}};
+  const Upkeep upkeep_{resolver_, AliasLimits{}, /*mailbox_shards=*/1, {"staff"}};
   const std::unique_ptr<Directory> directory_ = MakeTestDirectory();
   Mirror mirror_{*directory_,
                  {{&external_, {"staff.test", "other.test"}, &freshness_, 2}},
@@ -353,6 +353,18 @@ TEST_F(MirrorTest, WhatItKeepsIsChangedThere) {
   EXPECT_EQ(Resolve("a@staff.test"), "unknown");
   EXPECT_EQ(Resolve("alice@staff.test"), "disabled");
   Change([&](DirectoryWriter& w) { return upkeep_.RemoveAccount(w, "alice@staff.test"); });
+}
+
+TEST_F(MirrorTest, WhoseDirectoryIsNoMoreBecomesOurs) {
+  external_.Person("1", {"alice@staff.test", "a@staff.test"});
+  Resolve("alice@staff.test");
+  const std::string mailbox = Mailbox("alice@staff.test");
+  const Upkeep alone(resolver_, AliasLimits{});
+  Change([&](DirectoryWriter& w) { return alone.SetPassword(w, "alice@staff.test", "$hash"); });
+  EXPECT_FALSE(Find("alice@staff.test")->origin.external());
+  EXPECT_EQ(Mailbox("alice@staff.test"), mailbox);
+  Change([&](DirectoryWriter& w) { return alone.RemoveAlias(w, "a@staff.test"); });
+  Change([&](DirectoryWriter& w) { return alone.RemoveAccount(w, "alice@staff.test"); });
 }
 
 }  // namespace

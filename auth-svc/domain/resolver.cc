@@ -121,7 +121,7 @@ absl::StatusOr<Resolution> Resolver::Resolve(DirectoryReader& directory,
   }
   absl::StatusOr<Address> address = CanonicalAddress(text);
   if (!address.ok()) return address.status();
-  return ResolveAddress(directory, *address);
+  return ResolveRecipient(directory, *address);
 }
 
 absl::StatusOr<Resolution> Resolver::ResolveAddress(DirectoryReader& directory,
@@ -139,6 +139,13 @@ absl::StatusOr<Resolution> Resolver::ResolveAddress(DirectoryReader& directory,
   const Address& base = forms.back();
   if (base.local_part == kPostmaster) return ResolvePostmaster(directory, base.domain);
   return ResolveExact(directory, base);
+}
+
+absl::StatusOr<Resolution> Resolver::ResolveRecipient(DirectoryReader& directory,
+                                                      const Address& address) const {
+  absl::StatusOr<Resolution> named = ResolveAddress(directory, address);
+  if (!named.ok() || named->outcome != Resolution::Outcome::kUnknown) return named;
+  return ResolveExact(directory, {"", address.domain});
 }
 
 std::vector<Address> Resolver::Forms(const Address& address) const {

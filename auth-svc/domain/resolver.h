@@ -1,4 +1,5 @@
-// Where an address leads: exact match, sub-addressing, postmaster, aliases to mailboxes.
+// Where an address leads: exact match, sub-addressing, postmaster, catch-alls, aliases to
+// mailboxes.
 #ifndef POSTERN_AUTH_SVC_DOMAIN_RESOLVER_H_
 #define POSTERN_AUTH_SVC_DOMAIN_RESOLVER_H_
 
@@ -51,7 +52,7 @@ class Resolver {
   std::vector<Address> Forms(const Address& address) const;
 
   // True when the account is enabled and may send as each of `addresses`: each leads to it (and
-  // perhaps to others too). What is no address is nobody's.
+  // perhaps to others too), and not by a catch-all alone. What is no address is nobody's.
   absl::StatusOr<bool> MaySendAs(DirectoryReader& directory, absl::string_view account_id,
                                  absl::Span<const std::string> addresses) const;
 
@@ -61,6 +62,9 @@ class Resolver {
                                               const Address& address) const;
 
  private:
+  // The domain's catch-all has what is unknown otherwise.
+  absl::StatusOr<Resolution> ResolveRecipient(DirectoryReader& directory,
+                                              const Address& address) const;
   absl::StatusOr<Resolution> ResolveAddress(DirectoryReader& directory,
                                             const Address& address) const;
   // Accounts of the account or alias with exactly this address; kUnknown when there is neither.

@@ -111,6 +111,39 @@ TEST_F(ResolverTest, ExactAddresses) {
   EXPECT_THAT(Resolve(""), HasSubstr("INVALID_ARGUMENT"));
 }
 
+TEST_F(ResolverTest, ACatchAllHasWhatNothingElseHas) {
+  AddAccount("alice@example.test");
+  AddAccount("bob@example.test");
+  AddAccount("carol@example.test");
+  SetEnabled("carol@example.test", false);
+  AddAlias("@example.test", {"bob@example.test"});
+  AddAlias("sales@example.test", {"alice@example.test"});
+  struct {
+    const char* address;
+    const char* expected;
+  } const kCases[] = {
+      {"anybody@example.test", "bob@example.test"},
+      {"anybody+list@example.test", "bob@example.test"},
+      {"alice@example.test", "alice@example.test"},
+      {"alice+list@example.test", "alice@example.test"},
+      {"sales@example.test", "alice@example.test"},
+      {"postmaster@example.test", "alice@example.test"},
+      // Known, and refused.
+      {"carol@example.test", "disabled"},
+      {"anybody@other.test", "unknown"},
+      {"anybody@elsewhere.test", "not local"},
+  };
+  for (const auto& c : kCases) EXPECT_EQ(Resolve(c.address), c.expected) << c.address;
+  for (const char* nobody : {"@example.test", "\"\"@example.test"}) {
+    EXPECT_THAT(Resolve(nobody), HasSubstr("INVALID_ARGUMENT")) << nobody;
+  }
+  // Mail for everybody is no right to write as everybody.
+  EXPECT_TRUE(MaySendAs("bob@example.test", {"bob@example.test"}));
+  EXPECT_FALSE(MaySendAs("bob@example.test", {"anybody@example.test"}));
+  SetDomainEnabled("example.test", false);
+  EXPECT_EQ(Resolve("anybody@example.test"), "disabled");
+}
+
 TEST_F(ResolverTest, SubAddresses) {
   AddAccount("alice@example.test");
   AddAccount("bob@example.test");

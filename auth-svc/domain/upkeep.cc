@@ -44,23 +44,8 @@ absl::StatusOr<Account> NeedAccount(DirectoryReader& directory, absl::string_vie
                                           alias->has_value() ? ": that address is an alias" : ""));
 }
 
-// What another directory keeps is changed there.
-absl::Status CheckOurs(const Origin& origin, const Address& address) {
-  if (!origin.external()) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat(
-      address.ToString(), " comes from the directory ", origin.source, ": change it there"));
-}
-
-absl::StatusOr<Account> NeedOurAccount(DirectoryReader& directory, absl::string_view text) {
-  absl::StatusOr<Account> account = NeedAccount(directory, text);
-  if (!account.ok()) return account;
-  absl::Status ours = CheckOurs(account->origin, account->address);
-  if (!ours.ok()) return ours;
-  return account;
-}
-
 absl::StatusOr<Alias> NeedAlias(DirectoryReader& directory, absl::string_view text) {
-  absl::StatusOr<Address> address = CanonicalAddress(text);
+  absl::StatusOr<Address> address = CanonicalAliasAddress(text);
   if (!address.ok()) return address.status();
   absl::StatusOr<std::optional<Alias>> alias = directory.FindAlias(*address);
   if (!alias.ok()) return alias.status();
@@ -113,6 +98,23 @@ Account NewAccount(const Address& address, int32_t mailbox_shards) {
   account.account_id = crypto::RandomId();
   account.mailbox_id = NewMailboxId(mailbox_shards);
   account.address = address;
+  return account;
+}
+
+absl::Status Upkeep::CheckOwn(const Origin& origin, const Address& address) const {
+  if (std::find(sources_.begin(), sources_.end(), origin.source) == sources_.end()) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(absl::StrCat(
+      address.ToString(), " comes from the directory ", origin.source, ": change it there"));
+}
+
+absl::StatusOr<Account> Upkeep::NeedOwnAccount(DirectoryReader& directory,
+                                               absl::string_view text) const {
+  absl::StatusOr<Account> account = NeedAccount(directory, text);
+  if (!account.ok()) return account;
+  absl::Status own = CheckOwn(account->origin, account->address);
+  if (!own.ok()) return own;
   return account;
 }
 
@@ -172,15 +174,17 @@ absl::StatusOr<Account> Upkeep::AddAccount(DirectoryWriter& directory, absl::str
 
 absl::Status Upkeep::SetPassword(DirectoryWriter& directory, absl::string_view address,
                                  std::string password_hash) const {
-  absl::StatusOr<Account> account = NeedOurAccount(directory, address);
+  absl::StatusOr<Account> account = NeedOwnAccount(directory, address);
   if (!account.ok()) return account.status();
   account->password_hash = std::move(password_hash);
+  // Whose directory is there no more is ours from now on.
+  account->origin = {};
   return directory.UpdateAccount(*account);
 }
 
 absl::Status Upkeep::SetAccountEnabled(DirectoryWriter& directory, absl::string_view address,
                                        bool enabled) const {
-  absl::StatusOr<Account> account = NeedOurAccount(directory, address);
+  absl::StatusOr<Account> account = NeedOwnAccount(directory, address);
   if (!account.ok()) return account.status();
   account->enabled = enabled;
   return directory.UpdateAccount(*account);
@@ -190,8 +194,8 @@ absl::Status Upkeep::RemoveAccount(DirectoryWriter& directory, absl::string_view
   absl::StatusOr<Account> account = NeedAccount(directory, address);
   if (!account.ok()) return account.status();
   // Enabled, it would come again, with another mailbox.
-  absl::Status ours = CheckOurs(account->origin, account->address);
-  if (account->enabled && !ours.ok()) return ours;
+  absl::Status own = CheckOwn(account->origin, account->address);
+  if (account->enabled && !own.ok()) return own;
   absl::Status unnamed = CheckUnnamed(directory, account->address);
   if (!unnamed.ok()) return unnamed;
   return directory.DeleteAccount(account->address);
@@ -199,7 +203,7 @@ absl::Status Upkeep::RemoveAccount(DirectoryWriter& directory, absl::string_view
 
 absl::StatusOr<Alias> Upkeep::ReadAlias(DirectoryReader& directory, absl::string_view address,
                                         absl::Span<const std::string> targets) const {
-  absl::StatusOr<Address> canonical = CanonicalAddress(address);
+  absl::StatusOr<Address> canonical = CanonicalAliasAddress(address);
   if (!canonical.ok()) return canonical.status();
   Alias alias;
   alias.address = *std::move(canonical);
@@ -286,8 +290,8 @@ absl::StatusOr<Alias> Upkeep::SetAliasTargets(DirectoryWriter& directory, absl::
                                               absl::Span<const std::string> targets) const {
   absl::StatusOr<Alias> present = NeedAlias(directory, address);
   if (!present.ok()) return present;
-  absl::Status ours = CheckOurs(present->origin, present->address);
-  if (!ours.ok()) return ours;
+  absl::Status own = CheckOwn(present->origin, present->address);
+  if (!own.ok()) return own;
   absl::StatusOr<Alias> alias = ReadAlias(directory, address, targets);
   if (!alias.ok()) return alias;
   absl::Status updated = directory.UpdateAlias(*alias);
@@ -300,8 +304,8 @@ absl::StatusOr<Alias> Upkeep::SetAliasTargets(DirectoryWriter& directory, absl::
 absl::Status Upkeep::RemoveAlias(DirectoryWriter& directory, absl::string_view address) const {
   absl::StatusOr<Alias> alias = NeedAlias(directory, address);
   if (!alias.ok()) return alias.status();
-  absl::Status ours = CheckOurs(alias->origin, alias->address);
-  if (!ours.ok()) return ours;
+  absl::Status own = CheckOwn(alias->origin, alias->address);
+  if (!own.ok()) return own;
   absl::Status unnamed = CheckUnnamed(directory, alias->address);
   if (!unnamed.ok()) return unnamed;
   return directory.DeleteAlias(alias->address);

@@ -25,9 +25,15 @@ Account NewAccount(const Address& address, int32_t mailbox_shards);
 // operator typed them.
 class Upkeep {
  public:
-  // New mailboxes are spread over `mailbox_shards` shards, at least 1.
-  Upkeep(Resolver resolver, AliasLimits limits, int32_t mailbox_shards = 1)
-      : resolver_(std::move(resolver)), limits_(limits), mailbox_shards_(mailbox_shards) {}
+  // New mailboxes are spread over `mailbox_shards` shards, at least 1. `sources`: the external
+  // directories that there are; what one of them keeps is changed there, and FAILED_PRECONDITION
+  // here.
+  Upkeep(Resolver resolver, AliasLimits limits, int32_t mailbox_shards = 1,
+         std::vector<std::string> sources = {})
+      : resolver_(std::move(resolver)),
+        limits_(limits),
+        mailbox_shards_(mailbox_shards),
+        sources_(std::move(sources)) {}
 
   absl::StatusOr<Domain> AddDomain(DirectoryWriter& directory, absl::string_view name) const;
   absl::StatusOr<Domain> SetDomainEnabled(DirectoryWriter& directory, absl::string_view name,
@@ -55,6 +61,8 @@ class Upkeep {
   absl::Status RemoveAlias(DirectoryWriter& directory, absl::string_view address) const;
 
  private:
+  absl::Status CheckOwn(const Origin& origin, const Address& address) const;
+  absl::StatusOr<Account> NeedOwnAccount(DirectoryReader& directory, absl::string_view text) const;
   absl::StatusOr<Alias> ReadAlias(DirectoryReader& directory, absl::string_view address,
                                   absl::Span<const std::string> targets) const;
   // That `changed`, and every alias that leads to it, still expands within the limits.
@@ -63,6 +71,7 @@ class Upkeep {
   Resolver resolver_;
   AliasLimits limits_;
   int32_t mailbox_shards_;
+  std::vector<std::string> sources_;
 };
 
 }  // namespace postern::auth

@@ -8,38 +8,26 @@
 namespace postern::auth::ldap {
 namespace {
 
-std::string Hex(char c) { return absl::BytesToHexString(absl::string_view(&c, 1)); }
+// A backslash and two hexadecimal digits for each of `special`, and for all but printable ASCII.
+std::string Escape(absl::string_view value, absl::string_view special) {
+  std::string escaped;
+  for (const char c : value) {
+    const unsigned char octet = static_cast<unsigned char>(c);
+    if (octet < 0x20 || octet >= 0x7f || special.find(c) != absl::string_view::npos) {
+      absl::StrAppend(&escaped, "\\", absl::BytesToHexString(absl::string_view(&c, 1)));
+    } else {
+      escaped.push_back(c);
+    }
+  }
+  return escaped;
+}
 
 }  // namespace
 
-std::string EscapeFilterValue(absl::string_view value) {
-  constexpr absl::string_view kSpecial = "*()\\";
-  std::string escaped;
-  for (const char c : value) {
-    const unsigned char octet = static_cast<unsigned char>(c);
-    if (octet < 0x20 || octet >= 0x7f || kSpecial.find(c) != absl::string_view::npos) {
-      absl::StrAppend(&escaped, "\\", Hex(c));
-    } else {
-      escaped.push_back(c);
-    }
-  }
-  return escaped;
-}
+std::string EscapeFilterValue(absl::string_view value) { return Escape(value, "*()\\"); }
 
-std::string EscapeDnValue(absl::string_view value) {
-  // A space and '#' need it at an end only; more of it does no harm (RFC 4514 2.4).
-  constexpr absl::string_view kSpecial = "\"+,;<>\\=# ";
-  std::string escaped;
-  for (const char c : value) {
-    const unsigned char octet = static_cast<unsigned char>(c);
-    if (octet < 0x20 || octet >= 0x7f || kSpecial.find(c) != absl::string_view::npos) {
-      absl::StrAppend(&escaped, "\\", Hex(c));
-    } else {
-      escaped.push_back(c);
-    }
-  }
-  return escaped;
-}
+// A space and '#' need it at an end only; more of it does no harm.
+std::string EscapeDnValue(absl::string_view value) { return Escape(value, "\"+,;<>\\=# "); }
 
 std::string Expand(absl::string_view pattern, const Address& address,
                    std::string (*escape)(absl::string_view)) {

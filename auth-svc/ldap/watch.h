@@ -19,7 +19,7 @@ class Watch {
  public:
   // Both must outlive it.
   Watch(LdapDirectory& directory, Freshness& freshness, absl::Duration retry);
-  // Ends within a second.
+  // Waits for what is being asked, some timeouts at most.
   ~Watch();
   Watch(const Watch&) = delete;
   Watch& operator=(const Watch&) = delete;

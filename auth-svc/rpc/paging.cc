@@ -33,7 +33,7 @@ absl::StatusOr<std::string> DomainFromToken(absl::string_view token) {
 
 absl::StatusOr<Address> AddressFromToken(absl::string_view token) {
   if (token.empty()) return Address();
-  absl::StatusOr<Address> address = CanonicalAddress(token);
+  absl::StatusOr<Address> address = CanonicalAliasAddress(token);
   return address.ok() ? address : BadToken();
 }
 

@@ -79,3 +79,18 @@ def test_a_submitted_message_reaches_who_has_room_and_waits_for_the_full_one(
     clients.wait_for(full, 1)
     wait_until(small.queue_is_empty, 30, "nothing waits")
     assert len(clients.fetch(other)) == 1
+
+
+def test_a_catch_all_has_the_rest(platform: Platform, clients: Clients) -> None:
+    domain = f"d{secrets.token_hex(4)}.test"
+    platform.ctl("domain", "add", domain)
+    alice, rest = platform.add_account(f"alice@{domain}"), platform.add_account(f"rest@{domain}")
+    platform.ctl("alias", "add", f"@{domain}", rest.address)
+    with clients.smtp_mx() as session:
+        for recipient in (f"anybody@{domain}", alice.address):
+            session.sendmail(STRANGER, [recipient], make_message(STRANGER, recipient, recipient))
+    assert len(clients.fetch(alice)) == 1
+    [message] = clients.fetch(rest)
+    assert f"X-Original-To: anybody@{domain}".encode() in message
+    with clients.smtp_submission(rest) as session, pytest.raises(smtplib.SMTPSenderRefused):
+        session.sendmail(f"anybody@{domain}", [alice.address], make_message(alice.address, alice.address, "as another"))
