@@ -100,7 +100,16 @@ absl::StatusOr<std::optional<Account>> Authenticator::Find(const Address& addres
     absl::StatusOr<std::optional<Account>> account = reader.FindAccount(address);
     if (!account.ok()) return account.status();
     found = *std::move(account);
-    return absl::OkStatus();
+    if (found.has_value() || !mirror_.Covers(address)) return absl::OkStatus();
+    // Perhaps another address of a person of an external directory.
+    absl::StatusOr<std::optional<Alias>> alias = reader.FindAlias(address);
+    if (!alias.ok()) return alias.status();
+    if (!alias->has_value() || !(*alias)->origin.external() || (*alias)->targets.size() != 1) {
+      return absl::OkStatus();
+    }
+    account = reader.FindAccount((*alias)->targets.front());
+    if (account.ok()) found = *std::move(account);
+    return account.status();
   });
   if (!read.ok()) return read;
   return found;

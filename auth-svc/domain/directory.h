@@ -87,8 +87,8 @@ class DirectoryReader {
   virtual absl::StatusOr<std::optional<Account>> FindAccountById(absl::string_view account_id) = 0;
   virtual absl::StatusOr<std::optional<Account>> FindAccountByOrigin(absl::string_view source,
                                                                      absl::string_view id) = 0;
-  // The enabled account that was added first, in `domain` or, when that is empty, in any enabled
-  // domain.
+  // The enabled account of ours that was added first, in `domain` or, when that is empty, in any
+  // enabled domain.
   virtual absl::StatusOr<std::optional<Account>> FindOldestAccount(absl::string_view domain) = 0;
   virtual absl::StatusOr<std::optional<Alias>> FindAlias(const Address& address) = 0;
   // Aliases that name `target` themselves, at most `limit`, in order.

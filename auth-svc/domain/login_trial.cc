@@ -75,6 +75,11 @@ void LoginTrial::Begin(const std::shared_ptr<Trial>& trial) {
   trial->Say(address->domain, " is one of our domains", domain->enabled ? "" : ", disabled");
   if (account.has_value() && !account->origin.external()) {
     trial->End(ReadAccount(*trial, *account, /*check_password=*/true));
+  } else if (account.has_value() && !mirror_.Covers(*address)) {
+    trial->Say("the account came from the directory ", account->origin.source,
+               ", which is configured no more: nobody logs in before posternctl account "
+               "set-password");
+    trial->End(Outcome::kRefused);
   } else if (mirror_.Covers(*address)) {
     AskElsewhere(trial);
   } else {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/functional/function_ref.h"
 #include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
@@ -22,6 +23,8 @@ namespace {
 constexpr size_t kMaxWaiting = 2000;
 // The same address is asked about by one at a time; so are others that share its lock.
 constexpr size_t kLocks = 64;
+// Of one address; more stay as they are until they are asked about themselves.
+constexpr size_t kMaxAliasesTo = 1000;
 // Groups in groups, as far as they must be known to write a group down.
 constexpr int kMaxDepth = 10;
 
@@ -29,23 +32,34 @@ bool Holds(const std::vector<Address>& addresses, const Address& address) {
   return std::find(addresses.begin(), addresses.end(), address) != addresses.end();
 }
 
+void LogNoAnswer(const std::string& directory, const Address& address, const absl::Status& status) {
+  telemetry::Log(
+      telemetry::LogLevel::kWarning, "external directory gives no answer",
+      {{"directory", directory}, {"address", address.ToString()}, {"status", status.ToString()}});
+}
+
 // Brings the rows of one transaction to what an external directory has. Without a writer: CANCELLED
 // when there is anything to write.
 class Writing {
  public:
+  // `asked`: the address whose owner the directory was asked for.
   Writing(DirectoryReader& rows, DirectoryWriter* writer, const std::string& source,
-          int32_t mailbox_shards)
-      : rows_(rows), writer_(writer), source_(source), mailbox_shards_(mailbox_shards) {}
+          const Address& asked, int32_t mailbox_shards)
+      : rows_(rows),
+        writer_(writer),
+        source_(source),
+        asked_(asked),
+        mailbox_shards_(mailbox_shards) {}
 
-  absl::Status Nothing(const Address& address) {
-    absl::StatusOr<std::optional<Account>> account = rows_.FindAccount(address);
+  absl::Status Nothing() {
+    absl::StatusOr<std::optional<Account>> account = rows_.FindAccount(asked_);
     if (!account.ok()) return account.status();
     if (account->has_value()) {
       if (!IsTheirs((*account)->origin) || !(*account)->enabled) return absl::OkStatus();
       (*account)->enabled = false;
       return Write([&](DirectoryWriter& w) { return w.UpdateAccount(**account); });
     }
-    return DropAlias(address);
+    return DropAlias(asked_);
   }
 
   // `entry.addresses`: at least one, all in domains of the source.
@@ -66,15 +80,15 @@ class Writing {
   }
 
   // `members`: those that the rows have are led to.
-  absl::Status Group(const Address& address, const std::vector<Address>& members) {
+  absl::Status Group(const std::vector<Address>& members) {
     std::vector<Address> targets;
     for (const Address& member : members) {
-      if (member == address) continue;
+      if (member == asked_) continue;
       absl::StatusOr<bool> known = IsKnown(member);
       if (!known.ok()) return known.status();
       if (*known) targets.push_back(member);
     }
-    return targets.empty() ? DropAlias(address) : Lead(address, std::move(targets));
+    return targets.empty() ? DropAlias(asked_) : Lead(asked_, std::move(targets));
   }
 
  private:
@@ -92,24 +106,20 @@ class Writing {
   // Whose account the source has already.
   absl::StatusOr<std::optional<Account>> Keep(Account account, const ExternalEntry& entry) {
     if (!Holds(entry.addresses, account.address)) {
-      std::optional<Address> free;
+      absl::Status moved = absl::FailedPreconditionError(absl::StrCat(
+          "account ", account.address.ToString(), " is now ", entry.addresses.front().ToString(),
+          " in ", source_, ", and that address is taken"));
       for (const Address& address : entry.addresses) {
-        absl::StatusOr<bool> can = MakeRoom(address);
-        if (!can.ok()) return can.status();
-        if (*can) {
-          free = address;
-          break;
-        }
+        absl::StatusOr<bool> placed = Place(address, entry.id, [&](DirectoryWriter& w) {
+          return w.MoveAccount(account.address, address);
+        });
+        if (!placed.ok()) return placed.status();
+        if (!*placed) continue;
+        account.address = address;
+        moved = absl::OkStatus();
+        break;
       }
-      if (!free.has_value()) {
-        return absl::FailedPreconditionError(absl::StrCat(
-            "account ", account.address.ToString(), " is now ", entry.addresses.front().ToString(),
-            " in ", source_, ", and that address is taken by another"));
-      }
-      absl::Status moved =
-          Write([&](DirectoryWriter& w) { return w.MoveAccount(account.address, *free); });
       if (!moved.ok()) return moved;
-      account.address = *std::move(free);
     }
     if (account.enabled != entry.enabled || account.origin.stamp != entry.stamp) {
       account.enabled = entry.enabled;
@@ -123,52 +133,25 @@ class Writing {
   // nullopt: there is no address that it could have.
   absl::StatusOr<std::optional<Account>> Begin(const ExternalEntry& entry) {
     for (const Address& address : entry.addresses) {
-      absl::StatusOr<std::optional<Account>> present = rows_.FindAccount(address);
-      if (!present.ok()) return present.status();
       Account account = NewAccount(address, mailbox_shards_);
       account.enabled = entry.enabled;
       account.origin = {source_, entry.id, entry.stamp};
-      absl::Status written;
-      if (present->has_value()) {
-        if (!IsTheirs((*present)->origin)) continue;
-        // Somebody else had this address there. His mailbox stays where it is, out of reach.
-        written = Write([&](DirectoryWriter& w) { return w.UpdateAccount(account); });
-      } else {
-        absl::StatusOr<bool> can = MakeRoom(address);
-        if (!can.ok()) return can.status();
-        if (!*can) continue;
-        written = Write([&](DirectoryWriter& w) { return w.InsertAccount(account); });
-      }
-      if (!written.ok()) return written;
-      return account;
+      absl::StatusOr<bool> placed =
+          Place(address, entry.id, [&](DirectoryWriter& w) { return w.InsertAccount(account); });
+      if (!placed.ok()) return placed.status();
+      if (*placed) return account;
     }
     return std::nullopt;
   }
 
-  // Whether an account can have the address: of the rows' aliases only the source's goes.
-  absl::StatusOr<bool> MakeRoom(const Address& address) {
-    absl::StatusOr<std::optional<Account>> account = rows_.FindAccount(address);
-    if (!account.ok()) return account.status();
-    if (account->has_value()) return false;
-    absl::StatusOr<std::optional<Alias>> alias = rows_.FindAlias(address);
-    if (!alias.ok()) return alias.status();
-    if (!alias->has_value()) return true;
-    if (!IsTheirs((*alias)->origin)) return false;
-    absl::Status deleted = Write([&](DirectoryWriter& w) { return w.DeleteAlias(address); });
-    if (!deleted.ok()) return deleted;
-    return true;
-  }
-
   // An alias of the source, unless the address is another's.
   absl::Status Lead(const Address& address, std::vector<Address> targets) {
-    absl::StatusOr<std::optional<Account>> account = rows_.FindAccount(address);
-    if (!account.ok()) return account.status();
-    if (account->has_value()) return absl::OkStatus();
     absl::StatusOr<std::optional<Alias>> present = rows_.FindAlias(address);
     if (!present.ok()) return present.status();
     const Alias alias{address, std::move(targets), Origin{source_, "", ""}};
     if (!present->has_value()) {
-      return Write([&](DirectoryWriter& w) { return w.InsertAlias(alias); });
+      return Place(address, /*id=*/"", [&](DirectoryWriter& w) { return w.InsertAlias(alias); })
+          .status();
     }
     if (!IsTheirs((*present)->origin) || (*present)->targets == alias.targets) {
       return absl::OkStatus();
@@ -176,15 +159,87 @@ class Writing {
     return Write([&](DirectoryWriter& w) { return w.UpdateAlias(alias); });
   }
 
+  // Writes what is to have the address, once what the source had there is out of the way; aliases
+  // that name the address go on doing so. False: it is another's, and nothing was written. `id`: of
+  // whose the new row is, "" for an alias.
+  absl::StatusOr<bool> Place(const Address& address, absl::string_view id,
+                             absl::FunctionRef<absl::Status(DirectoryWriter&)> write) {
+    absl::StatusOr<std::optional<Account>> account = rows_.FindAccount(address);
+    if (!account.ok()) return account.status();
+    std::vector<Alias> named_by;
+    std::optional<Address> away;
+    if (account->has_value()) {
+      // The directory said whose the address is that it was asked for, and of no other.
+      if (!IsTheirs((*account)->origin) || (*account)->origin.id == id || address != asked_) {
+        return false;
+      }
+      absl::StatusOr<Address> set_aside = SetAside(**account, &named_by);
+      if (!set_aside.ok()) return set_aside.status();
+      away = *std::move(set_aside);
+    }
+    absl::StatusOr<std::optional<Alias>> alias = rows_.FindAlias(address);
+    if (!alias.ok()) return alias.status();
+    if (alias->has_value()) {
+      if (!IsTheirs((*alias)->origin)) return false;
+      absl::Status dropped = DropAlias(address);
+      if (!dropped.ok()) return dropped;
+    }
+    absl::Status written = Write(write);
+    if (!written.ok()) return written;
+    for (Alias& one : named_by) {
+      std::replace(one.targets.begin(), one.targets.end(), *away, address);
+      written = Write([&](DirectoryWriter& w) { return w.UpdateAlias(one); });
+      if (!written.ok()) return written;
+    }
+    return true;
+  }
+
+  // The account of somebody who has the address no more, disabled under one that nobody has; it
+  // comes back with the mailbox when it is found by its id. `named_by`: the aliases that name it.
+  absl::StatusOr<Address> SetAside(Account account, std::vector<Alias>* named_by) {
+    absl::StatusOr<std::vector<Address>> names =
+        rows_.FindAliasesTo(account.address, kMaxAliasesTo);
+    if (!names.ok()) return names.status();
+    const Address from = account.address;
+    account.address.local_part = absl::StrCat("gone-", account.account_id);
+    absl::Status moved =
+        Write([&](DirectoryWriter& w) { return w.MoveAccount(from, account.address); });
+    if (!moved.ok()) return moved;
+    account.enabled = false;
+    absl::Status updated = Write([&](DirectoryWriter& w) { return w.UpdateAccount(account); });
+    if (!updated.ok()) return updated;
+    for (const Address& name : *names) {
+      absl::StatusOr<std::optional<Alias>> alias = rows_.FindAlias(name);
+      if (!alias.ok()) return alias.status();
+      if (alias->has_value()) named_by->push_back(**std::move(alias));
+    }
+    return account.address;
+  }
+
+  // An alias of the source goes, and out of the source's groups that name it.
   absl::Status DropAlias(const Address& address) {
     absl::StatusOr<std::optional<Alias>> alias = rows_.FindAlias(address);
     if (!alias.ok()) return alias.status();
     if (!alias->has_value() || !IsTheirs((*alias)->origin)) return absl::OkStatus();
-    absl::Status deleted = Write([&](DirectoryWriter& w) { return w.DeleteAlias(address); });
-    if (!absl::IsFailedPrecondition(deleted)) return deleted;
-    return absl::FailedPreconditionError(
-        absl::StrCat(source_, " has nothing under ", address.ToString(), " any more, but ",
-                     deleted.message(), ": change that alias first"));
+    absl::StatusOr<std::vector<Address>> names = rows_.FindAliasesTo(address, kMaxAliasesTo);
+    if (!names.ok()) return names.status();
+    for (const Address& name : *names) {
+      absl::StatusOr<std::optional<Alias>> group = rows_.FindAlias(name);
+      if (!group.ok()) return group.status();
+      if (!group->has_value()) continue;
+      if (!IsTheirs((*group)->origin)) {
+        return absl::FailedPreconditionError(
+            absl::StrCat(source_, " has nothing under ", address.ToString(), " any more, but ",
+                         name.ToString(), " leads there: change that alias first"));
+      }
+      std::erase((*group)->targets, address);
+      // Every round takes a name away, so that this ends.
+      absl::Status taken = (*group)->targets.empty()
+                               ? DropAlias(name)
+                               : Write([&](DirectoryWriter& w) { return w.UpdateAlias(**group); });
+      if (!taken.ok()) return taken;
+    }
+    return Write([&](DirectoryWriter& w) { return w.DeleteAlias(address); });
   }
 
   absl::Status Write(absl::FunctionRef<absl::Status(DirectoryWriter&)> write) {
@@ -194,10 +249,17 @@ class Writing {
   DirectoryReader& rows_;
   DirectoryWriter* const writer_;
   const std::string& source_;
+  const Address& asked_;
   const int32_t mailbox_shards_;
 };
 
 }  // namespace
+
+struct Mirror::Learning {
+  // Each is asked about once, however groups lead to each other.
+  absl::flat_hash_set<Address> asked;
+  int depth = 0;
+};
 
 struct Mirror::Kept {
   explicit Kept(Source from) : source(std::move(from)), pool(source.threads, kMaxWaiting) {}
@@ -294,11 +356,13 @@ void Mirror::LogIn(Address address, std::string password, LoggedIn done) {
         Answer answer{kept.source.directory->LogIn(address, *secret), std::nullopt};
         Wipe(secret.get());
         if (!answer.login.ok()) return answer;
-        const std::optional<ExternalEntry>& entry = answer.login->entry;
+        std::optional<ExternalEntry>& entry = answer.login->entry;
         absl::Status status;
         if (entry.has_value()) {
-          status = WriteDown(kept, address, *entry, 0);
-          if (status.ok()) question.Answered(address, entry->id);
+          entry = AsOwner(kept, address, *std::move(entry));
+          if (entry->kind != ExternalEntry::Kind::kPerson) answer.login->right = false;
+          Learning learning;
+          status = WriteDown(kept, address, *entry, learning, question);
         }
         if (status.ok()) {
           status = directory_.Read([&](DirectoryReader& rows) -> absl::Status {
@@ -327,13 +391,9 @@ absl::Status Mirror::RefreshOne(Kept& kept, const Address& address) {
   absl::MutexLock lock(&kept.LockOf(address));
   // Another may just have asked.
   if (kept.source.freshness->IsFresh(address)) return absl::OkStatus();
-  const absl::Status learnt = Learn(kept, address, 0);
-  if (!learnt.ok()) {
-    telemetry::Log(telemetry::LogLevel::kWarning, "external directory gives no answer",
-                   {{"directory", kept.source.directory->name()},
-                    {"address", address.ToString()},
-                    {"status", learnt.ToString()}});
-  }
+  Learning learning;
+  const absl::Status learnt = Learn(kept, address, learning);
+  if (!learnt.ok()) LogNoAnswer(kept.source.directory->name(), address, learnt);
   return learnt;
 }
 
@@ -348,61 +408,84 @@ absl::StatusOr<bool> Mirror::IsOurs(const Address& address) {
   return ours;
 }
 
-absl::Status Mirror::Learn(Kept& kept, const Address& address, int depth) {
+absl::Status Mirror::Learn(Kept& kept, const Address& address, Learning& learning) {
+  learning.asked.insert(address);
   absl::StatusOr<bool> ours = IsOurs(address);
   if (!ours.ok() || !*ours) return ours.status();
   Freshness::Question question(*kept.source.freshness);
   absl::StatusOr<ExternalEntry> entry = kept.source.directory->Find(address);
   if (!entry.ok()) return entry.status();
-  absl::Status written = WriteDown(kept, address, *entry, depth);
-  if (written.ok()) question.Answered(address, entry->id);
-  return written;
+  return WriteDown(kept, address, AsOwner(kept, address, *std::move(entry)), learning, question);
 }
 
-absl::Status Mirror::WriteDown(Kept& kept, const Address& address, const ExternalEntry& entry,
-                               int depth) {
-  ExternalEntry local = entry;
-  std::erase_if(local.addresses, [&](const Address& a) { return SourceOf(a) != &kept; });
-  if (local.kind == ExternalEntry::Kind::kPerson && !Holds(local.addresses, address)) {
-    // Found by a filter that looks at more than the addresses do.
-    local.addresses.push_back(address);
-  }
+ExternalEntry Mirror::AsOwner(const Kept& kept, const Address& address, ExternalEntry entry) const {
+  std::erase_if(entry.addresses, [&](const Address& a) { return SourceOf(a) != &kept; });
+  // Servers take many spellings for one ("  alice@..."): an address is whose attributes have it.
+  if (entry.kind == ExternalEntry::Kind::kPerson && !Holds(entry.addresses, address)) return {};
+  return entry;
+}
+
+absl::Status Mirror::WriteDown(Kept& kept, const Address& address, const ExternalEntry& local,
+                               Learning& learning, Freshness::Question& question) {
   if (local.kind == ExternalEntry::Kind::kGroup) {
     if (local.members.size() > max_members_) {
       return absl::FailedPreconditionError(absl::StrCat("group ", address.ToString(),
                                                         " has more than ", max_members_,
                                                         " members (max_alias_mailboxes)"));
     }
-    if (depth >= kMaxDepth) {
+    if (learning.depth >= kMaxDepth) {
       return absl::FailedPreconditionError(absl::StrCat(
           "groups lead to ", address.ToString(), " through more than ", kMaxDepth, " others"));
     }
     for (const Address& member : local.members) {
-      if (member == address || SourceOf(member) != &kept ||
-          kept.source.freshness->IsFresh(member)) {
+      if (SourceOf(member) != &kept || kept.source.freshness->IsFresh(member) ||
+          learning.asked.contains(member)) {
         continue;
       }
-      absl::Status learnt = Learn(kept, member, depth + 1);
-      if (!learnt.ok()) return learnt;
+      ++learning.depth;
+      absl::Status learnt = Learn(kept, member, learning);
+      --learning.depth;
+      // What is wrong with one member is no reason that the others get nothing.
+      if (absl::IsFailedPrecondition(learnt)) {
+        LogNoAnswer(kept.source.directory->name(), member, learnt);
+      } else if (!learnt.ok()) {
+        return learnt;
+      }
     }
   }
   auto write = [&](DirectoryReader& rows, DirectoryWriter* writer) {
-    Writing writing(rows, writer, kept.source.directory->name(), mailbox_shards_);
+    Writing writing(rows, writer, kept.source.directory->name(), address, mailbox_shards_);
     switch (local.kind) {
       case ExternalEntry::Kind::kPerson:
         return writing.Person(local);
       case ExternalEntry::Kind::kGroup:
-        return writing.Group(address, local.members);
+        return writing.Group(local.members);
       case ExternalEntry::Kind::kNothing:
         break;
     }
-    return writing.Nothing(address);
+    return writing.Nothing();
   };
   // Seldom is there anything to write, and readers wait for nobody.
   absl::Status status =
       directory_.Read([&](DirectoryReader& rows) { return write(rows, nullptr); });
-  if (!absl::IsCancelled(status)) return status;
-  return directory_.Write([&](DirectoryWriter& writer) { return write(writer, &writer); });
+  if (absl::IsCancelled(status)) {
+    status = directory_.Write([&](DirectoryWriter& writer) { return write(writer, &writer); });
+  }
+  if (!status.ok()) return status;
+  // Behind what is ours it is not seen, and would have to be asked for once that goes.
+  bool seen = local.kind == ExternalEntry::Kind::kNothing;
+  status = directory_.Read([&](DirectoryReader& rows) -> absl::Status {
+    absl::StatusOr<std::optional<Account>> account = rows.FindAccount(address);
+    if (!account.ok()) return account.status();
+    absl::StatusOr<std::optional<Alias>> alias = rows.FindAlias(address);
+    if (!alias.ok()) return alias.status();
+    const std::string& name = kept.source.directory->name();
+    seen = seen || (account->has_value() && (*account)->origin.source == name) ||
+           (alias->has_value() && (*alias)->origin.source == name);
+    return absl::OkStatus();
+  });
+  if (status.ok() && seen) question.Answered(address, local.id);
+  return status;
 }
 
 }  // namespace postern::auth

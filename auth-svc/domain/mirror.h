@@ -64,14 +64,19 @@ class Mirror {
 
  private:
   struct Kept;
+  // One question and those that it leads to.
+  struct Learning;
 
   Kept* SourceOf(const Address& address) const;
   // Nobody is to be in a domain that posternctl did not add.
   absl::StatusOr<bool> IsOurs(const Address& address);
   absl::Status RefreshOne(Kept& kept, const Address& address);
   // Asks and writes down, whether it is fresh or not.
-  absl::Status Learn(Kept& kept, const Address& address, int depth);
-  absl::Status WriteDown(Kept& kept, const Address& address, const ExternalEntry& entry, int depth);
+  absl::Status Learn(Kept& kept, const Address& address, Learning& learning);
+  // The entry as the source may have it here: nothing, when it is not its address.
+  ExternalEntry AsOwner(const Kept& kept, const Address& address, ExternalEntry entry) const;
+  absl::Status WriteDown(Kept& kept, const Address& address, const ExternalEntry& local,
+                         Learning& learning, Freshness::Question& question);
 
   Directory& directory_;
   const Resolver resolver_;

@@ -15,11 +15,15 @@ namespace {
 
 constexpr absl::string_view kPostmaster = "postmaster";
 
+void Note(const Origin& origin, const Address& address, std::vector<Address>* not_ours) {
+  if (not_ours != nullptr && origin.external()) not_ours->push_back(address);
+}
+
 // Depth first over aliases. A loop is an alias that is met while it is still being followed.
 class Expansion {
  public:
-  Expansion(DirectoryReader& directory, const AliasLimits& limits)
-      : directory_(directory), limits_(limits) {}
+  Expansion(DirectoryReader& directory, const AliasLimits& limits, std::vector<Address>* not_ours)
+      : directory_(directory), limits_(limits), not_ours_(not_ours) {}
 
   absl::Status Follow(const Alias& alias) {
     absl::StatusOr<int> height = Visit(alias);
@@ -59,6 +63,7 @@ class Expansion {
     absl::StatusOr<std::optional<Account>> account = directory_.FindAccount(target);
     if (!account.ok()) return account.status();
     if (account->has_value()) {
+      Note((*account)->origin, target, not_ours_);
       if (accounts_seen_.insert(target).second) {
         if (accounts_.size() >= static_cast<size_t>(limits_.max_mailboxes)) return TooMany();
         accounts_.push_back(**std::move(account));
@@ -69,6 +74,7 @@ class Expansion {
     if (!alias.ok()) return alias.status();
     // The directory keeps targets from being removed: not reached with a sound database.
     if (!alias->has_value()) return 0;
+    Note((*alias)->origin, target, not_ours_);
     return Visit(**alias);
   }
 
@@ -96,6 +102,7 @@ class Expansion {
   static constexpr int kOnPath = -1;
   DirectoryReader& directory_;
   const AliasLimits& limits_;
+  std::vector<Address>* const not_ours_;
   std::vector<Address> path_;
   absl::flat_hash_map<Address, int> heights_;
   absl::flat_hash_set<Address> accounts_seen_;
@@ -108,8 +115,8 @@ Resolution Only(Resolution::Outcome outcome) { return Resolution{outcome, {}}; }
 
 }  // namespace
 
-absl::StatusOr<Resolution> Resolver::Resolve(DirectoryReader& directory,
-                                             absl::string_view text) const {
+absl::StatusOr<Resolution> Resolver::Resolve(DirectoryReader& directory, absl::string_view text,
+                                             std::vector<Address>* not_ours) const {
   if (absl::EqualsIgnoreCase(text, kPostmaster)) {
     absl::StatusOr<std::optional<Domain>> domain = directory.FindOldestDomain();
     if (!domain.ok()) return domain.status();
@@ -117,17 +124,20 @@ absl::StatusOr<Resolution> Resolver::Resolve(DirectoryReader& directory,
       return absl::FailedPreconditionError(
           "there is no enabled domain, so nobody is postmaster: add a domain and an account");
     }
-    return ResolvePostmaster(directory, (*domain)->name);
+    return ResolvePostmaster(directory, (*domain)->name, not_ours);
   }
   absl::StatusOr<Address> address = CanonicalAddress(text);
   if (!address.ok()) return address.status();
-  return ResolveRecipient(directory, *address);
+  return ResolveRecipient(directory, *address, not_ours);
 }
 
 absl::StatusOr<Resolution> Resolver::ResolveAddress(DirectoryReader& directory,
-                                                    const Address& address) const {
-  if (address.local_part == kPostmaster) return ResolvePostmaster(directory, address.domain);
-  absl::StatusOr<Resolution> exact = ResolveExact(directory, address);
+                                                    const Address& address,
+                                                    std::vector<Address>* not_ours) const {
+  if (address.local_part == kPostmaster) {
+    return ResolvePostmaster(directory, address.domain, not_ours);
+  }
+  absl::StatusOr<Resolution> exact = ResolveExact(directory, address, not_ours);
   if (!exact.ok() || exact->outcome != Resolution::Outcome::kUnknown) return exact;
 
   absl::StatusOr<std::optional<Domain>> domain = directory.FindDomain(address.domain);
@@ -137,15 +147,16 @@ absl::StatusOr<Resolution> Resolver::ResolveAddress(DirectoryReader& directory,
   const std::vector<Address> forms = Forms(address);
   if (forms.size() == 1) return exact;
   const Address& base = forms.back();
-  if (base.local_part == kPostmaster) return ResolvePostmaster(directory, base.domain);
-  return ResolveExact(directory, base);
+  if (base.local_part == kPostmaster) return ResolvePostmaster(directory, base.domain, not_ours);
+  return ResolveExact(directory, base, not_ours);
 }
 
 absl::StatusOr<Resolution> Resolver::ResolveRecipient(DirectoryReader& directory,
-                                                      const Address& address) const {
-  absl::StatusOr<Resolution> named = ResolveAddress(directory, address);
+                                                      const Address& address,
+                                                      std::vector<Address>* not_ours) const {
+  absl::StatusOr<Resolution> named = ResolveAddress(directory, address, not_ours);
   if (!named.ok() || named->outcome != Resolution::Outcome::kUnknown) return named;
-  return ResolveExact(directory, {"", address.domain});
+  return ResolveExact(directory, {"", address.domain}, not_ours);
 }
 
 std::vector<Address> Resolver::Forms(const Address& address) const {
@@ -159,11 +170,13 @@ std::vector<Address> Resolver::Forms(const Address& address) const {
 }
 
 absl::StatusOr<Resolution> Resolver::ResolveExact(DirectoryReader& directory,
-                                                  const Address& address) const {
+                                                  const Address& address,
+                                                  std::vector<Address>* not_ours) const {
   absl::StatusOr<std::optional<Account>> account = directory.FindAccount(address);
   if (!account.ok()) return account.status();
   Resolution result;
   if (account->has_value()) {
+    Note((*account)->origin, address, not_ours);
     if (!Usable(**account)) return Only(Resolution::Outcome::kDisabled);
     result.outcome = Resolution::Outcome::kLocal;
     result.accounts.push_back(**std::move(account));
@@ -171,11 +184,16 @@ absl::StatusOr<Resolution> Resolver::ResolveExact(DirectoryReader& directory,
   }
   absl::StatusOr<std::optional<Alias>> alias = directory.FindAlias(address);
   if (!alias.ok()) return alias.status();
-  if (!alias->has_value()) return Only(Resolution::Outcome::kUnknown);
+  if (!alias->has_value()) {
+    // A catch-all is nobody's but ours.
+    if (not_ours != nullptr && !address.local_part.empty()) not_ours->push_back(address);
+    return Only(Resolution::Outcome::kUnknown);
+  }
+  Note((*alias)->origin, address, not_ours);
   absl::StatusOr<std::optional<Domain>> domain = directory.FindDomain(address.domain);
   if (!domain.ok()) return domain.status();
   if (!domain->has_value() || !(*domain)->enabled) return Only(Resolution::Outcome::kDisabled);
-  Expansion expansion(directory, limits_);
+  Expansion expansion(directory, limits_, not_ours);
   absl::Status followed = expansion.Follow(**alias);
   if (!followed.ok()) return followed;
   result.accounts = std::move(expansion).TakeAccounts();
@@ -188,14 +206,15 @@ absl::StatusOr<Resolution> Resolver::ResolveExact(DirectoryReader& directory,
 // RFC 5321 4.5.1: postmaster is there in every domain that we take mail for. Its own account or
 // alias comes first; else the domain's oldest account stands in, else the oldest of all.
 absl::StatusOr<Resolution> Resolver::ResolvePostmaster(DirectoryReader& directory,
-                                                       absl::string_view domain_name) const {
+                                                       absl::string_view domain_name,
+                                                       std::vector<Address>* not_ours) const {
   absl::StatusOr<std::optional<Domain>> domain = directory.FindDomain(domain_name);
   if (!domain.ok()) return domain.status();
   if (!domain->has_value()) return Only(Resolution::Outcome::kNotLocal);
   if (!(*domain)->enabled) return Only(Resolution::Outcome::kDisabled);
 
-  absl::StatusOr<Resolution> own =
-      ResolveExact(directory, Address{std::string(kPostmaster), std::string(domain_name)});
+  absl::StatusOr<Resolution> own = ResolveExact(
+      directory, Address{std::string(kPostmaster), std::string(domain_name)}, not_ours);
   if (!own.ok() || own->outcome == Resolution::Outcome::kLocal) return own;
   for (absl::string_view where : {domain_name, absl::string_view()}) {
     absl::StatusOr<std::optional<Account>> oldest = directory.FindOldestAccount(where);
@@ -212,14 +231,17 @@ absl::StatusOr<Resolution> Resolver::ResolvePostmaster(DirectoryReader& director
 }
 
 absl::StatusOr<bool> Resolver::MaySendAs(DirectoryReader& directory, absl::string_view account_id,
-                                         absl::Span<const std::string> addresses) const {
+                                         absl::Span<const std::string> addresses,
+                                         std::vector<Address>* not_ours) const {
   absl::StatusOr<std::optional<Account>> account = directory.FindAccountById(account_id);
   if (!account.ok()) return account.status();
-  if (!account->has_value() || !Usable(**account)) return false;
+  if (!account->has_value()) return false;
+  Note((*account)->origin, (*account)->address, not_ours);
+  if (!Usable(**account)) return false;
   for (const std::string& text : addresses) {
     absl::StatusOr<Address> address = CanonicalAddress(text);
     if (!address.ok()) return false;
-    absl::StatusOr<Resolution> resolution = ResolveAddress(directory, *address);
+    absl::StatusOr<Resolution> resolution = ResolveAddress(directory, *address, not_ours);
     if (!resolution.ok()) return resolution.status();
     if (std::none_of(resolution->accounts.begin(), resolution->accounts.end(),
                      [&](const Account& a) { return a.account_id == account_id; })) {
@@ -236,7 +258,7 @@ absl::StatusOr<std::vector<Account>> Resolver::Expand(DirectoryReader& directory
   if (!alias->has_value()) {
     return absl::NotFoundError(absl::StrCat("there is no alias ", address.ToString()));
   }
-  Expansion expansion(directory, limits_);
+  Expansion expansion(directory, limits_, /*not_ours=*/nullptr);
   absl::Status followed = expansion.Follow(**alias);
   if (!followed.ok()) return followed;
   return std::move(expansion).TakeAccounts();

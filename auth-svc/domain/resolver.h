@@ -46,7 +46,10 @@ class Resolver {
   // `text` as it came in RCPT or MAIL, or "postmaster" alone (RFC 5321 4.5.1). INVALID_ARGUMENT: no
   // address. FAILED_PRECONDITION: an alias that loops or leads beyond the limits, or nobody who
   // could be postmaster; the directory must be mended first.
-  absl::StatusOr<Resolution> Resolve(DirectoryReader& directory, absl::string_view text) const;
+  // `not_ours`, here and below: gets every address on the way that an external directory keeps, or
+  // that nobody has; also when there is an error.
+  absl::StatusOr<Resolution> Resolve(DirectoryReader& directory, absl::string_view text,
+                                     std::vector<Address>* not_ours = nullptr) const;
 
   // The forms in which an address is looked for: itself and, when it has a sub-address, without it.
   std::vector<Address> Forms(const Address& address) const;
@@ -54,7 +57,8 @@ class Resolver {
   // True when the account is enabled and may send as each of `addresses`: each leads to it (and
   // perhaps to others too), and not by a catch-all alone. What is no address is nobody's.
   absl::StatusOr<bool> MaySendAs(DirectoryReader& directory, absl::string_view account_id,
-                                 absl::Span<const std::string> addresses) const;
+                                 absl::Span<const std::string> addresses,
+                                 std::vector<Address>* not_ours = nullptr) const;
 
   // Every account, enabled or not, that the alias at `address` leads to. FAILED_PRECONDITION names
   // the loop, or the limit that is passed.
@@ -63,14 +67,15 @@ class Resolver {
 
  private:
   // The domain's catch-all has what is unknown otherwise.
-  absl::StatusOr<Resolution> ResolveRecipient(DirectoryReader& directory,
-                                              const Address& address) const;
-  absl::StatusOr<Resolution> ResolveAddress(DirectoryReader& directory,
-                                            const Address& address) const;
+  absl::StatusOr<Resolution> ResolveRecipient(DirectoryReader& directory, const Address& address,
+                                              std::vector<Address>* not_ours) const;
+  absl::StatusOr<Resolution> ResolveAddress(DirectoryReader& directory, const Address& address,
+                                            std::vector<Address>* not_ours) const;
   // Accounts of the account or alias with exactly this address; kUnknown when there is neither.
-  absl::StatusOr<Resolution> ResolveExact(DirectoryReader& directory, const Address& address) const;
-  absl::StatusOr<Resolution> ResolvePostmaster(DirectoryReader& directory,
-                                               absl::string_view domain) const;
+  absl::StatusOr<Resolution> ResolveExact(DirectoryReader& directory, const Address& address,
+                                          std::vector<Address>* not_ours) const;
+  absl::StatusOr<Resolution> ResolvePostmaster(DirectoryReader& directory, absl::string_view domain,
+                                               std::vector<Address>* not_ours) const;
 
   std::string separator_;
   AliasLimits limits_;

@@ -144,6 +144,52 @@ TEST_F(ResolverTest, ACatchAllHasWhatNothingElseHas) {
   EXPECT_EQ(Resolve("anybody@example.test"), "disabled");
 }
 
+TEST_F(ResolverTest, WhatAnotherKeepsIsNamed) {
+  AddAccount("ours@example.test");
+  Account theirs = NewAccount(*CanonicalAddress("theirs@example.test"), 1);
+  theirs.origin = {"staff", "1", ""};
+  theirs.enabled = false;
+  const Alias group{*CanonicalAddress("group@example.test"),
+                    {theirs.address, *CanonicalAddress("ours@example.test")},
+                    Origin{"staff", "", ""}};
+  Change([&](DirectoryWriter& w) { return w.InsertAccount(theirs); });
+  Change([&](DirectoryWriter& w) { return w.InsertAlias(group); });
+  AddAlias("list@example.test", {"group@example.test"});
+  const struct {
+    const char* address;
+    std::vector<std::string> not_ours;
+  } kCases[] = {
+      {"ours@example.test", {}},
+      {"ours+x@example.test", {"ours+x@example.test"}},
+      {"theirs@example.test", {"theirs@example.test"}},
+      // The whole way, and who is disabled.
+      {"list@example.test", {"group@example.test", "theirs@example.test"}},
+      {"nobody@example.test", {"nobody@example.test"}},
+  };
+  for (const auto& c : kCases) {
+    std::vector<std::string> found;
+    EXPECT_TRUE(directory_
+                    ->Read([&](DirectoryReader& reader) {
+                      std::vector<Address> not_ours;
+                      const absl::Status status =
+                          resolver_.Resolve(reader, c.address, &not_ours).status();
+                      for (const Address& a : not_ours) found.push_back(a.ToString());
+                      return status;
+                    })
+                    .ok());
+    EXPECT_EQ(found, c.not_ours) << c.address;
+  }
+}
+
+TEST_F(ResolverTest, AnotherDirectorysPeopleAreNoPostmasters) {
+  Account theirs = NewAccount(*CanonicalAddress("theirs@example.test"), 1);
+  theirs.origin = {"staff", "1", ""};
+  Change([&](DirectoryWriter& w) { return w.InsertAccount(theirs); });
+  EXPECT_THAT(Resolve("postmaster@example.test"), HasSubstr("FAILED_PRECONDITION"));
+  AddAccount("ours@other.test");
+  EXPECT_EQ(Resolve("postmaster@example.test"), "ours@other.test");
+}
+
 TEST_F(ResolverTest, SubAddresses) {
   AddAccount("alice@example.test");
   AddAccount("bob@example.test");

@@ -171,16 +171,13 @@ absl::Status ToStatus(int result, absl::string_view diagnostic, absl::string_vie
   if (!diagnostic.empty()) absl::StrAppend(&message, " (", diagnostic, ")");
   switch (result) {
     case LDAP_TIMEOUT:
+    case LDAP_TIMELIMIT_EXCEEDED:
       return absl::DeadlineExceededError(message);
     case LDAP_SERVER_DOWN:
     case LDAP_CONNECT_ERROR:
     case LDAP_BUSY:
     case LDAP_UNAVAILABLE:
-    case LDAP_TIMELIMIT_EXCEEDED:
-    case LDAP_ADMINLIMIT_EXCEEDED:
-    case LDAP_OTHER:
     case LDAP_NO_MEMORY:
-    case LDAP_DECODING_ERROR:
       return absl::UnavailableError(message);
     case LDAP_NO_SUCH_OBJECT:
       return absl::NotFoundError(message);
@@ -293,6 +290,9 @@ absl::StatusOr<std::vector<Entry>> Connection::Search(const Query& query, int li
                                        query.filter.c_str(), names.data(), /*attrsonly=*/0, nullptr,
                                        nullptr, &wait, limit, &received);
   const Message message(received);
+  if (result == LDAP_SUCCESS && message == nullptr) {
+    return absl::UnavailableError("search: the connection broke");
+  }
   if (result != LDAP_SUCCESS) {
     return ToStatus(result, Diagnostic(handle()),
                     absl::StrCat("search for ", query.filter, " in \"", query.base, "\""));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
@@ -11,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "auth-svc/domain/password.h"
 #include "auth-svc/ldap/filter.h"
 #include "proto/postern/config/v1/auth_svc.pb.h"
 #include "services/config/small_file.h"
@@ -377,7 +379,8 @@ absl::StatusOr<ExternalLogin> LdapDirectory::LogIn(const Address& address,
     if (!entry.ok()) return entry.status();
     return ExternalLogin{*std::move(entry), false, "a password that cannot be"};
   }
-  const std::string secret(password);
+  std::string secret(password);
+  const absl::Cleanup wipe = [&secret] { Wipe(&secret); };
   if (!schema_.user_dn.empty()) return LogInAs(address, secret);
   absl::StatusOr<ExternalEntry> entry = Find(address);
   if (!entry.ok()) return entry.status();

@@ -37,18 +37,18 @@ absl::Status Servers::Do(Kind kind, Ask ask) {
   absl::Status why = absl::UnavailableError("every LDAP server is away");
   for (size_t i = 0; i < options_.addresses.size(); ++i) {
     if (IsAway(i)) continue;
-    // A server that closed an idle connection is not away: then a new one is tried.
-    while (std::optional<Connection> idle = TakeIdle(kind, i)) {
+    if (std::optional<Connection> idle = TakeIdle(kind, i)) {
       why = ask(*idle);
       if (!IsBroken(why)) {
         PutIdle(kind, i, *std::move(idle));
         return why;
       }
-      if (absl::IsDeadlineExceeded(why)) break;
-    }
-    if (absl::IsDeadlineExceeded(why)) {
-      Leave(i, why);
-      continue;
+      if (absl::IsDeadlineExceeded(why)) {
+        Leave(i, why);
+        continue;
+      }
+      // A server that closed its idle connections is not away: then a new one is tried.
+      DropIdle(i);
     }
     absl::StatusOr<Connection> opened = Open(kind, options_.addresses[i]);
     why = opened.ok() ? ask(*opened) : opened.status();
@@ -108,17 +108,25 @@ void Servers::PutIdle(Kind kind, size_t server, Connection connection) {
   if (idle.size() < options_.max_idle) idle.push_back(std::move(connection));
 }
 
+void Servers::DropIdle(size_t server) {
+  // They end outside the lock.
+  std::vector<Connection> dropped[2];
+  absl::MutexLock lock(&mutex_);
+  for (int kind = 0; kind < 2; ++kind) {
+    dropped[kind] = std::exchange(servers_[server].idle[kind], {});
+  }
+}
+
 bool Servers::IsAway(size_t server) {
   absl::MutexLock lock(&mutex_);
   return absl::Now() < servers_[server].away_until;
 }
 
 void Servers::Leave(size_t server, const absl::Status& why) {
-  std::vector<Connection> dropped[2];
+  DropIdle(server);
   {
     absl::MutexLock lock(&mutex_);
     Server& left = servers_[server];
-    for (int kind = 0; kind < 2; ++kind) dropped[kind] = std::exchange(left.idle[kind], {});
     const bool said = absl::Now() < left.away_until;
     left.away_until = absl::Now() + options_.retry;
     if (said) return;

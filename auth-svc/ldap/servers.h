@@ -40,8 +40,8 @@ class Servers {
 
   explicit Servers(Options options);
 
-  // Asks on a connection that is bound as `bind_dn`. Perhaps twice: what is asked must be without
-  // effect. DEADLINE_EXCEEDED never comes out: it is UNAVAILABLE then.
+  // Asks on a connection that is bound as `bind_dn`. Perhaps twice, on another
+  // connection. DEADLINE_EXCEEDED never comes out: it is UNAVAILABLE then.
   absl::Status Search(Ask ask);
   // The same, on one that is bound as nobody yet, or as somebody else.
   absl::Status TryPassword(Ask ask);
@@ -61,6 +61,7 @@ class Servers {
   absl::StatusOr<Connection> Open(Kind kind, const ServerAddress& address);
   std::optional<Connection> TakeIdle(Kind kind, size_t server);
   void PutIdle(Kind kind, size_t server, Connection connection);
+  void DropIdle(size_t server);
   void Leave(size_t server, const absl::Status& why);
   void CameBack(size_t server);
   bool IsAway(size_t server);

@@ -1,7 +1,9 @@
 #include "auth-svc/ldap/watch.h"
 
 #include <ldap.h>
+#include <sys/socket.h>
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <utility>
@@ -20,6 +22,8 @@ namespace {
 // Both how long we listen before the server is asked whether it is there, and how long that takes.
 constexpr absl::Duration kBeat = absl::Seconds(1);
 constexpr absl::Duration kPingTimeout = absl::Seconds(2);
+// Without anything new of what is there.
+constexpr int kMaxSilentBeats = 5;
 constexpr char kAnything[] = "(objectClass=*)";
 constexpr char kEntryUuid[] = "entryUUID";
 
@@ -35,6 +39,8 @@ struct Listening {
   std::string id_attribute;
   // All that is there was named: what comes now is a change.
   bool changes_only = false;
+  // Grows with all that comes.
+  std::atomic<int64_t> heard = 0;
 };
 
 std::string UuidText(const berval& uuid) {
@@ -54,8 +60,12 @@ void Tell(Listening& listening, const berval* uuid) {
   }
 }
 
-int OnEntry(ldap_sync_t* sync, LDAPMessage*, berval* uuid, ldap_sync_refresh_t) {
-  Tell(*static_cast<Listening*>(sync->ls_private), uuid);
+int OnEntry(ldap_sync_t* sync, LDAPMessage* message, berval* uuid, ldap_sync_refresh_t) {
+  Listening& listening = *static_cast<Listening*>(sync->ls_private);
+  ++listening.heard;
+  // Of messages that came together libldap gives the first, once for each.
+  const bool alone = ldap_next_message(sync->ls_ld, message) == nullptr;
+  Tell(listening, alone ? uuid : nullptr);
   return LDAP_SUCCESS;
 }
 
@@ -144,15 +154,37 @@ void Watch::Run(absl::Duration retry) {
   } while (!stopping_.WaitForNotificationWithTimeout(retry));
 }
 
+int Watch::Begin(ldap_sync_t* sync, const std::atomic<int64_t>& heard) {
+  // libldap would wait for ever for a server that falls silent here.
+  int fd = -1;
+  ldap_get_option(sync->ls_ld, LDAP_OPT_DESC, &fd);
+  absl::Notification begun;
+  std::thread guard([&] {
+    int64_t before = 0;
+    for (int silent = 0; silent < kMaxSilentBeats && !stopping_.HasBeenNotified();) {
+      if (begun.WaitForNotificationWithTimeout(kBeat)) return;
+      const int64_t now = heard.load();
+      silent = now == before ? silent + 1 : 0;
+      before = now;
+    }
+    shutdown(fd, SHUT_RDWR);
+  });
+  const int result = ldap_sync_init(sync, LDAP_SYNC_REFRESH_AND_PERSIST);
+  begun.Notify();
+  guard.join();
+  return result;
+}
+
 absl::Status Watch::Listen() {
   absl::StatusOr<Connection> connection = directory_.servers().Lend();
   if (!connection.ok()) return connection.status();
   Listening listening{&freshness_, directory_.schema().id_attribute};
   const Sync sync = MakeSync(*connection, directory_.schema(), &listening);
-  int result = ldap_sync_init(sync.get(), LDAP_SYNC_REFRESH_AND_PERSIST);
+  int result = Begin(sync.get(), listening.heard);
   bool watched = false;
   while (!stopping_.HasBeenNotified()) {
-    if (result == LDAP_UNAVAILABLE_CRITICAL_EXTENSION || result == LDAP_PROTOCOL_ERROR) {
+    if (result == LDAP_UNAVAILABLE_CRITICAL_EXTENSION || result == LDAP_PROTOCOL_ERROR ||
+        result == LDAP_SIZELIMIT_EXCEEDED) {
       return absl::UnimplementedError(ldap_err2string(result));
     }
     absl::Status alive = ToStatus(result, "", "watch");

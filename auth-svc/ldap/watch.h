@@ -2,6 +2,8 @@
 #ifndef POSTERN_AUTH_SVC_LDAP_WATCH_H_
 #define POSTERN_AUTH_SVC_LDAP_WATCH_H_
 
+#include <atomic>
+#include <cstdint>
 #include <thread>
 
 #include "absl/status/status.h"
@@ -9,6 +11,8 @@
 #include "absl/time/time.h"
 #include "auth-svc/domain/freshness.h"
 #include "auth-svc/ldap/ldap_directory.h"
+
+struct ldap_sync_t;
 
 namespace postern::auth::ldap {
 
@@ -26,6 +30,8 @@ class Watch {
 
  private:
   void Run(absl::Duration retry);
+  // The first part of it, which names all that is there.
+  int Begin(ldap_sync_t* sync, const std::atomic<int64_t>& heard);
   // Until it breaks, or the end. UNIMPLEMENTED: the server cannot do it.
   absl::Status Listen();
 

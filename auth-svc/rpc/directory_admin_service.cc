@@ -100,6 +100,8 @@ absl::Status DirectoryAdminService::Apply(grpc::CallbackServerContext* context,
   const std::string fingerprint = absl::StrCat(change.method, "\n", change.subject);
   bool repeated = false;
   absl::Status status = directory_.Write([&](DirectoryWriter& writer) -> absl::Status {
+    // A transaction that was lost is tried again.
+    change.response->Clear();
     const absl::Time now = clock_();
     if (!change.request_id.empty()) {
       absl::StatusOr<std::optional<AnsweredRequest>> first = writer.FindRequest(change.request_id);
@@ -168,9 +170,10 @@ grpc::ServerUnaryReactor* DirectoryAdminService::SubmitWithPassword(
              });
 }
 
+template <typename Response>
 grpc::ServerUnaryReactor* DirectoryAdminService::SubmitAlias(
     grpc::CallbackServerContext* context, absl::string_view method, const std::string& request_id,
-    const v1::Alias& asked, google::protobuf::MessageLite* response, v1::Alias* written,
+    const v1::Alias& asked, Response* response,
     absl::StatusOr<Alias> (Upkeep::*write)(DirectoryWriter&, absl::string_view,
                                            absl::Span<const std::string>) const) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
@@ -196,7 +199,7 @@ grpc::ServerUnaryReactor* DirectoryAdminService::SubmitAlias(
               [&](DirectoryWriter& writer) {
                 absl::StatusOr<Alias> alias =
                     (upkeep_.*write)(writer, asked.address(), Targets(asked));
-                if (alias.ok()) ToProto(*alias, written);
+                if (alias.ok()) ToProto(*alias, response->mutable_alias());
                 return alias.status();
               });
         },
@@ -227,6 +230,7 @@ grpc::ServerUnaryReactor* DirectoryAdminService::ListDomains(grpc::CallbackServe
                                                              const v1::ListDomainsRequest* request,
                                                              v1::ListDomainsResponse* response) {
   return List(context, [=](DirectoryReader& reader) {
+    response->Clear();
     absl::StatusOr<size_t> size = PageSize(request->page_size());
     if (!size.ok()) return size.status();
     absl::StatusOr<std::string> after = DomainFromToken(request->page_token());
@@ -281,6 +285,7 @@ grpc::ServerUnaryReactor* DirectoryAdminService::ListAccounts(
     grpc::CallbackServerContext* context, const v1::ListAccountsRequest* request,
     v1::ListAccountsResponse* response) {
   return List(context, [=](DirectoryReader& reader) -> absl::Status {
+    response->Clear();
     absl::StatusOr<size_t> size = PageSize(request->page_size());
     if (!size.ok()) return size.status();
     if (!request->address().empty()) {
@@ -337,20 +342,21 @@ grpc::ServerUnaryReactor* DirectoryAdminService::AddAlias(grpc::CallbackServerCo
                                                           const v1::AddAliasRequest* request,
                                                           v1::AddAliasResponse* response) {
   return SubmitAlias(context, "AddAlias", request->request_id(), request->alias(), response,
-                     response->mutable_alias(), &Upkeep::AddAlias);
+                     &Upkeep::AddAlias);
 }
 
 grpc::ServerUnaryReactor* DirectoryAdminService::SetAliasTargets(
     grpc::CallbackServerContext* context, const v1::SetAliasTargetsRequest* request,
     v1::SetAliasTargetsResponse* response) {
   return SubmitAlias(context, "SetAliasTargets", request->request_id(), request->alias(), response,
-                     response->mutable_alias(), &Upkeep::SetAliasTargets);
+                     &Upkeep::SetAliasTargets);
 }
 
 grpc::ServerUnaryReactor* DirectoryAdminService::ListAliases(grpc::CallbackServerContext* context,
                                                              const v1::ListAliasesRequest* request,
                                                              v1::ListAliasesResponse* response) {
   return List(context, [=](DirectoryReader& reader) {
+    response->Clear();
     absl::StatusOr<size_t> size = PageSize(request->page_size());
     if (!size.ok()) return size.status();
     absl::StatusOr<std::string> domain = DomainFilter(reader, request->domain());

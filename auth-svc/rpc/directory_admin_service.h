@@ -107,10 +107,11 @@ class DirectoryAdminService final : public v1::DirectoryAdminService::CallbackSe
   grpc::ServerUnaryReactor* SubmitWithPassword(
       grpc::CallbackServerContext* context, Change change, const Request* request,
       absl::AnyInvocable<absl::Status(DirectoryWriter&, std::string hash)> body);
-  // An alias's change, once its targets are known. `response` holds `written`.
+  // An alias's change, once its targets are known.
+  template <typename Response>
   grpc::ServerUnaryReactor* SubmitAlias(
       grpc::CallbackServerContext* context, absl::string_view method, const std::string& request_id,
-      const v1::Alias& asked, google::protobuf::MessageLite* response, v1::Alias* written,
+      const v1::Alias& asked, Response* response,
       absl::StatusOr<Alias> (Upkeep::*write)(DirectoryWriter&, absl::string_view,
                                              absl::Span<const std::string>) const);
   grpc::ServerUnaryReactor* List(grpc::CallbackServerContext* context,

@@ -1,7 +1,6 @@
 #include "auth-svc/rpc/directory_service.h"
 
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,12 +28,6 @@ v1::ResolveRecipientResponse::Outcome ToProto(Resolution::Outcome outcome) {
       return v1::ResolveRecipientResponse::OUTCOME_DISABLED;
   }
   return v1::ResolveRecipientResponse::OUTCOME_UNSPECIFIED;
-}
-
-void AddExternal(const std::vector<Account>& accounts, std::vector<Address>* addresses) {
-  for (const Account& account : accounts) {
-    if (account.origin.external()) addresses->push_back(account.address);
-  }
 }
 
 void Finish(grpc::ServerUnaryReactor* reactor, grpc::CallbackServerContext* context,
@@ -88,8 +81,9 @@ void DirectoryService::Read(std::shared_ptr<Call> call) {
         return read;
       },
       [this, call](struct Read read) {
-        if (!read.status.ok() || ++call->reads >= kMaxReads ||
-            mirror_.Stale(read.addresses).empty()) {
+        // What the rows have may be why it failed.
+        const bool answered = read.status.ok() || absl::IsFailedPrecondition(read.status);
+        if (!answered || ++call->reads >= kMaxReads || mirror_.Stale(read.addresses).empty()) {
           call->Finish(read.status);
           return;
         }
@@ -110,12 +104,9 @@ grpc::ServerUnaryReactor* DirectoryService::ResolveRecipient(
   return Answer(
       context, "ResolveRecipient",
       [this, request, response](DirectoryReader& reader, std::vector<Address>* addresses) {
-        if (absl::StatusOr<Address> asked = CanonicalAddress(request->address()); asked.ok()) {
-          addresses->push_back(*std::move(asked));
-        }
-        absl::StatusOr<Resolution> resolution = resolver_.Resolve(reader, request->address());
+        absl::StatusOr<Resolution> resolution =
+            resolver_.Resolve(reader, request->address(), addresses);
         if (!resolution.ok()) return resolution.status();
-        AddExternal(resolution->accounts, addresses);
         response->Clear();
         response->set_outcome(ToProto(resolution->outcome));
         for (const Account& account : resolution->accounts) {
@@ -161,16 +152,8 @@ grpc::ServerUnaryReactor* DirectoryService::MaySendAs(grpc::CallbackServerContex
                   }
                   const std::vector<std::string> addresses(request->addresses().begin(),
                                                            request->addresses().end());
-                  for (const std::string& address : addresses) {
-                    absl::StatusOr<Address> canonical = CanonicalAddress(address);
-                    if (canonical.ok()) rests_on->push_back(*std::move(canonical));
-                  }
-                  absl::StatusOr<std::optional<Account>> account =
-                      reader.FindAccountById(request->account_id());
-                  if (!account.ok()) return account.status();
-                  if (account->has_value()) AddExternal({**account}, rests_on);
                   absl::StatusOr<bool> allowed =
-                      resolver_.MaySendAs(reader, request->account_id(), addresses);
+                      resolver_.MaySendAs(reader, request->account_id(), addresses, rests_on);
                   if (!allowed.ok()) return allowed.status();
                   response->set_allowed(*allowed);
                   return absl::OkStatus();

@@ -152,13 +152,13 @@ absl::StatusOr<std::optional<Account>> Queries::FindAccountByOrigin(absl::string
 absl::StatusOr<std::optional<Account>> Queries::FindOldestAccount(absl::string_view domain) {
   if (domain.empty()) {
     return Query(sql_, POSTERN_ACCOUNT_COLUMNS
-                 "WHERE account.enabled = 1 AND domain.enabled = 1 "
+                 "WHERE account.enabled = 1 AND domain.enabled = 1 AND account.source = '' "
                  "ORDER BY account.position LIMIT 1")
         .First(&ReadAccount);
   }
   return Query(sql_, POSTERN_ACCOUNT_COLUMNS
                "WHERE account.domain = $1 AND account.enabled = 1 AND domain.enabled = 1 "
-               "ORDER BY account.position LIMIT 1")
+               "AND account.source = '' ORDER BY account.position LIMIT 1")
       .Text(domain)
       .First(&ReadAccount);
 }
