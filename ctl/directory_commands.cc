@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -39,6 +41,28 @@ void Put(const NewPassword& password, Request* request) {
 
 std::string AliasText(const auth::v1::Alias& alias) {
   return absl::StrCat(alias.address(), " leads to ", absl::StrJoin(alias.targets(), ", "));
+}
+
+// Well within a request's size (services/rpc/limits.h) and a transaction's time.
+constexpr int kImportAtOnce = 500;
+constexpr size_t kImportOctetsAtOnce = 256 << 10;
+
+auth::v1::ImportRequest::Entry ToEntry(const ImportLine& line) {
+  auth::v1::ImportRequest::Entry entry;
+  switch (line.kind) {
+    case ImportLine::Kind::kDomain:
+      entry.set_domain(line.name);
+      break;
+    case ImportLine::Kind::kAccount:
+      entry.mutable_account()->set_address(line.name);
+      entry.mutable_account()->set_password_hash(line.password_hash);
+      break;
+    case ImportLine::Kind::kAlias:
+      entry.mutable_alias()->set_address(line.name);
+      for (const std::string& target : line.targets) entry.mutable_alias()->add_targets(target);
+      break;
+  }
+  return entry;
 }
 
 }  // namespace
@@ -201,6 +225,83 @@ absl::Status DirectoryCommands::TestLogin(const std::string& address,
     default:
       return absl::PermissionDeniedError("a client would be refused");
   }
+}
+
+absl::Status DirectoryCommands::Import(const std::vector<ImportLine>& lines, bool dry_run) {
+  std::vector<Output::Row> rows;
+  size_t refused = 0;
+  auto say = [&](const ImportLine& line, absl::string_view outcome, const std::string& why) {
+    if (!why.empty()) ++refused;
+    JsonObject json;
+    json.Number("line", line.line).Text("name", line.name).Text("outcome", outcome);
+    if (!why.empty()) json.Text("why", why);
+    rows.push_back({json,
+                    {absl::StrCat(line.line), line.name,
+                     why.empty() ? std::string(outcome) : absl::StrCat(outcome, ": ", why)}});
+  };
+  // Its domain, and what an alias leads to, goes with a line in a dry run, of which nothing stays.
+  absl::flat_hash_map<std::string, const ImportLine*> by_name;
+  std::vector<const ImportLine*> good;
+  for (const ImportLine& line : lines) {
+    if (!line.fault.empty()) {
+      say(line, "refused", line.fault);
+    } else {
+      good.push_back(&line);
+      by_name.try_emplace(line.name, &line);
+    }
+  }
+  for (size_t next = 0; next < good.size();) {
+    auth::v1::ImportRequest request;
+    request.set_dry_run(dry_run);
+    // Null: only goes with another.
+    std::vector<const ImportLine*> sent;
+    absl::flat_hash_set<const ImportLine*> in_it;
+    auto put = [&](const ImportLine& line, bool asked) {
+      *request.add_entries() = ToEntry(line);
+      sent.push_back(asked ? &line : nullptr);
+      in_it.insert(&line);
+    };
+    size_t octets = 0;
+    while (next < good.size() && request.entries_size() < kImportAtOnce &&
+           octets < kImportOctetsAtOnce) {
+      const ImportLine& line = *good[next++];
+      std::vector<std::string> needed = line.targets;
+      needed.push_back(line.name.substr(line.name.rfind('@') + 1));
+      for (const std::string& name : needed) {
+        const auto other = by_name.find(name);
+        if (!dry_run || other == by_name.end() || in_it.contains(other->second) ||
+            other->second == &line) {
+          continue;
+        }
+        put(*other->second, /*asked=*/false);
+      }
+      put(line, /*asked=*/true);
+      octets += request.entries(request.entries_size() - 1).ByteSizeLong();
+    }
+    auto response = remote_.Call(&Stub::Import, request);
+    if (!response.ok()) return response.status();
+    if (response->results_size() != request.entries_size()) {
+      return absl::InternalError("auth-svc answered another number of entries than were sent");
+    }
+    for (int i = 0; i < response->results_size(); ++i) {
+      if (sent[i] == nullptr) continue;
+      const auth::v1::ImportResponse::Result& result = response->results(i);
+      switch (result.outcome()) {
+        case auth::v1::ImportResponse::OUTCOME_ADDED:
+          say(*sent[i], dry_run ? "would be added" : "added", "");
+          break;
+        case auth::v1::ImportResponse::OUTCOME_PRESENT:
+          say(*sent[i], "is there already", "");
+          break;
+        default:
+          say(*sent[i], "refused", result.why());
+      }
+    }
+  }
+  output_.List("lines", {"LINE", "NAME", "RESULT"}, rows);
+  if (refused == 0) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(refused, " of ", rows.size(), " lines ",
+                                                    dry_run ? "would be" : "were", " refused"));
 }
 
 absl::Status DirectoryCommands::AddAlias(const std::string& address,

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "ctl/import_file.h"
 #include "ctl/output.h"
 #include "ctl/password_input.h"
 #include "ctl/remote.h"
@@ -34,6 +35,9 @@ class DirectoryCommands {
   absl::Status SetAccountEnabled(const std::string& address, bool enabled);
   // An error when it would be refused. `password`: nullopt: only looks.
   absl::Status TestLogin(const std::string& address, const std::optional<std::string>& password);
+
+  // Says of each line what becomes, or would become, of it. An error when any was refused.
+  absl::Status Import(const std::vector<ImportLine>& lines, bool dry_run);
 
   absl::Status AddAlias(const std::string& address, const std::vector<std::string>& targets);
   absl::Status SetAlias(const std::string& address, const std::vector<std::string>& targets);

@@ -101,6 +101,10 @@ JsonObject::JsonObject(const Message& message) {
   }
 }
 
+JsonObject& JsonObject::Number(absl::string_view key, int64_t value) {
+  return Raw(key, absl::StrCat(value));
+}
+
 JsonObject& JsonObject::Text(absl::string_view key, absl::string_view value) {
   return Raw(key, JsonString(value));
 }

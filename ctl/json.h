@@ -2,6 +2,7 @@
 #ifndef POSTERN_CTL_JSON_H_
 #define POSTERN_CTL_JSON_H_
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,7 @@ class JsonObject {
   // them); an enum's value is its name in lower case without the type's prefix.
   explicit JsonObject(const google::protobuf::Message& message);
 
+  JsonObject& Number(absl::string_view key, int64_t value);
   JsonObject& Text(absl::string_view key, absl::string_view value);
   // An array of `items`, JSON each.
   JsonObject& Array(absl::string_view key, const std::vector<std::string>& items);

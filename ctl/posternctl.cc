@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <fstream>
 #include <functional>
 #include <utility>
 
@@ -12,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "ctl/completion.h"
 #include "ctl/directory_commands.h"
+#include "ctl/import_file.h"
 #include "ctl/mailbox_commands.h"
 #include "ctl/output.h"
 #include "ctl/password_input.h"
@@ -59,6 +61,30 @@ class NoSuchCommand : public CLI::ParseError {
   explicit NoSuchCommand(std::string words)
       : CLI::ParseError("NoSuchCommand", std::move(words), kWrongUse) {}
 };
+
+// A file of other systems' people: a few hundred octets each.
+constexpr size_t kMaxImportOctets = 512 << 20;
+
+absl::StatusOr<std::string> ReadAll(const std::string& file, std::istream& standard_input) {
+  std::ifstream opened;
+  if (file != "-") {
+    opened.open(file, std::ios::binary);
+    if (!opened) return absl::InvalidArgumentError(absl::StrCat(file, ": cannot be read"));
+  }
+  std::istream& in = file == "-" ? standard_input : opened;
+  std::string text;
+  char piece[1 << 16];
+  while (in.read(piece, sizeof piece), in.gcount() > 0) {
+    text.append(piece, static_cast<size_t>(in.gcount()));
+    if (text.size() > kMaxImportOctets) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(file, ": has more than ", kMaxImportOctets, " octets: split it"));
+    }
+  }
+  if (in.bad()) return absl::InvalidArgumentError(absl::StrCat(file, ": cannot be read"));
+  if (!text::IsUtf8(text)) return absl::InvalidArgumentError(absl::StrCat(file, ": is not UTF-8"));
+  return text;
+}
 
 // The command line: every command sets `command`, which runs when all of it was read.
 class CommandLine {
@@ -123,6 +149,16 @@ class CommandLine {
         password_.text = *std::move(password);
         return absl::OkStatus();
       }
+      case Input::kImport: {
+        absl::StatusOr<std::string> text = ReadAll(subject_, in_);
+        if (!text.ok()) return text.status();
+        absl::StatusOr<std::vector<ImportLine>> lines = ReadImport(format_, *text, domain_);
+        if (!lines.ok()) {
+          return absl::InvalidArgumentError(absl::StrCat(subject_, ": ", lines.status().message()));
+        }
+        lines_ = *std::move(lines);
+        return absl::OkStatus();
+      }
       case Input::kConfirmation: {
         if (yes_ || isatty(STDIN_FILENO) == 0) return absl::OkStatus();
         absl::StatusOr<bool> sure =
@@ -166,7 +202,7 @@ class CommandLine {
   }
 
   using Command = std::function<absl::Status(Commands&)>;
-  enum class Input { kNone, kPassword, kPasswordIfGiven, kConfirmation };
+  enum class Input { kNone, kPassword, kPasswordIfGiven, kImport, kConfirmation };
 
   CLI::App* AddGroup(const char* name, const char* description) {
     CLI::App* group = app_.add_subcommand(name, description);
@@ -232,6 +268,16 @@ class CommandLine {
         Input::kPassword);
     NeedsSubject(add, "ADDRESS", "local-part@domain.");
     TakesPassword(add);
+    CLI::App* import = AddCommand(
+        group, "import", "Adds the people, and aliases, of another system's file.",
+        [this](Commands& c) { return c.directory.Import(lines_, dry_run_); }, Input::kImport);
+    NeedsSubject(import, "FILE", "The file; - is standard input.");
+    import->add_option("--format", format_, "What the file is: Dovecot's, Postfix's, or a table.")
+        ->required()
+        ->check(CLI::IsMember({"passwd-file", "virtual", "csv"}))
+        ->type_name("FORMAT");
+    import->add_option("--domain", domain_, "Of names without one.")->type_name("NAME");
+    import->add_flag("--dry-run", dry_run_, "Only say what each line would do.");
     TakesDomain(AddCommand(group, "list", "Lists the accounts.",
                            [this](Commands& c) { return c.directory.ListAccounts(domain_); }));
     NeedsSubject(
@@ -345,6 +391,9 @@ class CommandLine {
   bool yes_ = false;
   bool all_ = false;
   NewPassword password_;
+  std::string format_;
+  bool dry_run_ = false;
+  std::vector<ImportLine> lines_;
   Command command_;
   Input input_ = Input::kNone;
 };

@@ -15,6 +15,7 @@
 namespace postern::ctl {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 using testing::MatchesRegex;
 
@@ -201,6 +202,73 @@ TEST_F(PosternctlTest, Aliases) {
   EXPECT_THAT(Fails(kRefused, {"alias", "add", "x@example.test", "@example.test"}),
               HasSubstr("\"@example.test\" is no mail address"));
   EXPECT_EQ(Ok({"alias", "remove", "@example.test"}), "alias @example.test removed\n");
+}
+
+TEST_F(PosternctlTest, FilesOfOtherSystemsAreImported) {
+  Ok({"domain", "add", "a.test"});
+  const std::string file = testing::TempDir() + "/people";
+  std::ofstream(file) << "alice@a.test:{SSHA}DURtlrYNoqi6N86XLd9vAEUA2DwLSx6M\n"
+                         "bob@b.test:{SSHA}DURtlrYNoqi6N86XLd9vAEUA2DwLSx6M\n"
+                         "carol@a.test:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n";
+  const std::vector<std::string> import = {"account", "import", file, "--format", "passwd-file"};
+  auto with = [&](std::vector<std::string> arguments, const std::string& more) {
+    arguments.push_back(more);
+    return arguments;
+  };
+  auto run = [&](const std::vector<std::string>& arguments, const std::string& error,
+                 const std::string& input = "") {
+    const Result result = RunWith(config_file_, arguments, input);
+    EXPECT_EQ(result.exit_code, kRefused);
+    EXPECT_EQ(result.err, absl::StrCat("posternctl: ", error, "\n"));
+    return result.out;
+  };
+  const std::string rest =
+      "2     bob@b.test    refused: there is no domain b.test: add it first\n"
+      "3     carol@a.test  refused: password hashes of scheme {SHA} are not taken (did you mean "
+      "{SSHA}?)\n";
+  EXPECT_THAT(run(with(import, "--dry-run"), "2 of 3 lines would be refused"),
+              AllOf(HasSubstr("1     alice@a.test  would be added\n"), HasSubstr("\n2     bob")));
+  EXPECT_EQ(Ok({"account", "list"}), "no accounts\n");
+  EXPECT_THAT(run(import, "2 of 3 lines were refused"),
+              HasSubstr("1     alice@a.test  added\n" + rest.substr(0, 40)));
+  EXPECT_THAT(run(import, "2 of 3 lines were refused"),
+              HasSubstr("1     alice@a.test  is there already\n"));
+  EXPECT_THAT(Ok({"auth", "test", "alice@a.test", "--password-stdin"}, "correct horse\n"),
+              HasSubstr("kept here, as SSHA\nthe password is right\n"));
+
+  // Aliases in any order; one that leads back leaves nothing behind.
+  const std::vector<std::string> maps = {"--json", "account", "import", "-", "--format", "virtual"};
+  const std::string text = "c.test yes\nx@c.test alice@a.test\nloop@c.test loop@c.test\n";
+  for (const auto& [arguments, outcome] :
+       {std::pair(with(maps, "--dry-run"), "would be added"), std::pair(maps, "added")}) {
+    const std::string said = run(
+        arguments,
+        absl::StrCat("1 of 3 lines ", arguments == maps ? "were" : "would be", " refused"), text);
+    EXPECT_THAT(said, HasSubstr(absl::StrCat("{\"line\": 1, \"name\": \"c.test\", \"outcome\": \"",
+                                             outcome, "\"}")));
+    EXPECT_THAT(said, HasSubstr("\"why\": \"the alias would lead back to itself"));
+  }
+  EXPECT_EQ(Ok({"alias", "list"}), "ADDRESS   LEADS TO\nx@c.test  alice@a.test\n");
+  EXPECT_THAT(Fails(kWrongUse, {"account", "import", "/nonexistent", "--format", "csv"}),
+              HasSubstr("/nonexistent: cannot be read"));
+  EXPECT_THAT(Fails(kWrongUse, {"account", "import", file, "--format", "cvs"}), HasSubstr("cvs"));
+}
+
+// As many as are in several requests, and aliases among them.
+TEST_F(PosternctlTest, LargeFilesAreTried) {
+  std::string text = "address,password_hash,targets\n";
+  for (int i = 0; i < 700; ++i) {
+    absl::StrAppend(&text, "u", i, "@a.test,{SSHA}DURtlrYNoqi6N86XLd9vAEUA2DwLSx6M,\n", "a", i,
+                    "@a.test,,u", i, "@a.test\n");
+  }
+  Ok({"domain", "add", "a.test"});
+  const std::vector<std::string> import = {"account", "import", "-", "--format", "csv"};
+  const std::vector<std::string> dry = {"account", "import", "-", "--format", "csv", "--dry-run"};
+  const std::string tried = Ok(dry, text);
+  EXPECT_THAT(tried, HasSubstr("a699@a.test  would be added"));
+  EXPECT_EQ(std::count(tried.begin(), tried.end(), '\n'), 1401);
+  EXPECT_EQ(Ok({"account", "list"}), "no accounts\n");
+  EXPECT_THAT(Ok(import, text), HasSubstr("a699@a.test  added"));
 }
 
 TEST_F(PosternctlTest, TheShellCompletes) {

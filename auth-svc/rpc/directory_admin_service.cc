@@ -19,6 +19,8 @@ using telemetry::LogLevel;
 constexpr size_t kMaxRequestIdOctets = 64;
 constexpr absl::Duration kRequestIdLifetime = absl::Hours(1);
 constexpr size_t kMaxRequestsKept = 10000;
+// Of one transaction, which other changes wait for.
+constexpr int kMaxImported = 1000;
 
 void ToProto(const Domain& domain, v1::Domain* out) {
   out->set_name(domain.name);
@@ -378,6 +380,70 @@ grpc::ServerUnaryReactor* DirectoryAdminService::RemoveAlias(grpc::CallbackServe
                 [=, this](DirectoryWriter& writer) {
                   return upkeep_.RemoveAlias(writer, request->address());
                 });
+}
+
+absl::Status DirectoryAdminService::ImportOne(DirectoryWriter& writer,
+                                              const v1::ImportRequest::Entry& entry) const {
+  switch (entry.what_case()) {
+    case v1::ImportRequest::Entry::kDomain:
+      return upkeep_.AddDomain(writer, entry.domain()).status();
+    case v1::ImportRequest::Entry::kAccount: {
+      absl::StatusOr<std::string> hash = CanonicalHash(entry.account().password_hash());
+      if (!hash.ok()) return hash.status();
+      return upkeep_.AddAccount(writer, entry.account().address(), *std::move(hash)).status();
+    }
+    case v1::ImportRequest::Entry::kAlias: {
+      const v1::Alias& asked = entry.alias();
+      absl::Status added = upkeep_.AddAlias(writer, asked.address(), Targets(asked)).status();
+      if (added.ok() || absl::IsAlreadyExists(added)) return added;
+      // It was refused for where it leads, once it was there.
+      const absl::Status undone = upkeep_.RemoveAlias(writer, asked.address());
+      return undone.ok() || absl::IsNotFound(undone) || absl::IsInvalidArgument(undone) ? added
+                                                                                        : undone;
+    }
+    case v1::ImportRequest::Entry::WHAT_NOT_SET:
+      break;
+  }
+  return absl::InvalidArgumentError("an entry without contents");
+}
+
+grpc::ServerUnaryReactor* DirectoryAdminService::Import(grpc::CallbackServerContext* context,
+                                                        const v1::ImportRequest* request,
+                                                        v1::ImportResponse* response) {
+  return Run(admin_pool_, context, [=, this]() -> absl::Status {
+    if (request->entries_size() > kMaxImported) {
+      return absl::InvalidArgumentError(absl::StrCat("more than ", kMaxImported, " entries"));
+    }
+    int added = 0;
+    absl::Status done = directory_.Write([&](DirectoryWriter& writer) -> absl::Status {
+      response->Clear();
+      added = 0;
+      for (const v1::ImportRequest::Entry& entry : request->entries()) {
+        const absl::Status status = ImportOne(writer, entry);
+        v1::ImportResponse::Result& result = *response->add_results();
+        if (status.ok()) {
+          ++added;
+          result.set_outcome(v1::ImportResponse::OUTCOME_ADDED);
+        } else if (absl::IsAlreadyExists(status)) {
+          result.set_outcome(v1::ImportResponse::OUTCOME_PRESENT);
+        } else if (absl::IsInvalidArgument(status) || absl::IsNotFound(status) ||
+                   absl::IsFailedPrecondition(status)) {
+          result.set_outcome(v1::ImportResponse::OUTCOME_REFUSED);
+          result.set_why(std::string(status.message()));
+        } else {
+          return status;
+        }
+      }
+      return request->dry_run() ? absl::CancelledError("a dry run") : absl::OkStatus();
+    });
+    if (request->dry_run() && absl::IsCancelled(done)) return absl::OkStatus();
+    telemetry::Log(done.ok() ? LogLevel::kInfo : LogLevel::kWarning, "directory import",
+                   {{"entries", request->entries_size()},
+                    {"added", added},
+                    {"status", done.ToString()},
+                    {"caller", rpc::CallerIdentity(*context)}});
+    return done;
+  });
 }
 
 grpc::ServerUnaryReactor* DirectoryAdminService::TestLogin(grpc::CallbackServerContext* context,

@@ -76,6 +76,9 @@ class DirectoryAdminService final : public v1::DirectoryAdminService::CallbackSe
   grpc::ServerUnaryReactor* RemoveAlias(grpc::CallbackServerContext* context,
                                         const v1::RemoveAliasRequest* request,
                                         v1::RemoveAliasResponse* response) override;
+  grpc::ServerUnaryReactor* Import(grpc::CallbackServerContext* context,
+                                   const v1::ImportRequest* request,
+                                   v1::ImportResponse* response) override;
   grpc::ServerUnaryReactor* TestLogin(grpc::CallbackServerContext* context,
                                       const v1::TestLoginRequest* request,
                                       v1::TestLoginResponse* response) override;
@@ -107,6 +110,7 @@ class DirectoryAdminService final : public v1::DirectoryAdminService::CallbackSe
   grpc::ServerUnaryReactor* SubmitWithPassword(
       grpc::CallbackServerContext* context, Change change, const Request* request,
       absl::AnyInvocable<absl::Status(DirectoryWriter&, std::string hash)> body);
+  absl::Status ImportOne(DirectoryWriter& writer, const v1::ImportRequest::Entry& entry) const;
   // An alias's change, once its targets are known.
   template <typename Response>
   grpc::ServerUnaryReactor* SubmitAlias(
