@@ -2,6 +2,7 @@
 #ifndef POSTERN_AUTH_SVC_DOMAIN_EXTERNAL_DIRECTORY_H_
 #define POSTERN_AUTH_SVC_DOMAIN_EXTERNAL_DIRECTORY_H_
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
@@ -28,6 +29,11 @@ struct ExternalEntry {
   std::vector<Address> members;
   // Where it was found (a DN), for an operator.
   std::string place;
+
+  // Whether a person has the address.
+  bool Has(const Address& address) const {
+    return std::find(addresses.begin(), addresses.end(), address) != addresses.end();
+  }
 };
 
 struct ExternalLogin {
