@@ -126,6 +126,15 @@ std::vector<Address> ReadAddresses(const Entry& entry, const std::vector<std::st
   return addresses;
 }
 
+absl::Status BindAs(Connection& connection, const std::string& dn, const std::string& password,
+                    ExternalLogin* login) {
+  absl::StatusOr<BindResult> bound = connection.Bind(dn, password);
+  if (!bound.ok()) return bound.status();
+  login->right = bound->right;
+  login->detail = std::move(bound->detail);
+  return absl::OkStatus();
+}
+
 absl::Status Named(absl::string_view key, absl::string_view setting, absl::string_view why) {
   return absl::InvalidArgumentError(absl::StrCat(key, ".", setting, ": ", why));
 }
@@ -390,11 +399,7 @@ absl::StatusOr<ExternalLogin> LdapDirectory::LogIn(const Address& address,
     return login;
   }
   const absl::Status status = servers_.TryPassword([&](Connection& connection) {
-    absl::StatusOr<BindResult> bound = connection.Bind(login.entry->place, secret);
-    if (!bound.ok()) return bound.status();
-    login.right = bound->right;
-    login.detail = std::move(bound->detail);
-    return absl::OkStatus();
+    return BindAs(connection, login.entry->place, secret, &login);
   });
   if (!status.ok()) return status;
   return login;
@@ -405,11 +410,8 @@ absl::StatusOr<ExternalLogin> LdapDirectory::LogInAs(const Address& address,
   ExternalLogin login;
   const std::string dn = Expand(schema_.user_dn, address, &EscapeDnValue);
   const absl::Status status = servers_.TryPassword([&](Connection& connection) {
-    absl::StatusOr<BindResult> bound = connection.Bind(dn, password);
-    if (!bound.ok()) return bound.status();
-    login.right = bound->right;
-    login.detail = std::move(bound->detail);
-    if (!login.right) return absl::OkStatus();
+    const absl::Status bound = BindAs(connection, dn, password, &login);
+    if (!bound.ok() || !login.right) return bound;
     // Whose password it is must be who has the address.
     Query query = PersonWith(address);
     query.base = dn;

@@ -78,7 +78,13 @@ std::string CutToPage(std::vector<T>& items, size_t size) {
   return items.back().address.ToString();
 }
 
-absl::Status Busy() { return absl::UnavailableError("auth-svc is busy: try again"); }
+void FinishOn(process::WorkerPool& pool, grpc::ServerUnaryReactor* reactor,
+              absl::AnyInvocable<absl::Status()> body) {
+  process::RunOn<absl::Status>(
+      pool, std::move(body),
+      [reactor](const absl::Status& status) { reactor->Finish(rpc::ToGrpc(status)); },
+      absl::UnavailableError("auth-svc is busy: try again"));
+}
 
 }  // namespace
 
@@ -86,9 +92,7 @@ grpc::ServerUnaryReactor* DirectoryAdminService::Run(process::WorkerPool& pool,
                                                      grpc::CallbackServerContext* context,
                                                      absl::AnyInvocable<absl::Status()> body) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  process::RunOn<absl::Status>(
-      pool, std::move(body),
-      [reactor](const absl::Status& status) { reactor->Finish(rpc::ToGrpc(status)); }, Busy());
+  FinishOn(pool, reactor, std::move(body));
   return reactor;
 }
 
@@ -179,7 +183,6 @@ grpc::ServerUnaryReactor* DirectoryAdminService::SubmitAlias(
     absl::StatusOr<Alias> (Upkeep::*write)(DirectoryWriter&, absl::string_view,
                                            absl::Span<const std::string>) const) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  auto finish = [reactor](const absl::Status& status) { reactor->Finish(rpc::ToGrpc(status)); };
   std::vector<Address> targets;
   for (const std::string& target : asked.targets()) {
     absl::StatusOr<Address> address = CanonicalAddress(target);
@@ -188,24 +191,20 @@ grpc::ServerUnaryReactor* DirectoryAdminService::SubmitAlias(
   // Whom an external directory has may not be known here yet.
   mirror_.Refresh(std::move(targets), [=, this, &asked, &request_id](const absl::Status& known) {
     if (!known.ok()) {
-      finish(known);
+      reactor->Finish(rpc::ToGrpc(known));
       return;
     }
-    process::RunOn<absl::Status>(
-        admin_pool_,
-        [=, this, &asked, &request_id] {
-          return Apply(
-              context,
-              {method, absl::StrCat(asked.address(), " -> ", absl::StrJoin(asked.targets(), ", ")),
-               request_id, response},
-              [&](DirectoryWriter& writer) {
-                absl::StatusOr<Alias> alias =
-                    (upkeep_.*write)(writer, asked.address(), Targets(asked));
-                if (alias.ok()) ToProto(*alias, response->mutable_alias());
-                return alias.status();
-              });
-        },
-        finish, Busy());
+    FinishOn(admin_pool_, reactor, [=, this, &asked, &request_id] {
+      return Apply(
+          context,
+          {method, absl::StrCat(asked.address(), " -> ", absl::StrJoin(asked.targets(), ", ")),
+           request_id, response},
+          [&](DirectoryWriter& writer) {
+            absl::StatusOr<Alias> alias = (upkeep_.*write)(writer, asked.address(), Targets(asked));
+            if (alias.ok()) ToProto(*alias, response->mutable_alias());
+            return alias.status();
+          });
+    });
   });
   return reactor;
 }
