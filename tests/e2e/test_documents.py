@@ -51,14 +51,16 @@ def test_readme_commands(platform: Platform) -> None:
         assert done.returncode == 0, (command, done.stdout, done.stderr)
 
 
-def test_operating_commands(make_platform: Any) -> None:
+def test_operating_commands(make_platform: Any, tmp_path: pathlib.Path) -> None:
     platform = make_platform(None)
+    users = tmp_path / "users.passwd"
+    users.write_text("erin@example.org:{SHA512-CRYPT}$6$salt$" + "a" * 86 + "::::::\n", encoding="utf-8")
     for command in _commands("docs/OPERATING.md"):
         if "QUEUE_ID" in command:
             continue
         if "account add" in command:
             command += " --password-stdin"
-        done = _run(command, platform, "a long password\n")
+        done = _run(command.replace("users.passwd", str(users)), platform, "a long password\n")
         assert done.returncode == 0, (command, done.stdout, done.stderr)
 
 
