@@ -22,6 +22,7 @@
 #include "auth-svc/domain/mirror.h"
 #include "auth-svc/domain/password.h"
 #include "auth-svc/domain/resolver.h"
+#include "auth-svc/domain/scram_login.h"
 #include "auth-svc/domain/upkeep.h"
 #include "auth-svc/ldap/ldap_directory.h"
 #include "auth-svc/ldap/watch.h"
@@ -188,6 +189,7 @@ class AuthService final : public process::RunningService {
         throttle_(Throttling(config.login_limits()), limits_.get()),
         resolver_(config.subaddress_separator(), Limits(config)),
         hasher_(Cost(config.password_hashing())),
+        keeper_(hasher_, static_cast<uint32_t>(config.password_hashing().scram_iterations())),
         login_memory_(process::SystemClock(), absl::Seconds(config.remember_login_seconds()),
                       kMaxRememberedLogins),
         hashing_pool_(config.password_hashing().threads(), config.password_hashing().max_waiting()),
@@ -198,17 +200,26 @@ class AuthService final : public process::RunningService {
         directory_service_(*directory_, mirror_, resolver_, reading_pool_),
         admin_service_(*directory_, mirror_,
                        Upkeep(resolver_, Limits(config), config.mailbox_shards(), Names(config)),
-                       hasher_, admin_pool_, hashing_pool_, process::SystemClock()) {}
+                       keeper_, admin_pool_, hashing_pool_, process::SystemClock()),
+        scram_login_(*directory_, mirror_, keeper_, throttle_, reading_pool_,
+                     signer_->Secret("scram stand-in")) {}
 
   absl::Status Listen(const config::v1::AuthSvc& config) {
     absl::StatusOr<std::unique_ptr<Authenticator>> authenticator = Authenticator::Create(
-        *directory_, mirror_, hasher_, login_memory_, throttle_, reading_pool_, hashing_pool_,
-        config.password_hashing().rehash_on_login());
+        *directory_, mirror_, keeper_, login_memory_, throttle_, reading_pool_, hashing_pool_,
+        process::SystemClock(), config.password_hashing().rehash_on_login());
     if (!authenticator.ok()) return authenticator.status();
     authenticator_ = *std::move(authenticator);
-    authentication_service_ =
-        std::make_unique<AuthenticationService>(*authenticator_, *signer_, process::SystemClock(),
-                                                absl::Seconds(config.token_lifetime_seconds()));
+    authentication_service_ = std::make_unique<AuthenticationService>(AuthenticationService::Parts{
+        .directory = *directory_,
+        .passwords = *authenticator_,
+        .scram = scram_login_,
+        .signer = *signer_,
+        .reading = reading_pool_,
+        .mechanisms = {.scram = keeper_.scram_iterations() > 0},
+        .clock = process::SystemClock(),
+        .token_lifetime = absl::Seconds(config.token_lifetime_seconds()),
+    });
     absl::StatusOr<std::unique_ptr<rpc::RpcServer>> server = rpc::RpcServer::Start(
         config.rpc(), config.process().mtls(),
         {authentication_service_.get(), &directory_service_, &admin_service_});
@@ -231,6 +242,7 @@ class AuthService final : public process::RunningService {
   LoginThrottle throttle_;
   const Resolver resolver_;
   Argon2Hasher hasher_;
+  const PasswordKeeper keeper_;
   LoginMemory login_memory_;
   // Its jobs go on to the other's, so it ends first.
   process::WorkerPool hashing_pool_;
@@ -240,6 +252,7 @@ class AuthService final : public process::RunningService {
   std::vector<std::unique_ptr<ldap::Watch>> watches_;
   DirectoryService directory_service_;
   DirectoryAdminService admin_service_;
+  ScramLogin scram_login_;
   std::unique_ptr<Authenticator> authenticator_;
   std::unique_ptr<AuthenticationService> authentication_service_;
   // First to go: its calls use everything else, and its end waits for them.

@@ -201,6 +201,130 @@ TEST_P(DirectoryContract, WhatIsNotThereCannotBeChanged) {
   })));
 }
 
+TEST_P(DirectoryContract, AnAccountKnowsItsDomainsLoginPolicy) {
+  AddDomain("example.test");
+  AddAccount("alice", "example.test");
+  EXPECT_EQ(Find(alice_)->login_policy, LoginPolicy::kAny);
+  ASSERT_EQ(Write([](DirectoryWriter& w) {
+              return w.UpdateDomain({"example.test", true, LoginPolicy::kNoPasswords});
+            }),
+            absl::OkStatus());
+  EXPECT_EQ(Find(alice_)->login_policy, LoginPolicy::kNoPasswords);
+  EXPECT_EQ(Get<std::vector<Domain>>([](DirectoryReader& r) { return r.ListDomains("", 9); }),
+            (std::vector<Domain>{{"example.test", true, LoginPolicy::kNoPasswords}}));
+}
+
+TEST_P(DirectoryContract, AppPasswordsAreTheAccounts) {
+  AddDomain("example.test");
+  AddAccount("alice", "example.test");
+  AddAccount("bob", "example.test");
+  const std::string id = Find(alice_)->account_id;
+  AppPassword phone{id, "phone", "hash-1", true, false, absl::FromUnixMicros(1234567)};
+  const AppPassword laptop{id, "laptop", "hash-2", true, true, absl::FromUnixMicros(2345678)};
+  auto insert = [&](const AppPassword& one) {
+    return Write([&](DirectoryWriter& w) { return w.InsertAppPassword(one); });
+  };
+  auto list = [&](const std::string& account_id) {
+    return Get<std::vector<AppPassword>>(
+        [&](DirectoryReader& r) { return r.ListAppPasswords(account_id); });
+  };
+  auto find = [&](const std::string& account_id, const std::string& hash) {
+    return Get<std::optional<AppPassword>>(
+        [&](DirectoryReader& r) { return r.FindAppPassword(account_id, hash); });
+  };
+  ASSERT_EQ(insert(phone), absl::OkStatus());
+  ASSERT_EQ(insert(laptop), absl::OkStatus());
+  EXPECT_TRUE(absl::IsAlreadyExists(insert({id, "phone", "hash-3", true, true})));
+  EXPECT_TRUE(absl::IsAlreadyExists(insert({id, "tablet", "hash-1", true, true})));
+  EXPECT_FALSE(insert({"nobody", "phone", "hash-1", true, true}).ok());
+  EXPECT_EQ(list(id), (std::vector<AppPassword>{laptop, phone}));
+  EXPECT_EQ(list(Find(bob_)->account_id), std::vector<AppPassword>{});
+  EXPECT_EQ(find(id, "hash-1"), phone);
+  EXPECT_EQ(find(id, "hash-3"), std::nullopt);
+  EXPECT_EQ(find(Find(bob_)->account_id, "hash-1"), std::nullopt);
+
+  // The latest use stays, and is no change of the account.
+  const int64_t version = Find(alice_)->version;
+  for (const int64_t micros : {5'000'000, 4'000'000}) {
+    ASSERT_EQ(Write([&](DirectoryWriter& w) {
+                return w.UseAppPassword(phone, absl::FromUnixMicros(micros));
+              }),
+              absl::OkStatus());
+  }
+  phone.last_used_at = absl::FromUnixMicros(5'000'000);
+  EXPECT_EQ(find(id, "hash-1"), phone);
+  EXPECT_EQ(Find(alice_)->version, version);
+
+  auto remove = [&](const std::string& name) {
+    return Write([&](DirectoryWriter& w) { return w.DeleteAppPassword(id, name); });
+  };
+  EXPECT_EQ(remove("laptop"), absl::OkStatus());
+  EXPECT_TRUE(absl::IsNotFound(remove("laptop")));
+  EXPECT_EQ(list(id), std::vector<AppPassword>{phone});
+}
+
+TEST_P(DirectoryContract, AppPasswordsGoWithTheirAccount) {
+  AddDomain("example.test");
+  AddAccount("alice", "example.test");
+  Account alice = *Find(alice_);
+  auto insert = [&] {
+    return Write([&](DirectoryWriter& w) {
+      return w.InsertAppPassword({alice.account_id, "phone", "hash", true, true});
+    });
+  };
+  auto count = [&] {
+    return Get<std::vector<AppPassword>>(
+               [&](DirectoryReader& r) { return r.ListAppPasswords(alice.account_id); })
+        .size();
+  };
+  ASSERT_EQ(insert(), absl::OkStatus());
+  // The same account, elsewhere and otherwise.
+  const Address moved{"alice.b", "example.test"};
+  ASSERT_EQ(Write([&](DirectoryWriter& w) { return w.MoveAccount(alice_, moved); }),
+            absl::OkStatus());
+  alice = *Find(moved);
+  alice.password_hash = "another";
+  ASSERT_EQ(Write([&](DirectoryWriter& w) { return w.UpdateAccount(alice); }), absl::OkStatus());
+  EXPECT_EQ(count(), 1u);
+  // Another takes its place.
+  Account another = alice;
+  another.account_id = "another";
+  another.mailbox_id = "another";
+  ASSERT_EQ(Write([&](DirectoryWriter& w) { return w.UpdateAccount(another); }), absl::OkStatus());
+  EXPECT_EQ(count(), 0u);
+  alice = another;
+  ASSERT_EQ(insert(), absl::OkStatus());
+  ASSERT_EQ(Write([&](DirectoryWriter& w) { return w.DeleteAccount(moved); }), absl::OkStatus());
+  EXPECT_EQ(count(), 0u);
+}
+
+TEST_P(DirectoryContract, WhoLacksScramIsFound) {
+  AddDomain("example.test");
+  AddDomain("other.test");
+  auto any = [&](const std::string& domain) {
+    return Get<bool>([&](DirectoryReader& r) { return r.AnyWithoutScram(domain); });
+  };
+  EXPECT_FALSE(any(""));
+  AddAccount("alice", "example.test");
+  EXPECT_TRUE(any(""));
+  EXPECT_TRUE(any("example.test"));
+  EXPECT_FALSE(any("other.test"));
+  Account alice = *Find(alice_);
+  alice.scram_sha_256 = "verifier";
+  ASSERT_EQ(Write([&](DirectoryWriter& w) { return w.UpdateAccount(alice); }), absl::OkStatus());
+  EXPECT_EQ(Find(alice_)->scram_sha_256, "verifier");
+  EXPECT_FALSE(any(""));
+  EXPECT_FALSE(any("example.test"));
+  // By the policy nobody there can.
+  ASSERT_EQ(Write([](DirectoryWriter& w) {
+              return w.UpdateDomain({"other.test", true, LoginPolicy::kNoPasswords});
+            }),
+            absl::OkStatus());
+  EXPECT_TRUE(any(""));
+  EXPECT_TRUE(any("other.test"));
+  EXPECT_FALSE(any("example.test"));
+}
+
 TEST_P(DirectoryContract, OldestDomainIsTheFirstThatIsEnabled) {
   auto oldest = [&] {
     return Get<std::optional<Domain>>([](DirectoryReader& r) { return r.FindOldestDomain(); });

@@ -59,6 +59,7 @@ Account NewAccount(const std::string& local_part, const std::string& domain) {
   account.mailbox_id = absl::StrCat("mailbox-of-", local_part, "@", domain);
   account.address = {local_part, domain};
   account.password_hash = absl::StrCat("$argon2id$of-", local_part);
+  account.scram_sha_256 = absl::StrCat("scram-of-", local_part);
   return account;
 }
 
@@ -70,7 +71,9 @@ void Fill(Directory& directory) {
     Write(directory, [&](DirectoryWriter& w) { return w.InsertDomain({name, true}); });
   }
   Write(directory, [](DirectoryWriter& w) { return w.DeleteDomain("gone.test"); });
-  Write(directory, [](DirectoryWriter& w) { return w.UpdateDomain({"z.test", false}); });
+  Write(directory, [](DirectoryWriter& w) {
+    return w.UpdateDomain({"z.test", false, LoginPolicy::kNoPasswords});
+  });
   for (const char* local_part : {"zoe", "alice", "J\xc3\xb6rg", "bob", "gone"}) {
     Write(directory,
           [&](DirectoryWriter& w) { return w.InsertAccount(NewAccount(local_part, "a.test")); });
@@ -92,6 +95,11 @@ void Fill(Directory& directory) {
     Account theirs = NewAccount("theirs", "a.test");
     theirs.origin = {"ldap", "uuid", "stamp"};
     return w.InsertAccount(theirs);
+  });
+  Write(directory, [](DirectoryWriter& w) {
+    return w.InsertAppPassword({NewAccount("zoe", "a.test").account_id, "phone", "hash", true,
+                                false, absl::FromUnixMicros(1700000000123456),
+                                absl::FromUnixMicros(1700000001123456)});
   });
   Write(directory, [](DirectoryWriter& w) {
     return w.InsertAlias(
@@ -129,7 +137,8 @@ std::string Dump(Directory& directory) {
   std::string all;
   const absl::Status status = directory.Read([&](DirectoryReader& r) {
     for (const Domain& domain : Of(r.ListDomains("", 100))) {
-      absl::StrAppend(&all, "domain ", domain.name, " ", domain.enabled, "\n");
+      absl::StrAppend(&all, "domain ", domain.name, " ", domain.enabled, " ",
+                      domain.login_policy == LoginPolicy::kAny, "\n");
       const auto oldest = Of(r.FindOldestAccount(domain.name));
       absl::StrAppend(&all, "oldest ", oldest.has_value() ? Text(oldest->address) : "none", "\n");
     }
@@ -137,7 +146,13 @@ std::string Dump(Directory& directory) {
     for (const Account& a : Of(r.ListAccounts("", {}, 100))) {
       absl::StrAppend(&all, "account ", Text(a.address), " ", a.account_id, " ", a.mailbox_id, " ",
                       a.password_hash, " ", a.enabled, a.domain_enabled, " ", a.version, " ",
-                      a.origin.source, " ", a.origin.id, " ", a.origin.stamp, "\n");
+                      a.origin.source, " ", a.origin.id, " ", a.origin.stamp, " ", a.scram_sha_256,
+                      "\n");
+      for (const AppPassword& p : Of(r.ListAppPasswords(a.account_id))) {
+        absl::StrAppend(&all, "application password ", p.name, " ", p.hash, " ", p.pop3,
+                        p.submission, " ", absl::ToUnixMicros(p.created_at), " ",
+                        absl::ToUnixMicros(p.last_used_at), "\n");
+      }
     }
     for (const Alias& alias : Of(r.ListAliases("", {}, 100))) {
       absl::StrAppend(&all, "alias ", Text(alias.address), " ", alias.origin.source);
@@ -161,6 +176,7 @@ TEST(CopiedDirectory, GoesToPostgresqlAndComesBack) {
     before = Dump(directory);
   });
   EXPECT_THAT(before, HasSubstr("account bob@a.test"));
+  EXPECT_THAT(before, HasSubstr("application password phone"));
 
   const TestDatabase database(Description());
   auto copied = Copy(Description(), file, database.place());

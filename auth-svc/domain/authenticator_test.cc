@@ -8,6 +8,7 @@
 
 #include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/notification.h"
+#include "auth-svc/domain/app_password.h"
 #include "auth-svc/domain/mirror.h"
 #include "auth-svc/domain/resolver.h"
 #include "auth-svc/domain/upkeep.h"
@@ -52,7 +53,7 @@ class AuthenticatorTest : public testing::Test {
     Change([&](DirectoryWriter& w) { return upkeep_.AddDomain(w, "example.test").status(); });
     const std::string hash = *hasher_.Hash("correct horse");
     for (const char* address : {"alice@example.test", "bob@example.test"}) {
-      Change([&](DirectoryWriter& w) { return upkeep_.AddAccount(w, address, hash).status(); });
+      Change([&](DirectoryWriter& w) { return upkeep_.AddAccount(w, address, {hash}).status(); });
     }
     Change([&](DirectoryWriter& w) {
       return upkeep_.SetAccountEnabled(w, "bob@example.test", false);
@@ -65,9 +66,10 @@ class AuthenticatorTest : public testing::Test {
     Make(/*rehash_on_login=*/false);
   }
 
-  void Make(bool rehash_on_login) {
-    authenticator_ = *Authenticator::Create(*directory_, mirror_, hasher_, memory_, throttle_,
-                                            reading_, pool_, rehash_on_login);
+  void Make(bool rehash_on_login, uint32_t scram_iterations = 0) {
+    authenticator_ = *Authenticator::Create(
+        *directory_, mirror_, PasswordKeeper(hasher_, scram_iterations), memory_, throttle_,
+        reading_, pool_, [this] { return now_; }, rehash_on_login);
   }
 
   void Change(std::function<absl::Status(DirectoryWriter&)> body) {
@@ -75,26 +77,38 @@ class AuthenticatorTest : public testing::Test {
   }
   void SetPassword(const std::string& password) { SetHash(*hasher_.Hash(password)); }
   void SetHash(const std::string& hash) {
-    Change([&](DirectoryWriter& w) { return upkeep_.SetPassword(w, "alice@example.test", hash); });
+    Change(
+        [&](DirectoryWriter& w) { return upkeep_.SetPassword(w, "alice@example.test", {hash}); });
   }
-  std::string Hash() {
-    std::string hash;
-    EXPECT_TRUE(
-        directory_
-            ->Read([&](DirectoryReader& reader) {
-              hash = (**reader.FindAccount(*CanonicalAddress("alice@example.test"))).password_hash;
-              return absl::OkStatus();
-            })
-            .ok());
-    return hash;
+  Account Alice() {
+    Account alice;
+    EXPECT_TRUE(directory_
+                    ->Read([&](DirectoryReader& reader) {
+                      alice = **reader.FindAccount(*CanonicalAddress("alice@example.test"));
+                      return absl::OkStatus();
+                    })
+                    .ok());
+    return alice;
+  }
+  std::string Hash() { return Alice().password_hash; }
+  // Alice's; used just now, so that nothing of a login is noted.
+  std::string AddAppPassword(const std::string& name, bool pop3, bool submission) {
+    return AddAppPassword({"", name, "", pop3, submission, now_, now_});
+  }
+  std::string AddAppPassword(const AppPassword& asked) {
+    const std::string password = NewAppPassword();
+    Change([&](DirectoryWriter& w) {
+      return upkeep_.AddAppPassword(w, "alice@example.test", asked, password).status();
+    });
+    return password;
   }
 
   LoginResult LogIn(const std::string& name, const std::string& password,
-                    const std::string& acts_as = "") {
+                    const std::string& acts_as = "", LoginUse use = LoginUse::kPop3) {
     LoginResult result;
     absl::Notification done;
     authenticator_->LogIn(
-        {acts_as, name, password}, "192.0.2.0/24", [] { return false; },
+        {{acts_as, name}, password}, use, "192.0.2.0/24", [] { return false; },
         [&](LoginResult r) {
           result = std::move(r);
           done.Notify();
@@ -269,7 +283,8 @@ TEST_F(AuthenticatorTest, MoreThanMayWaitAreToldToComeBack) {
   absl::BlockingCounter accepted(2);
   auto start = [&] {
     authenticator_->LogIn(
-        {"", "alice@example.test", "correct horse"}, "192.0.2.0/24", [] { return false; },
+        {{"", "alice@example.test"}, "correct horse"}, LoginUse::kPop3, "192.0.2.0/24",
+        [] { return false; },
         [&](LoginResult r) {
           EXPECT_EQ(r.outcome, Outcome::kAccepted);
           accepted.DecrementCount();
@@ -288,7 +303,8 @@ TEST_F(AuthenticatorTest, MoreThanMayWaitAreToldToComeBack) {
 TEST_F(AuthenticatorTest, NobodyWaitingMeansNoHash) {
   absl::Notification done;
   authenticator_->LogIn(
-      {"", "alice@example.test", "correct horse"}, "192.0.2.0/24", [] { return true; },
+      {{"", "alice@example.test"}, "correct horse"}, LoginUse::kPop3, "192.0.2.0/24",
+      [] { return true; },
       [&](LoginResult r) {
         EXPECT_EQ(r.outcome, Outcome::kTemporary);
         done.Notify();
@@ -321,6 +337,103 @@ TEST_F(AuthenticatorTest, WhatIsRememberedIsThrottledToo) {
   EXPECT_TRUE(LogIn("alice@example.test", "correct horse").remembered);
   for (int i = 0; i < 20; ++i) LogIn("alice@example.test", "wrong");
   EXPECT_EQ(LogIn("alice@example.test", "correct horse").outcome, Outcome::kThrottled);
+}
+
+TEST_F(AuthenticatorTest, AnApplicationPasswordIsForItsProtocolAndCostsNoHash) {
+  const std::string phone = AddAppPassword("phone", /*pop3=*/true, /*submission=*/false);
+  const std::string laptop = AddAppPassword("laptop", true, true);
+  LoginResult result = LogIn("alice@example.test", phone);
+  EXPECT_EQ(result.outcome, Outcome::kAccepted);
+  EXPECT_EQ(result.detail, "application password phone");
+  EXPECT_EQ(LogIn("alice@example.test", laptop, "", LoginUse::kSubmission).outcome,
+            Outcome::kAccepted);
+  EXPECT_EQ(hasher_.verifications, 0);
+
+  result = LogIn("alice@example.test", phone, "", LoginUse::kSubmission);
+  EXPECT_EQ(result.outcome, Outcome::kInvalid);
+  EXPECT_EQ(result.detail, "application password phone is not for this protocol");
+  EXPECT_EQ(hasher_.verifications, 1) << "as whatever is wrong";
+  EXPECT_EQ(LogIn("alice@example.test", NewAppPassword()).outcome, Outcome::kInvalid);
+  EXPECT_EQ(LogIn("bob@example.test", phone).outcome, Outcome::kInvalid);
+  EXPECT_EQ(LogIn("alice@example.test", "correct horse").outcome, Outcome::kAccepted);
+
+  Change([&](DirectoryWriter& w) {
+    return upkeep_.RemoveAppPassword(w, "alice@example.test", "phone");
+  });
+  EXPECT_EQ(LogIn("alice@example.test", phone).outcome, Outcome::kInvalid);
+  Change([&](DirectoryWriter& w) {
+    return upkeep_.SetAccountEnabled(w, "alice@example.test", false);
+  });
+  result = LogIn("alice@example.test", laptop);
+  EXPECT_EQ(result.outcome, Outcome::kInvalid);
+  EXPECT_EQ(result.detail, "disabled account");
+}
+
+TEST_F(AuthenticatorTest, AnApplicationPasswordsUseIsNotedToTheHour) {
+  const std::string phone = AddAppPassword({"", "phone", "", true, true, now_});
+  auto used = [&] {
+    // This hash comes after what is to be noted; as long as that waits, it is one too many.
+    while (LogIn("alice@example.test", "wrong").outcome == Outcome::kTemporary) {
+    }
+    absl::Time at;
+    EXPECT_TRUE(directory_
+                    ->Read([&](DirectoryReader& reader) {
+                      at = reader.ListAppPasswords(Alice().account_id)->front().last_used_at;
+                      return absl::OkStatus();
+                    })
+                    .ok());
+    return at;
+  };
+  EXPECT_EQ(used(), absl::InfinitePast());
+  const absl::Time first = now_;
+  LogIn("alice@example.test", phone);
+  EXPECT_EQ(used(), first);
+  now_ += absl::Minutes(59);
+  LogIn("alice@example.test", phone);
+  EXPECT_EQ(used(), first);
+  now_ += absl::Minutes(1);
+  LogIn("alice@example.test", phone);
+  EXPECT_EQ(used(), now_);
+}
+
+TEST_F(AuthenticatorTest, WhereThePolicySaysSoNoPasswordIsTakenNotEvenARememberedOne) {
+  EXPECT_EQ(LogIn("alice@example.test", "correct horse").outcome, Outcome::kAccepted);
+  const std::string phone = AddAppPassword("phone", true, true);
+  Change([&](DirectoryWriter& w) {
+    return upkeep_.SetLoginPolicy(w, "example.test", LoginPolicy::kNoPasswords).status();
+  });
+  hasher_.verifications = 0;
+  const LoginResult result = LogIn("alice@example.test", "correct horse");
+  EXPECT_EQ(result.outcome, Outcome::kInvalid);
+  EXPECT_EQ(result.detail, "its domain takes application passwords only");
+  EXPECT_EQ(hasher_.verifications, 1);
+  EXPECT_EQ(LogIn("alice@example.test", phone).outcome, Outcome::kAccepted);
+  Change([&](DirectoryWriter& w) {
+    return upkeep_.SetLoginPolicy(w, "example.test", LoginPolicy::kAny).status();
+  });
+  EXPECT_EQ(LogIn("alice@example.test", "correct horse").outcome, Outcome::kAccepted);
+}
+
+TEST_F(AuthenticatorTest, AGoodLoginBringsWhatScramNeedsWhenAsked) {
+  LogIn("alice@example.test", "correct horse");
+  EXPECT_EQ(Alice().scram_sha_256, "");
+  now_ += absl::Minutes(10);
+  Make(/*rehash_on_login=*/false, /*scram_iterations=*/4096);
+  const PasswordKeeper keeper(hasher_, 4096);
+  const std::string hash = Hash();
+  EXPECT_EQ(LogIn("alice@example.test", "wrong").outcome, Outcome::kInvalid);
+  EXPECT_EQ(Alice().scram_sha_256, "");
+  EXPECT_EQ(LogIn("alice@example.test", "correct horse").outcome, Outcome::kAccepted);
+  EXPECT_TRUE(LogIn("alice@example.test", "correct horse").remembered) << "with the new version";
+  const Account alice = Alice();
+  EXPECT_EQ(alice.password_hash, hash);
+  const auto verifier = keeper.ScramOf({alice.password_hash, alice.scram_sha_256});
+  ASSERT_TRUE(verifier.has_value());
+  EXPECT_EQ(*verifier, *sasl::MakeScramVerifier("correct horse", verifier->salt, 4096));
+  // Of another hash, or when it is switched off, it counts no more.
+  EXPECT_EQ(keeper.ScramOf({"another", alice.scram_sha_256}), std::nullopt);
+  EXPECT_EQ(PasswordKeeper(hasher_, 0).ScramOf({alice.password_hash, alice.scram_sha_256}),
+            std::nullopt);
 }
 
 }  // namespace

@@ -18,9 +18,18 @@
 
 namespace postern::auth {
 
+// How the people of a domain log in.
+enum class LoginPolicy {
+  kAny,
+  // Not with an account's own password: with application passwords, or as an identity provider
+  // says.
+  kNoPasswords,
+};
+
 struct Domain {
   std::string name;
   bool enabled = true;
+  LoginPolicy login_policy = LoginPolicy::kAny;
 
   friend bool operator==(const Domain&, const Domain&) = default;
 };
@@ -45,9 +54,12 @@ struct Account {
   Address address;
   // "$argon2id$..."; empty for one of an external directory.
   std::string password_hash;
+  // What SCRAM-SHA-256 knows of the password (scram_verifier.h); empty: nothing.
+  std::string scram_sha_256;
   bool enabled = true;
   // Its domain's state, read with it. Ignored when written.
   bool domain_enabled = true;
+  LoginPolicy login_policy = LoginPolicy::kAny;
   // Grows with every change of the account: what was proved of an older version is not proved now.
   // Ignored when written.
   int64_t version = 1;
@@ -64,6 +76,22 @@ struct Alias {
   Origin origin;
 
   friend bool operator==(const Alias&, const Alias&) = default;
+};
+
+// A password of one program of a person's: random, never chosen (app_password.h).
+struct AppPassword {
+  std::string account_id;
+  // What the person calls it; once in an account.
+  std::string name;
+  std::string hash;
+  // At least one of them.
+  bool pop3 = false;
+  bool submission = false;
+  absl::Time created_at;
+  // To the hour; InfinitePast: never.
+  absl::Time last_used_at = absl::InfinitePast();
+
+  friend bool operator==(const AppPassword&, const AppPassword&) = default;
 };
 
 // The answer to a change that was made, kept so that a repeated request gets it again.
@@ -97,6 +125,15 @@ class DirectoryReader {
   // An account's or alias's address in `domain`.
   virtual absl::StatusOr<std::optional<Address>> FindAnyAddress(absl::string_view domain) = 0;
 
+  virtual absl::StatusOr<std::optional<AppPassword>> FindAppPassword(absl::string_view account_id,
+                                                                     absl::string_view hash) = 0;
+  // Of an account, by name.
+  virtual absl::StatusOr<std::vector<AppPassword>> ListAppPasswords(
+      absl::string_view account_id) = 0;
+  // Whether somebody in `domain` (empty: in any) can't log in by SCRAM: nothing for it is kept, or
+  // the domain's policy is against it.
+  virtual absl::StatusOr<bool> AnyWithoutScram(absl::string_view domain) = 0;
+
   // Pages in order: by name, or by domain and local part. What comes after `after`, at most
   // `limit`.
   virtual absl::StatusOr<std::vector<Domain>> ListDomains(absl::string_view after,
@@ -120,7 +157,8 @@ class DirectoryWriter : public DirectoryReader {
   virtual absl::Status UpdateDomain(const Domain& domain) = 0;
   virtual absl::Status DeleteDomain(absl::string_view name) = 0;
   virtual absl::Status InsertAccount(const Account& account) = 0;
-  // By address: all the rest, so that another account can take its place.
+  // By address: all the rest, so that another account can take its place; another's application
+  // passwords go.
   virtual absl::Status UpdateAccount(const Account& account) = 0;
   // Aliases that name it follow.
   virtual absl::Status MoveAccount(const Address& from, const Address& to) = 0;
@@ -129,6 +167,10 @@ class DirectoryWriter : public DirectoryReader {
   // By address: the targets. The origin stays.
   virtual absl::Status UpdateAlias(const Alias& alias) = 0;
   virtual absl::Status DeleteAlias(const Address& address) = 0;
+  virtual absl::Status InsertAppPassword(const AppPassword& password) = 0;
+  virtual absl::Status DeleteAppPassword(absl::string_view account_id, absl::string_view name) = 0;
+  // Changes nothing when it is gone, or was used later already.
+  virtual absl::Status UseAppPassword(const AppPassword& password, absl::Time at) = 0;
   // Forgets those that were answered before `oldest`, and the oldest beyond `max_kept`.
   virtual absl::Status InsertRequest(const AnsweredRequest& request, absl::Time oldest,
                                      size_t max_kept) = 0;

@@ -97,7 +97,7 @@ class MirrorTest : public testing::Test {
     ASSERT_EQ(directory_->Write([&](DirectoryWriter& w) { return body(w); }), absl::OkStatus());
   }
   void AddOurs(const std::string& address) {
-    Change([&](DirectoryWriter& w) { return upkeep_.AddAccount(w, address, "$hash").status(); });
+    Change([&](DirectoryWriter& w) { return upkeep_.AddAccount(w, address, {"$hash"}).status(); });
   }
 
   absl::Status Refresh(const std::string& address) {
@@ -431,7 +431,7 @@ TEST_F(MirrorTest, WhatItKeepsIsChangedThere) {
     EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
     EXPECT_THAT(std::string(status.message()), HasSubstr("comes from the directory staff"));
   };
-  refused([&](auto& w) { return upkeep_.SetPassword(w, "alice@staff.test", "$hash"); });
+  refused([&](auto& w) { return upkeep_.SetPassword(w, "alice@staff.test", {"$hash"}); });
   refused([&](auto& w) { return upkeep_.SetAccountEnabled(w, "alice@staff.test", false); });
   refused([&](auto& w) { return upkeep_.RemoveAccount(w, "alice@staff.test"); });
   refused([&](auto& w) { return upkeep_.RemoveAlias(w, "a@staff.test"); });
@@ -453,7 +453,7 @@ TEST_F(MirrorTest, WhoseDirectoryIsNoMoreBecomesOurs) {
   Resolve("alice@staff.test");
   const std::string mailbox = Mailbox("alice@staff.test");
   const Upkeep alone(resolver_, AliasLimits{});
-  Change([&](DirectoryWriter& w) { return alone.SetPassword(w, "alice@staff.test", "$hash"); });
+  Change([&](DirectoryWriter& w) { return alone.SetPassword(w, "alice@staff.test", {"$hash"}); });
   EXPECT_FALSE(Find("alice@staff.test")->origin.external());
   EXPECT_EQ(Mailbox("alice@staff.test"), mailbox);
   Change([&](DirectoryWriter& w) { return alone.RemoveAlias(w, "a@staff.test"); });

@@ -3,11 +3,14 @@
 #define POSTERN_AUTH_SVC_DOMAIN_PASSWORD_H_
 
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "services/protocol/sasl/scram.h"
 
 namespace postern::auth {
 
@@ -45,6 +48,38 @@ class Argon2Hasher final : public PasswordHasher {
 
  private:
   const Cost cost_;
+};
+
+// What is kept of a password.
+struct StoredPassword {
+  std::string hash;
+  // For SCRAM, bound to `hash` (ScramOf); empty when there is none.
+  std::string scram_sha_256 = {};
+};
+
+// Thread-safe; `hasher` must outlive it.
+class PasswordKeeper {
+ public:
+  // `scram_iterations` 0: nothing for SCRAM is made, and nothing that is there is used.
+  PasswordKeeper(PasswordHasher& hasher, uint32_t scram_iterations)
+      : hasher_(hasher), scram_iterations_(scram_iterations) {}
+
+  PasswordHasher& hasher() const { return hasher_; }
+  uint32_t scram_iterations() const { return scram_iterations_; }
+
+  // As Hash; INVALID_ARGUMENT: SCRAM could not carry it.
+  absl::StatusOr<StoredPassword> Keep(absl::string_view password) const;
+  // What is kept for SCRAM beside a hash that is there already.
+  absl::StatusOr<std::string> KeepScram(absl::string_view hash, absl::string_view password) const;
+  // What is kept for SCRAM, when it is of this very hash: a version that knows nothing of SCRAM may
+  // have changed that alone.
+  std::optional<sasl::ScramVerifier> ScramOf(const StoredPassword& stored) const;
+  // Whether KeepScram would make it otherwise today.
+  bool ScramOutdated(const StoredPassword& stored) const;
+
+ private:
+  PasswordHasher& hasher_;
+  const uint32_t scram_iterations_;
 };
 
 }  // namespace postern::auth

@@ -28,7 +28,7 @@ class ResolverTest : public testing::Test {
     ASSERT_EQ(directory_->Write([&](DirectoryWriter& w) { return body(w); }), absl::OkStatus());
   }
   void AddAccount(const std::string& address) {
-    Change([&](DirectoryWriter& w) { return upkeep_.AddAccount(w, address, kHash).status(); });
+    Change([&](DirectoryWriter& w) { return upkeep_.AddAccount(w, address, {kHash}).status(); });
   }
   void AddAlias(const std::string& address, const std::vector<std::string>& targets) {
     Change([&](DirectoryWriter& w) { return upkeep_.AddAlias(w, address, targets).status(); });

@@ -5,10 +5,14 @@
 #include <optional>
 
 #include "absl/container/flat_hash_set.h"
+#include "absl/functional/function_ref.h"
 #include "absl/random/random.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "auth-svc/domain/app_password.h"
 #include "services/crypto/random_id.h"
+#include "services/text/utf8.h"
 
 namespace postern::auth {
 namespace {
@@ -24,6 +28,9 @@ std::string NewMailboxId(int32_t shards) {
 constexpr size_t kNamedInErrors = 5;
 // Aliases that lead, over others, to one: what a change of it must check.
 constexpr size_t kMaxDependentAliases = 1000;
+// Of one account.
+constexpr size_t kMaxAppPasswords = 100;
+constexpr size_t kMaxAppPasswordName = 64;
 
 absl::StatusOr<Domain> NeedDomain(DirectoryReader& directory, absl::string_view name) {
   absl::StatusOr<std::optional<Domain>> domain = directory.FindDomain(name);
@@ -55,6 +62,18 @@ absl::StatusOr<Alias> NeedAlias(DirectoryReader& directory, absl::string_view te
   return absl::NotFoundError(
       absl::StrCat("there is no alias ", address->ToString(),
                    account->has_value() ? ": that address is an account" : ""));
+}
+
+absl::StatusOr<Domain> ChangeDomain(DirectoryWriter& directory, absl::string_view name,
+                                    absl::FunctionRef<void(Domain&)> change) {
+  absl::StatusOr<std::string> canonical = CanonicalDomain(name);
+  if (!canonical.ok()) return canonical.status();
+  absl::StatusOr<Domain> domain = NeedDomain(directory, *canonical);
+  if (!domain.ok()) return domain;
+  change(*domain);
+  absl::Status updated = directory.UpdateDomain(*domain);
+  if (!updated.ok()) return updated;
+  return domain;
 }
 
 // That a new account or alias may take `address`.
@@ -134,14 +153,12 @@ absl::StatusOr<Domain> Upkeep::AddDomain(DirectoryWriter& directory, absl::strin
 
 absl::StatusOr<Domain> Upkeep::SetDomainEnabled(DirectoryWriter& directory, absl::string_view name,
                                                 bool enabled) const {
-  absl::StatusOr<std::string> canonical = CanonicalDomain(name);
-  if (!canonical.ok()) return canonical.status();
-  absl::StatusOr<Domain> domain = NeedDomain(directory, *canonical);
-  if (!domain.ok()) return domain;
-  domain->enabled = enabled;
-  absl::Status updated = directory.UpdateDomain(*domain);
-  if (!updated.ok()) return updated;
-  return domain;
+  return ChangeDomain(directory, name, [enabled](Domain& domain) { domain.enabled = enabled; });
+}
+
+absl::StatusOr<Domain> Upkeep::SetLoginPolicy(DirectoryWriter& directory, absl::string_view name,
+                                              LoginPolicy policy) const {
+  return ChangeDomain(directory, name, [policy](Domain& domain) { domain.login_policy = policy; });
 }
 
 absl::Status Upkeep::RemoveDomain(DirectoryWriter& directory, absl::string_view name) const {
@@ -160,23 +177,25 @@ absl::Status Upkeep::RemoveDomain(DirectoryWriter& directory, absl::string_view 
 }
 
 absl::StatusOr<Account> Upkeep::AddAccount(DirectoryWriter& directory, absl::string_view address,
-                                           std::string password_hash) const {
+                                           StoredPassword password) const {
   absl::StatusOr<Address> canonical = CanonicalAddress(address);
   if (!canonical.ok()) return canonical.status();
   absl::Status is_free = CheckFree(directory, *canonical);
   if (!is_free.ok()) return is_free;
   Account account = NewAccount(*canonical, mailbox_shards_);
-  account.password_hash = std::move(password_hash);
+  account.password_hash = std::move(password.hash);
+  account.scram_sha_256 = std::move(password.scram_sha_256);
   absl::Status inserted = directory.InsertAccount(account);
   if (!inserted.ok()) return inserted;
   return account;
 }
 
 absl::Status Upkeep::SetPassword(DirectoryWriter& directory, absl::string_view address,
-                                 std::string password_hash) const {
+                                 StoredPassword password) const {
   absl::StatusOr<Account> account = NeedOwnAccount(directory, address);
   if (!account.ok()) return account.status();
-  account->password_hash = std::move(password_hash);
+  account->password_hash = std::move(password.hash);
+  account->scram_sha_256 = std::move(password.scram_sha_256);
   // Whose directory is there no more is ours from now on.
   account->origin = {};
   return directory.UpdateAccount(*account);
@@ -199,6 +218,58 @@ absl::Status Upkeep::RemoveAccount(DirectoryWriter& directory, absl::string_view
   absl::Status unnamed = CheckUnnamed(directory, account->address);
   if (!unnamed.ok()) return unnamed;
   return directory.DeleteAccount(account->address);
+}
+
+absl::StatusOr<AppPassword> Upkeep::AddAppPassword(DirectoryWriter& directory,
+                                                   absl::string_view address, AppPassword asked,
+                                                   absl::string_view password) const {
+  absl::StatusOr<Account> account = NeedAccount(directory, address);
+  if (!account.ok()) return account.status();
+  if (asked.name.empty() || asked.name.size() > kMaxAppPasswordName || !text::IsUtf8(asked.name) ||
+      std::any_of(asked.name.begin(), asked.name.end(),
+                  [](unsigned char c) { return absl::ascii_iscntrl(c); })) {
+    return absl::InvalidArgumentError(absl::StrCat("the name of an application password is 1 to ",
+                                                   kMaxAppPasswordName,
+                                                   " octets of UTF-8 without control characters"));
+  }
+  if (!asked.pop3 && !asked.submission) {
+    return absl::InvalidArgumentError("an application password is for POP3, submission or both");
+  }
+  absl::StatusOr<std::vector<AppPassword>> present =
+      directory.ListAppPasswords(account->account_id);
+  if (!present.ok()) return present.status();
+  if (present->size() >= kMaxAppPasswords) {
+    return absl::FailedPreconditionError(absl::StrCat(account->address.ToString(), " has ",
+                                                      present->size(),
+                                                      " application passwords: remove one first"));
+  }
+  for (const AppPassword& one : *present) {
+    if (one.name != asked.name) continue;
+    return absl::AlreadyExistsError(absl::StrCat(account->address.ToString(),
+                                                 " has an application password \"", one.name,
+                                                 "\": take another name, or remove it first"));
+  }
+  asked.account_id = account->account_id;
+  std::optional<std::string> hash = AppPasswordHash(account->account_id, password);
+  if (!hash.has_value()) return absl::InternalError("that is no application password");
+  asked.hash = *std::move(hash);
+  absl::Status inserted = directory.InsertAppPassword(asked);
+  if (!inserted.ok()) return inserted;
+  return asked;
+}
+
+absl::Status Upkeep::RemoveAppPassword(DirectoryWriter& directory, absl::string_view address,
+                                       absl::string_view name) const {
+  absl::StatusOr<Account> account = NeedAccount(directory, address);
+  if (!account.ok()) return account.status();
+  return directory.DeleteAppPassword(account->account_id, name);
+}
+
+absl::StatusOr<std::vector<AppPassword>> Upkeep::ListAppPasswords(DirectoryReader& directory,
+                                                                  absl::string_view address) const {
+  absl::StatusOr<Account> account = NeedAccount(directory, address);
+  if (!account.ok()) return account.status();
+  return directory.ListAppPasswords(account->account_id);
 }
 
 absl::StatusOr<Alias> Upkeep::ReadAlias(DirectoryReader& directory, absl::string_view address,

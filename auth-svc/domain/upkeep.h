@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "auth-svc/domain/directory.h"
+#include "auth-svc/domain/password.h"
 #include "auth-svc/domain/resolver.h"
 
 namespace postern::auth {
@@ -38,17 +39,28 @@ class Upkeep {
   absl::StatusOr<Domain> AddDomain(DirectoryWriter& directory, absl::string_view name) const;
   absl::StatusOr<Domain> SetDomainEnabled(DirectoryWriter& directory, absl::string_view name,
                                           bool enabled) const;
+  absl::StatusOr<Domain> SetLoginPolicy(DirectoryWriter& directory, absl::string_view name,
+                                        LoginPolicy policy) const;
   // FAILED_PRECONDITION while it has accounts or aliases.
   absl::Status RemoveDomain(DirectoryWriter& directory, absl::string_view name) const;
 
   absl::StatusOr<Account> AddAccount(DirectoryWriter& directory, absl::string_view address,
-                                     std::string password_hash) const;
+                                     StoredPassword password) const;
   absl::Status SetPassword(DirectoryWriter& directory, absl::string_view address,
-                           std::string password_hash) const;
+                           StoredPassword password) const;
   absl::Status SetAccountEnabled(DirectoryWriter& directory, absl::string_view address,
                                  bool enabled) const;
   // FAILED_PRECONDITION while an alias names it.
   absl::Status RemoveAccount(DirectoryWriter& directory, absl::string_view address) const;
+
+  // `password`: as NewAppPassword made it; its name is 1 to 64 octets of UTF-8. ALREADY_EXISTS: the
+  // name; FAILED_PRECONDITION: the account has 100. External accounts have them too.
+  absl::StatusOr<AppPassword> AddAppPassword(DirectoryWriter& directory, absl::string_view address,
+                                             AppPassword asked, absl::string_view password) const;
+  absl::Status RemoveAppPassword(DirectoryWriter& directory, absl::string_view address,
+                                 absl::string_view name) const;
+  absl::StatusOr<std::vector<AppPassword>> ListAppPasswords(DirectoryReader& directory,
+                                                            absl::string_view address) const;
 
   // FAILED_PRECONDITION: a loop, or beyond the limits. INVALID_ARGUMENT: a target in a domain that
   // is not ours. NOT_FOUND: a target that is neither an account nor an alias.

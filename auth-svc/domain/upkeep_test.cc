@@ -37,7 +37,7 @@ class UpkeepTest : public testing::Test {
   }
   absl::Status AddAccount(const std::string& address) {
     return Write([&](DirectoryWriter& w) {
-      absl::StatusOr<Account> account = upkeep_.AddAccount(w, address, "$argon2id$hash");
+      absl::StatusOr<Account> account = upkeep_.AddAccount(w, address, {"$argon2id$hash"});
       if (account.ok()) added_ = *account;
       return account.status();
     });

@@ -7,11 +7,16 @@
 #include <string>
 #include <utility>
 #include <variant>
+#include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/synchronization/mutex.h"
+#include "auth-svc/domain/login.h"
 #include "auth-svc/domain/password.h"
+#include "services/crypto/random_octets.h"
 #include "services/identity/access.h"
 #include "services/net/client_network.h"
+#include "services/protocol/sasl/base64.h"
 #include "services/protocol/sasl/sasl.h"
 #include "services/rpc/context.h"
 #include "services/telemetry/log.h"
@@ -27,19 +32,27 @@ using v1::AuthenticateResponse;
 // authentication.proto: "at most 8 KiB".
 constexpr size_t kMaxResponseOctets = 8 << 10;
 constexpr size_t kNonceOctets = 16;
-// LOGIN asks twice; no mechanism that we have asks more.
+// SCRAM without an initial response has that many; no mechanism that we have has more.
 constexpr int kMaxRequests = 4;
 // From the first octet to the token, the client's answers and the wait for a hash included.
 constexpr absl::Duration kExchangeTime = absl::Seconds(60);
 constexpr int kMaxExchanges = 10000;
 // "[IPv6:...]:port" and some; more is no address.
 constexpr size_t kMaxClientOctets = 64;
+// Of randomness, in base64 (RFC 5802 5.1).
+constexpr size_t kScramNonceOctets = 18;
+// A SHA-512 (RFC 5929 4.1).
+constexpr size_t kMaxBindingOctets = 64;
 
 // What a gateway may ask a token for.
 v1::Purpose PurposeOf(absl::string_view gateway) {
   if (gateway == identity::kGatewayPop3) return v1::PURPOSE_MAILDROP;
   if (gateway == identity::kGatewaySmtpSubmission) return v1::PURPOSE_SUBMISSION;
   return v1::PURPOSE_UNSPECIFIED;
+}
+
+LoginUse UseOf(v1::Purpose purpose) {
+  return purpose == v1::PURPOSE_MAILDROP ? LoginUse::kPop3 : LoginUse::kSubmission;
 }
 
 absl::string_view Name(AuthenticateResponse::Reason reason) {
@@ -107,7 +120,11 @@ class AuthenticationService::Exchange final
     }
     switch (request_.step_case()) {
       case AuthenticateRequest::kResponse:
-        Step(request_.mutable_response());
+        if (last_.has_value()) {
+          AnswerLast();
+        } else {
+          Step(request_.mutable_response());
+        }
         return;
       case AuthenticateRequest::kCancel:
         Fail(AuthenticateResponse::REASON_CANCELLED, "cancelled by the client");
@@ -163,13 +180,28 @@ class AuthenticationService::Exchange final
     purpose_ = start.purpose();
     nonce_ = start.session_nonce();
     client_ = start.client_address().substr(0, kMaxClientOctets);
-    mechanism_ = sasl::MakeMechanism(start.mechanism());
+    if (start.tls_exporter().size() > kMaxBindingOctets ||
+        start.tls_server_end_point().size() > kMaxBindingOctets) {
+      Refuse(grpc::StatusCode::INVALID_ARGUMENT, "a channel binding has at most 64 octets");
+      return;
+    }
+    mechanism_ = MakeMechanism(start);
     if (mechanism_ == nullptr) {
       Fail(AuthenticateResponse::REASON_UNKNOWN_MECHANISM, "unknown mechanism");
       return;
     }
     mechanism_name_ = start.mechanism();
     Step(start.has_initial_response() ? start.mutable_initial_response() : nullptr);
+  }
+
+  // Null: of none that is offered.
+  std::unique_ptr<sasl::Mechanism> MakeMechanism(const AuthenticateRequest::Start& start) const {
+    if (absl::StartsWith(start.mechanism(), "SCRAM-") && !service_.parts_.mechanisms.scram) {
+      return nullptr;
+    }
+    return sasl::MakeMechanism(start.mechanism(),
+                               {{start.tls_exporter(), start.tls_server_end_point()},
+                                sasl::EncodeBase64(crypto::RandomOctets(kScramNonceOctets))});
   }
 
   // Wipes `response`.
@@ -182,21 +214,67 @@ class AuthenticationService::Exchange final
     sasl::Step step = mechanism_->Next(
         response == nullptr ? std::nullopt : std::optional<absl::string_view>(*response));
     if (response != nullptr) Wipe(response);
+    On(std::move(step));
+  }
+
+  void On(sasl::Step step) {
     if (auto* challenge = std::get_if<sasl::Challenge>(&step)) {
-      response_.set_challenge(std::move(challenge->octets));
-      StartWrite(&response_);
+      Challenge(std::move(challenge->octets));
     } else if (auto* credentials = std::get_if<sasl::Credentials>(&step)) {
       sasl::Credentials taken = std::move(*credentials);
       Wipe(&credentials->password);
-      service_.authenticator_.LogIn(
-          std::move(taken), net::NetworkOf(client_), [this] { return context_->IsCancelled(); },
+      service_.parts_.passwords.LogIn(
+          std::move(taken), UseOf(purpose_), net::NetworkOf(client_),
+          [this] { return context_->IsCancelled(); },
           [this](LoginResult result) { OnLogin(std::move(result)); });
+    } else if (auto* wanted = std::get_if<sasl::VerifierWanted>(&step)) {
+      service_.parts_.scram.Begin(*wanted, net::NetworkOf(client_),
+                                  [this](ScramLogin::Begun begun) { OnBegun(std::move(begun)); });
+    } else if (auto* proof = std::get_if<sasl::Proof>(&step)) {
+      service_.parts_.scram.End(
+          std::move(scram_), proof->proof,
+          [this, final = std::move(proof->server_final)](LoginResult result) mutable {
+            OnProved(std::move(result), std::move(final));
+          });
     } else {
       Fail(AuthenticateResponse::REASON_MALFORMED, "not what the mechanism expects");
     }
   }
 
-  // On a worker's thread, or inside Step.
+  void Challenge(std::string octets) {
+    response_.Clear();
+    response_.set_challenge(std::move(octets));
+    StartWrite(&response_);
+  }
+
+  // These, as OnLogin, on a worker's thread or inside Step.
+  void OnBegun(ScramLogin::Begun begun) {
+    scram_ = std::move(begun.attempt);
+    if (scram_ == nullptr) {
+      OnLogin(std::move(begun.result));
+    } else {
+      On(mechanism_->Provide(begun.verifier));
+    }
+  }
+
+  // SMTP and POP3 have no place for additional data with success: it is a challenge (RFC 4422 3.6).
+  void OnProved(LoginResult result, std::string server_final) {
+    if (result.outcome != LoginResult::Outcome::kAccepted) {
+      OnLogin(std::move(result));
+      return;
+    }
+    last_ = std::move(result);
+    Challenge(std::move(server_final));
+  }
+
+  void AnswerLast() {
+    if (request_.response().empty()) {
+      OnLogin(*std::move(last_));
+    } else {
+      Fail(AuthenticateResponse::REASON_MALFORMED, "the last challenge has an empty answer");
+    }
+  }
+
   void OnLogin(LoginResult result) {
     switch (result.outcome) {
       case LoginResult::Outcome::kAccepted:
@@ -215,7 +293,7 @@ class AuthenticationService::Exchange final
   }
 
   void Succeed(const LoginResult& result) {
-    const absl::Time now = service_.clock_();
+    const absl::Time now = service_.parts_.clock();
     token::v1::Claims claims;
     claims.set_account_id(result.account.account_id);
     claims.set_address(result.account.address.ToString());
@@ -224,7 +302,7 @@ class AuthenticationService::Exchange final
     claims.set_gateway(gateway_);
     claims.set_session_nonce(nonce_);
     claims.set_issued_at(absl::ToUnixSeconds(now));
-    claims.set_expires_at(absl::ToUnixSeconds(now + service_.token_lifetime_));
+    claims.set_expires_at(absl::ToUnixSeconds(now + service_.parts_.token_lifetime));
     Logins(result.remembered ? "remembered" : "accepted").Add();
     telemetry::Log(LogLevel::kInfo, "login accepted",
                    {{"account", claims.address()},
@@ -232,10 +310,11 @@ class AuthenticationService::Exchange final
                     {"gateway", gateway_},
                     {"mechanism", mechanism_name_},
                     {"remembered", result.remembered},
+                    {"detail", result.detail},
                     {"trace", trace_}});
     response_.Clear();
     AuthenticateResponse::Success& success = *response_.mutable_success();
-    success.set_token(service_.signer_.Sign(claims));
+    success.set_token(service_.parts_.signer.Sign(claims));
     success.set_address(claims.address());
     success.set_expires_at(claims.expires_at());
     StartWriteAndFinish(&response_, grpc::WriteOptions(), grpc::Status::OK);
@@ -250,7 +329,7 @@ class AuthenticationService::Exchange final
                                     : std::string();
     Logins(Name(reason)).Add();
     if (reason == AuthenticateResponse::REASON_INVALID_CREDENTIALS) {
-      service_.login_failures_.Count(client_, address, service_.clock_());
+      service_.login_failures_.Count(client_, address, service_.parts_.clock());
     }
     telemetry::Log(LogLevel::kInfo, "login refused",
                    {{"reason", Name(reason)},
@@ -284,6 +363,9 @@ class AuthenticationService::Exchange final
   AuthenticateResponse response_;
   int requests_ = 0;
   std::unique_ptr<sasl::Mechanism> mechanism_;
+  std::shared_ptr<ScramLogin::Attempt> scram_;
+  // What is said when the client has answered the last challenge.
+  std::optional<LoginResult> last_;
   std::string mechanism_name_;
   v1::Purpose purpose_ = v1::PURPOSE_UNSPECIFIED;
   std::string nonce_;
@@ -293,13 +375,7 @@ class AuthenticationService::Exchange final
   bool ended_ ABSL_GUARDED_BY(ended_mutex_) = false;
 };
 
-AuthenticationService::AuthenticationService(Authenticator& authenticator,
-                                             const identity::TokenSigner& signer,
-                                             process::Clock clock, absl::Duration token_lifetime)
-    : authenticator_(authenticator),
-      signer_(signer),
-      clock_(std::move(clock)),
-      token_lifetime_(token_lifetime) {
+AuthenticationService::AuthenticationService(Parts parts) : parts_(std::move(parts)) {
   // A rate misses what made its counter appear.
   for (const char* outcome :
        {"accepted", "remembered", "invalid credentials", "temporary", "throttled"}) {
@@ -312,6 +388,27 @@ AuthenticationService::Authenticate(grpc::CallbackServerContext* context) {
   auto exchange = std::make_shared<Exchange>(*this, context);
   exchange->Begin();
   return exchange.get();
+}
+
+grpc::ServerUnaryReactor* AuthenticationService::ListMechanisms(
+    grpc::CallbackServerContext* context, const v1::ListMechanismsRequest* request,
+    v1::ListMechanismsResponse* response) {
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  process::RunOn<absl::Status>(
+      parts_.reading,
+      [this, request, response] {
+        return parts_.directory.Read([&](DirectoryReader& reader) {
+          response->Clear();
+          absl::StatusOr<std::vector<std::string>> offered = OfferedMechanisms(
+              reader, parts_.mechanisms, request->server_name(), request->bindable());
+          if (!offered.ok()) return offered.status();
+          response->mutable_mechanisms()->Assign(offered->begin(), offered->end());
+          return absl::OkStatus();
+        });
+      },
+      [reactor](const absl::Status& status) { reactor->Finish(rpc::ToGrpc(status)); },
+      absl::UnavailableError("too many logins wait for the directory"));
+  return reactor;
 }
 
 }  // namespace postern::auth

@@ -6,29 +6,43 @@
 
 #include "absl/time/time.h"
 #include "auth-svc/domain/authenticator.h"
+#include "auth-svc/domain/directory.h"
+#include "auth-svc/domain/mechanisms.h"
+#include "auth-svc/domain/scram_login.h"
 #include "auth-svc/rpc/login_failures.h"
 #include "proto/postern/auth/v1/authentication.grpc.pb.h"
 #include "services/identity/token.h"
 #include "services/process/clock.h"
+#include "services/process/worker_pool.h"
 
 namespace postern::auth {
 
-// Thread-safe. The authenticator and the signer must outlive it.
+// Thread-safe. What it is given must outlive it.
 class AuthenticationService final : public v1::AuthenticationService::CallbackService {
  public:
-  AuthenticationService(Authenticator& authenticator, const identity::TokenSigner& signer,
-                        process::Clock clock, absl::Duration token_lifetime);
+  struct Parts {
+    Directory& directory;
+    Authenticator& passwords;
+    ScramLogin& scram;
+    const identity::TokenSigner& signer;
+    // For ListMechanisms.
+    process::WorkerPool& reading;
+    ConfiguredMechanisms mechanisms;
+    process::Clock clock;
+    absl::Duration token_lifetime;
+  };
+  explicit AuthenticationService(Parts parts);
 
   grpc::ServerBidiReactor<v1::AuthenticateRequest, v1::AuthenticateResponse>* Authenticate(
       grpc::CallbackServerContext* context) override;
+  grpc::ServerUnaryReactor* ListMechanisms(grpc::CallbackServerContext* context,
+                                           const v1::ListMechanismsRequest* request,
+                                           v1::ListMechanismsResponse* response) override;
 
  private:
   class Exchange;
 
-  Authenticator& authenticator_;
-  const identity::TokenSigner& signer_;
-  const process::Clock clock_;
-  const absl::Duration token_lifetime_;
+  const Parts parts_;
   std::atomic<int> exchanges_{0};
   LoginFailures login_failures_;
 };

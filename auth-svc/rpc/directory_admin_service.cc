@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "auth-svc/domain/app_password.h"
 #include "auth-svc/domain/stored_hash.h"
 #include "auth-svc/rpc/paging.h"
 #include "services/rpc/context.h"
@@ -25,6 +26,9 @@ constexpr int kMaxImported = 1000;
 void ToProto(const Domain& domain, v1::Domain* out) {
   out->set_name(domain.name);
   out->set_enabled(domain.enabled);
+  out->set_login_policy(domain.login_policy == LoginPolicy::kAny
+                            ? v1::Domain::LOGIN_POLICY_ANY
+                            : v1::Domain::LOGIN_POLICY_NO_PASSWORDS);
 }
 
 void ToProto(const Account& account, v1::Account* out) {
@@ -33,6 +37,16 @@ void ToProto(const Account& account, v1::Account* out) {
   out->set_mailbox_id(account.mailbox_id);
   out->set_enabled(account.enabled);
   out->set_source(account.origin.source);
+}
+
+void ToProto(const AppPassword& password, v1::AppPassword* out) {
+  out->set_name(password.name);
+  out->set_pop3(password.pop3);
+  out->set_submission(password.submission);
+  out->set_created_at(absl::ToUnixSeconds(password.created_at));
+  if (password.last_used_at != absl::InfinitePast()) {
+    out->set_last_used_at(absl::ToUnixSeconds(password.last_used_at));
+  }
 }
 
 void ToProto(const Alias& alias, v1::Alias* out) {
@@ -151,29 +165,54 @@ grpc::ServerUnaryReactor* DirectoryAdminService::Submit(
 }
 
 template <typename Request>
-absl::StatusOr<std::string> DirectoryAdminService::HashOf(const Request& request) {
+absl::StatusOr<StoredPassword> DirectoryAdminService::KeptOf(const Request& request) {
   if (request.password_hash().empty()) {
     if (absl::Status good = CheckNewPassword(request.password()); !good.ok()) return good;
-    return hasher_.Hash(request.password());
+    return keeper_.Keep(request.password());
   }
   if (!request.password().empty()) {
     return absl::InvalidArgumentError("either a password or its hash, not both");
   }
-  return CanonicalHash(request.password_hash());
+  absl::StatusOr<std::string> hash = CanonicalHash(request.password_hash());
+  if (!hash.ok()) return hash.status();
+  return StoredPassword{*std::move(hash)};
 }
 
 template <typename Request>
 grpc::ServerUnaryReactor* DirectoryAdminService::SubmitWithPassword(
     grpc::CallbackServerContext* context, Change change, const Request* request,
-    absl::AnyInvocable<absl::Status(DirectoryWriter&, std::string hash)> body) {
+    absl::AnyInvocable<absl::Status(DirectoryWriter&, StoredPassword)> body) {
   return Run(hashing_pool_, context,
              [this, context, change = std::move(change), request,
               body = std::move(body)]() mutable -> absl::Status {
-               absl::StatusOr<std::string> hash = HashOf(*request);
-               if (!hash.ok()) return hash.status();
+               absl::StatusOr<StoredPassword> kept = KeptOf(*request);
+               if (!kept.ok()) return kept.status();
                return Apply(context, change,
-                            [&](DirectoryWriter& writer) { return body(writer, *hash); });
+                            [&](DirectoryWriter& writer) { return body(writer, *kept); });
              });
+}
+
+grpc::ServerUnaryReactor* DirectoryAdminService::SubmitAbout(
+    const std::vector<std::string>& addresses, grpc::CallbackServerContext* context, Change change,
+    absl::AnyInvocable<absl::Status(DirectoryWriter&)> body) {
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  std::vector<Address> asked;
+  for (const std::string& text : addresses) {
+    absl::StatusOr<Address> address = CanonicalAddress(text);
+    if (address.ok()) asked.push_back(*std::move(address));
+  }
+  mirror_.Refresh(std::move(asked), [=, this, change = std::move(change),
+                                     body = std::move(body)](const absl::Status& known) mutable {
+    if (!known.ok()) {
+      reactor->Finish(rpc::ToGrpc(known));
+      return;
+    }
+    FinishOn(admin_pool_, reactor,
+             [=, this, change = std::move(change), body = std::move(body)]() mutable {
+               return Apply(context, change, [&](DirectoryWriter& writer) { return body(writer); });
+             });
+  });
+  return reactor;
 }
 
 template <typename Response>
@@ -182,31 +221,15 @@ grpc::ServerUnaryReactor* DirectoryAdminService::SubmitAlias(
     const v1::Alias& asked, Response* response,
     absl::StatusOr<Alias> (Upkeep::*write)(DirectoryWriter&, absl::string_view,
                                            absl::Span<const std::string>) const) {
-  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  std::vector<Address> targets;
-  for (const std::string& target : asked.targets()) {
-    absl::StatusOr<Address> address = CanonicalAddress(target);
-    if (address.ok()) targets.push_back(*std::move(address));
-  }
-  // Whom an external directory has may not be known here yet.
-  mirror_.Refresh(std::move(targets), [=, this, &asked, &request_id](const absl::Status& known) {
-    if (!known.ok()) {
-      reactor->Finish(rpc::ToGrpc(known));
-      return;
-    }
-    FinishOn(admin_pool_, reactor, [=, this, &asked, &request_id] {
-      return Apply(
-          context,
-          {method, absl::StrCat(asked.address(), " -> ", absl::StrJoin(asked.targets(), ", ")),
-           request_id, response},
-          [&](DirectoryWriter& writer) {
-            absl::StatusOr<Alias> alias = (upkeep_.*write)(writer, asked.address(), Targets(asked));
-            if (alias.ok()) ToProto(*alias, response->mutable_alias());
-            return alias.status();
-          });
-    });
-  });
-  return reactor;
+  return SubmitAbout(
+      Targets(asked), context,
+      {method, absl::StrCat(asked.address(), " -> ", absl::StrJoin(asked.targets(), ", ")),
+       request_id, response},
+      [=, this, &asked](DirectoryWriter& writer) {
+        absl::StatusOr<Alias> alias = (upkeep_.*write)(writer, asked.address(), Targets(asked));
+        if (alias.ok()) ToProto(*alias, response->mutable_alias());
+        return alias.status();
+      });
 }
 
 grpc::ServerUnaryReactor* DirectoryAdminService::List(
@@ -269,14 +292,32 @@ grpc::ServerUnaryReactor* DirectoryAdminService::SetDomainEnabled(
                 });
 }
 
+grpc::ServerUnaryReactor* DirectoryAdminService::SetLoginPolicy(
+    grpc::CallbackServerContext* context, const v1::SetLoginPolicyRequest* request,
+    v1::SetLoginPolicyResponse* response) {
+  const bool any = request->login_policy() == v1::Domain::LOGIN_POLICY_ANY;
+  return Submit(context,
+                {"SetLoginPolicy", absl::StrCat(request->name(), any ? " any" : " no-passwords"),
+                 request->request_id(), response},
+                [=, this](DirectoryWriter& writer) -> absl::Status {
+                  if (!any && request->login_policy() != v1::Domain::LOGIN_POLICY_NO_PASSWORDS) {
+                    return absl::InvalidArgumentError("login_policy is ANY or NO_PASSWORDS");
+                  }
+                  absl::StatusOr<Domain> domain = upkeep_.SetLoginPolicy(
+                      writer, request->name(), any ? LoginPolicy::kAny : LoginPolicy::kNoPasswords);
+                  if (domain.ok()) ToProto(*domain, response->mutable_domain());
+                  return domain.status();
+                });
+}
+
 grpc::ServerUnaryReactor* DirectoryAdminService::AddAccount(grpc::CallbackServerContext* context,
                                                             const v1::AddAccountRequest* request,
                                                             v1::AddAccountResponse* response) {
   return SubmitWithPassword(context,
                             {"AddAccount", request->address(), request->request_id(), response},
-                            request, [=, this](DirectoryWriter& writer, std::string hash) {
+                            request, [=, this](DirectoryWriter& writer, StoredPassword kept) {
                               absl::StatusOr<Account> account =
-                                  upkeep_.AddAccount(writer, request->address(), std::move(hash));
+                                  upkeep_.AddAccount(writer, request->address(), std::move(kept));
                               if (account.ok()) ToProto(*account, response->mutable_account());
                               return account.status();
                             });
@@ -323,8 +364,8 @@ grpc::ServerUnaryReactor* DirectoryAdminService::SetPassword(grpc::CallbackServe
                                                              v1::SetPasswordResponse* response) {
   return SubmitWithPassword(
       context, {"SetPassword", request->address(), request->request_id(), response}, request,
-      [=, this](DirectoryWriter& writer, std::string hash) {
-        return upkeep_.SetPassword(writer, request->address(), std::move(hash));
+      [=, this](DirectoryWriter& writer, StoredPassword kept) {
+        return upkeep_.SetPassword(writer, request->address(), std::move(kept));
       });
 }
 
@@ -336,6 +377,55 @@ grpc::ServerUnaryReactor* DirectoryAdminService::SetAccountEnabled(
                  request->request_id(), response},
                 [=, this](DirectoryWriter& writer) {
                   return upkeep_.SetAccountEnabled(writer, request->address(), request->enabled());
+                });
+}
+
+grpc::ServerUnaryReactor* DirectoryAdminService::AddAppPassword(
+    grpc::CallbackServerContext* context, const v1::AddAppPasswordRequest* request,
+    v1::AddAppPasswordResponse* response) {
+  static const std::string kNoRequestId;
+  return SubmitAbout({request->address()}, context,
+                     {"AddAppPassword", absl::StrCat(request->address(), " ", request->name()),
+                      kNoRequestId, response},
+                     [=, this](DirectoryWriter& writer) {
+                       AppPassword asked;
+                       asked.name = request->name();
+                       asked.pop3 = request->pop3();
+                       asked.submission = request->submission();
+                       asked.created_at = clock_();
+                       const std::string password = NewAppPassword();
+                       absl::StatusOr<AppPassword> added = upkeep_.AddAppPassword(
+                           writer, request->address(), std::move(asked), password);
+                       if (!added.ok()) return added.status();
+                       ToProto(*added, response->mutable_app_password());
+                       response->set_password(password);
+                       return absl::OkStatus();
+                     });
+}
+
+grpc::ServerUnaryReactor* DirectoryAdminService::ListAppPasswords(
+    grpc::CallbackServerContext* context, const v1::ListAppPasswordsRequest* request,
+    v1::ListAppPasswordsResponse* response) {
+  return List(context, [=, this](DirectoryReader& reader) {
+    response->Clear();
+    absl::StatusOr<std::vector<AppPassword>> passwords =
+        upkeep_.ListAppPasswords(reader, request->address());
+    if (!passwords.ok()) return passwords.status();
+    for (const AppPassword& password : *passwords) {
+      ToProto(password, response->add_app_passwords());
+    }
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerUnaryReactor* DirectoryAdminService::RemoveAppPassword(
+    grpc::CallbackServerContext* context, const v1::RemoveAppPasswordRequest* request,
+    v1::RemoveAppPasswordResponse* response) {
+  return Submit(context,
+                {"RemoveAppPassword", absl::StrCat(request->address(), " ", request->name()),
+                 request->request_id(), response},
+                [=, this](DirectoryWriter& writer) {
+                  return upkeep_.RemoveAppPassword(writer, request->address(), request->name());
                 });
 }
 
@@ -389,7 +479,7 @@ absl::Status DirectoryAdminService::ImportOne(DirectoryWriter& writer,
     case v1::ImportRequest::Entry::kAccount: {
       absl::StatusOr<std::string> hash = CanonicalHash(entry.account().password_hash());
       if (!hash.ok()) return hash.status();
-      return upkeep_.AddAccount(writer, entry.account().address(), *std::move(hash)).status();
+      return upkeep_.AddAccount(writer, entry.account().address(), {*std::move(hash)}).status();
     }
     case v1::ImportRequest::Entry::kAlias: {
       const v1::Alias& asked = entry.alias();

@@ -4,6 +4,7 @@
 
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/functional/function_ref.h"
@@ -25,14 +26,14 @@ namespace postern::auth {
 // password on `hashing_pool`.
 class DirectoryAdminService final : public v1::DirectoryAdminService::CallbackService {
  public:
-  DirectoryAdminService(Directory& directory, Mirror& mirror, Upkeep upkeep, PasswordHasher& hasher,
+  DirectoryAdminService(Directory& directory, Mirror& mirror, Upkeep upkeep, PasswordKeeper keeper,
                         process::WorkerPool& admin_pool, process::WorkerPool& hashing_pool,
                         process::Clock clock)
       : directory_(directory),
         mirror_(mirror),
         upkeep_(std::move(upkeep)),
-        hasher_(hasher),
-        trial_(directory, mirror, hasher, hashing_pool),
+        keeper_(keeper),
+        trial_(directory, mirror, keeper.hasher(), hashing_pool),
         admin_pool_(admin_pool),
         hashing_pool_(hashing_pool),
         clock_(std::move(clock)) {}
@@ -49,6 +50,9 @@ class DirectoryAdminService final : public v1::DirectoryAdminService::CallbackSe
   grpc::ServerUnaryReactor* SetDomainEnabled(grpc::CallbackServerContext* context,
                                              const v1::SetDomainEnabledRequest* request,
                                              v1::SetDomainEnabledResponse* response) override;
+  grpc::ServerUnaryReactor* SetLoginPolicy(grpc::CallbackServerContext* context,
+                                           const v1::SetLoginPolicyRequest* request,
+                                           v1::SetLoginPolicyResponse* response) override;
   grpc::ServerUnaryReactor* AddAccount(grpc::CallbackServerContext* context,
                                        const v1::AddAccountRequest* request,
                                        v1::AddAccountResponse* response) override;
@@ -64,6 +68,15 @@ class DirectoryAdminService final : public v1::DirectoryAdminService::CallbackSe
   grpc::ServerUnaryReactor* SetAccountEnabled(grpc::CallbackServerContext* context,
                                               const v1::SetAccountEnabledRequest* request,
                                               v1::SetAccountEnabledResponse* response) override;
+  grpc::ServerUnaryReactor* AddAppPassword(grpc::CallbackServerContext* context,
+                                           const v1::AddAppPasswordRequest* request,
+                                           v1::AddAppPasswordResponse* response) override;
+  grpc::ServerUnaryReactor* ListAppPasswords(grpc::CallbackServerContext* context,
+                                             const v1::ListAppPasswordsRequest* request,
+                                             v1::ListAppPasswordsResponse* response) override;
+  grpc::ServerUnaryReactor* RemoveAppPassword(grpc::CallbackServerContext* context,
+                                              const v1::RemoveAppPasswordRequest* request,
+                                              v1::RemoveAppPasswordResponse* response) override;
   grpc::ServerUnaryReactor* AddAlias(grpc::CallbackServerContext* context,
                                      const v1::AddAliasRequest* request,
                                      v1::AddAliasResponse* response) override;
@@ -102,14 +115,18 @@ class DirectoryAdminService final : public v1::DirectoryAdminService::CallbackSe
   // Apply on `admin_pool`.
   grpc::ServerUnaryReactor* Submit(grpc::CallbackServerContext* context, Change change,
                                    absl::AnyInvocable<absl::Status(DirectoryWriter&)> body);
+  // Submit, once whom an external directory has under the addresses is known here.
+  grpc::ServerUnaryReactor* SubmitAbout(const std::vector<std::string>& addresses,
+                                        grpc::CallbackServerContext* context, Change change,
+                                        absl::AnyInvocable<absl::Status(DirectoryWriter&)> body);
   // What is kept of the password, or of the hash, of a request.
   template <typename Request>
-  absl::StatusOr<std::string> HashOf(const Request& request);
-  // Does the same with the new password's hash, on `hashing_pool`.
+  absl::StatusOr<StoredPassword> KeptOf(const Request& request);
+  // Does the same with what is kept of the new password, on `hashing_pool`.
   template <typename Request>
   grpc::ServerUnaryReactor* SubmitWithPassword(
       grpc::CallbackServerContext* context, Change change, const Request* request,
-      absl::AnyInvocable<absl::Status(DirectoryWriter&, std::string hash)> body);
+      absl::AnyInvocable<absl::Status(DirectoryWriter&, StoredPassword)> body);
   absl::Status ImportOne(DirectoryWriter& writer, const v1::ImportRequest::Entry& entry) const;
   // An alias's change, once its targets are known.
   template <typename Response>
@@ -124,7 +141,7 @@ class DirectoryAdminService final : public v1::DirectoryAdminService::CallbackSe
   Directory& directory_;
   Mirror& mirror_;
   const Upkeep upkeep_;
-  PasswordHasher& hasher_;
+  const PasswordKeeper keeper_;
   LoginTrial trial_;
   process::WorkerPool& admin_pool_;
   process::WorkerPool& hashing_pool_;

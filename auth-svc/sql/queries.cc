@@ -72,8 +72,15 @@ std::string TextAt(const SqlRows& rows, size_t row, int column) {
   return std::string(rows.Octets(row, column));
 }
 
+LoginPolicy PolicyOf(int64_t value) {
+  return value == 1 ? LoginPolicy::kNoPasswords : LoginPolicy::kAny;
+}
+int64_t NumberOf(LoginPolicy policy) { return policy == LoginPolicy::kNoPasswords ? 1 : 0; }
+
+std::string ReadText(const SqlRows& rows, size_t row) { return TextAt(rows, row, 0); }
+
 Domain ReadDomain(const SqlRows& rows, size_t row) {
-  return Domain{TextAt(rows, row, 0), rows.Int(row, 1) != 0};
+  return Domain{TextAt(rows, row, 0), rows.Int(row, 1) != 0, PolicyOf(rows.Int(row, 2))};
 }
 
 Address ReadAddress(const SqlRows& rows, size_t row) {
@@ -88,7 +95,8 @@ Alias ReadAliasTo(const SqlRows& rows, size_t row) {
 #define POSTERN_ACCOUNT_COLUMNS                                                         \
   "SELECT account.account_id, account.mailbox_id, account.domain, account.local_part, " \
   "account.password_hash, account.enabled, domain.enabled, account.version, "           \
-  "account.source, account.source_id, account.source_stamp FROM account "               \
+  "account.source, account.source_id, account.source_stamp, account.scram_sha_256, "    \
+  "domain.login_policy FROM account "                                                   \
   "JOIN domain ON domain.name = account.domain "
 
 Account ReadAccount(const SqlRows& rows, size_t row) {
@@ -101,7 +109,29 @@ Account ReadAccount(const SqlRows& rows, size_t row) {
   account.domain_enabled = rows.Int(row, 6) != 0;
   account.version = rows.Int(row, 7);
   account.origin = {TextAt(rows, row, 8), TextAt(rows, row, 9), TextAt(rows, row, 10)};
+  account.scram_sha_256 = TextAt(rows, row, 11);
+  account.login_policy = PolicyOf(rows.Int(row, 12));
   return account;
+}
+
+// `uses` of app_password.
+constexpr int64_t kPop3 = 1;
+constexpr int64_t kSubmission = 2;
+
+#define POSTERN_APP_PASSWORD_COLUMNS \
+  "SELECT account_id, name, hash, uses, created_at, last_used_at FROM app_password "
+
+AppPassword ReadAppPassword(const SqlRows& rows, size_t row) {
+  AppPassword password;
+  password.account_id = TextAt(rows, row, 0);
+  password.name = TextAt(rows, row, 1);
+  password.hash = TextAt(rows, row, 2);
+  password.pop3 = (rows.Int(row, 3) & kPop3) != 0;
+  password.submission = (rows.Int(row, 3) & kSubmission) != 0;
+  password.created_at = absl::FromUnixMicros(rows.Int(row, 4));
+  const int64_t used = rows.Int(row, 5);
+  password.last_used_at = used == 0 ? absl::InfinitePast() : absl::FromUnixMicros(used);
+  return password;
 }
 
 AnsweredRequest ReadRequest(const SqlRows& rows, size_t row) {
@@ -116,13 +146,15 @@ AnsweredRequest ReadRequest(const SqlRows& rows, size_t row) {
 }  // namespace
 
 absl::StatusOr<std::optional<Domain>> Queries::FindDomain(absl::string_view name) {
-  return Query(sql_, "SELECT name, enabled FROM domain WHERE name = $1")
+  return Query(sql_, "SELECT name, enabled, login_policy FROM domain WHERE name = $1")
       .Text(name)
       .First(&ReadDomain);
 }
 
 absl::StatusOr<std::optional<Domain>> Queries::FindOldestDomain() {
-  return Query(sql_, "SELECT name, enabled FROM domain WHERE enabled = 1 ORDER BY position LIMIT 1")
+  return Query(sql_,
+               "SELECT name, enabled, login_policy FROM domain WHERE enabled = 1 "
+               "ORDER BY position LIMIT 1")
       .First(&ReadDomain);
 }
 
@@ -199,8 +231,45 @@ absl::StatusOr<std::optional<Address>> Queries::FindAnyAddress(absl::string_view
       .First(&ReadAddress);
 }
 
+absl::StatusOr<std::optional<AppPassword>> Queries::FindAppPassword(absl::string_view account_id,
+                                                                    absl::string_view hash) {
+  return Query(sql_, POSTERN_APP_PASSWORD_COLUMNS "WHERE account_id = $1 AND hash = $2")
+      .Text(account_id)
+      .Text(hash)
+      .First(&ReadAppPassword);
+}
+
+absl::StatusOr<std::vector<AppPassword>> Queries::ListAppPasswords(absl::string_view account_id) {
+  return Query(sql_, POSTERN_APP_PASSWORD_COLUMNS "WHERE account_id = $1 ORDER BY name")
+      .Text(account_id)
+      .All(&ReadAppPassword);
+}
+
+absl::StatusOr<bool> Queries::AnyWithoutScram(absl::string_view domain) {
+  absl::StatusOr<std::optional<std::string>> found =
+      domain.empty()
+          ? Query(sql_, "SELECT name FROM domain WHERE login_policy = 1 LIMIT 1").First(&ReadText)
+          : Query(sql_, "SELECT name FROM domain WHERE name = $1 AND login_policy = 1")
+                .Text(domain)
+                .First(&ReadText);
+  if (!found.ok()) return found.status();
+  if (found->has_value()) return true;
+  found = domain.empty()
+              ? Query(sql_, "SELECT account_id FROM account WHERE scram_sha_256 = '' LIMIT 1")
+                    .First(&ReadText)
+              : Query(sql_,
+                      "SELECT account_id FROM account "
+                      "WHERE domain = $1 AND scram_sha_256 = '' LIMIT 1")
+                    .Text(domain)
+                    .First(&ReadText);
+  if (!found.ok()) return found.status();
+  return found->has_value();
+}
+
 absl::StatusOr<std::vector<Domain>> Queries::ListDomains(absl::string_view after, size_t limit) {
-  return Query(sql_, "SELECT name, enabled FROM domain WHERE name > $1 ORDER BY name LIMIT $2")
+  return Query(sql_,
+               "SELECT name, enabled, login_policy FROM domain WHERE name > $1 "
+               "ORDER BY name LIMIT $2")
       .Text(after)
       .Int(static_cast<int64_t>(limit))
       .All(&ReadDomain);
@@ -266,15 +335,17 @@ absl::StatusOr<std::optional<AnsweredRequest>> Queries::FindRequest(absl::string
 }
 
 absl::Status Queries::InsertDomain(const Domain& domain) {
-  return Query(sql_, "INSERT INTO domain (name, enabled) VALUES ($1, $2)")
+  return Query(sql_, "INSERT INTO domain (name, enabled, login_policy) VALUES ($1, $2, $3)")
       .Text(domain.name)
       .Int(domain.enabled)
+      .Int(NumberOf(domain.login_policy))
       .Run();
 }
 
 absl::Status Queries::UpdateDomain(const Domain& domain) {
-  return Query(sql_, "UPDATE domain SET enabled = $1 WHERE name = $2")
+  return Query(sql_, "UPDATE domain SET enabled = $1, login_policy = $2 WHERE name = $3")
       .Int(domain.enabled)
+      .Int(NumberOf(domain.login_policy))
       .Text(domain.name)
       .ChangeOne(absl::StrCat("domain ", domain.name));
 }
@@ -320,8 +391,8 @@ absl::Status Queries::InsertAccount(const Account& account) {
   if (!taken.ok()) return taken;
   return Query(sql_,
                "INSERT INTO account (account_id, mailbox_id, domain, local_part, password_hash, "
-               "enabled, source, source_id, source_stamp, version) "
-               "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1)")
+               "enabled, source, source_id, source_stamp, scram_sha_256, version) "
+               "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1)")
       .Text(account.account_id)
       .Text(account.mailbox_id)
       .Text(account.address.domain)
@@ -331,14 +402,27 @@ absl::Status Queries::InsertAccount(const Account& account) {
       .Text(account.origin.source)
       .Text(account.origin.id)
       .Text(account.origin.stamp)
+      .Text(account.scram_sha_256)
+      .Run();
+}
+
+absl::Status Queries::DeleteAppPasswords(const Address& account, absl::string_view kept_id) {
+  return Query(sql_,
+               "DELETE FROM app_password WHERE account_id <> $1 AND account_id IN "
+               "(SELECT account_id FROM account WHERE domain = $2 AND local_part = $3)")
+      .Text(kept_id)
+      .Text(account.domain)
+      .Text(account.local_part)
       .Run();
 }
 
 absl::Status Queries::UpdateAccount(const Account& account) {
+  absl::Status deleted = DeleteAppPasswords(account.address, account.account_id);
+  if (!deleted.ok()) return deleted;
   return Query(sql_,
                "UPDATE account SET account_id = $1, mailbox_id = $2, password_hash = $3, "
                "enabled = $4, source = $5, source_id = $6, source_stamp = $7, "
-               "version = version + 1 WHERE domain = $8 AND local_part = $9")
+               "scram_sha_256 = $8, version = version + 1 WHERE domain = $9 AND local_part = $10")
       .Text(account.account_id)
       .Text(account.mailbox_id)
       .Text(account.password_hash)
@@ -346,6 +430,7 @@ absl::Status Queries::UpdateAccount(const Account& account) {
       .Text(account.origin.source)
       .Text(account.origin.id)
       .Text(account.origin.stamp)
+      .Text(account.scram_sha_256)
       .Text(account.address.domain)
       .Text(account.address.local_part)
       .ChangeOne(absl::StrCat("account ", account.address.ToString()));
@@ -376,10 +461,12 @@ absl::Status Queries::MoveAccount(const Address& from, const Address& to) {
 }
 
 absl::Status Queries::DeleteAccount(const Address& address) {
-  absl::Status deleted = Query(sql_, "DELETE FROM account WHERE domain = $1 AND local_part = $2")
-                             .Text(address.domain)
-                             .Text(address.local_part)
-                             .ChangeOne(absl::StrCat("account ", address.ToString()));
+  absl::Status deleted = DeleteAppPasswords(address, /*kept_id=*/"");
+  if (!deleted.ok()) return deleted;
+  deleted = Query(sql_, "DELETE FROM account WHERE domain = $1 AND local_part = $2")
+                .Text(address.domain)
+                .Text(address.local_part)
+                .ChangeOne(absl::StrCat("account ", address.ToString()));
   return deleted.ok() ? DeleteAddress(address) : deleted;
 }
 
@@ -447,6 +534,39 @@ absl::Status Queries::DeleteAlias(const Address& address) {
                              .Text(address.local_part)
                              .ChangeOne(absl::StrCat("alias ", address.ToString()));
   return deleted.ok() ? DeleteAddress(address) : deleted;
+}
+
+absl::Status Queries::InsertAppPassword(const AppPassword& password) {
+  return Query(sql_,
+               "INSERT INTO app_password (account_id, name, hash, uses, created_at, last_used_at) "
+               "VALUES ($1, $2, $3, $4, $5, $6)")
+      .Text(password.account_id)
+      .Text(password.name)
+      .Text(password.hash)
+      .Int((password.pop3 ? kPop3 : 0) | (password.submission ? kSubmission : 0))
+      .Int(absl::ToUnixMicros(password.created_at))
+      .Int(password.last_used_at == absl::InfinitePast()
+               ? 0
+               : absl::ToUnixMicros(password.last_used_at))
+      .Run();
+}
+
+absl::Status Queries::DeleteAppPassword(absl::string_view account_id, absl::string_view name) {
+  return Query(sql_, "DELETE FROM app_password WHERE account_id = $1 AND name = $2")
+      .Text(account_id)
+      .Text(name)
+      .ChangeOne(absl::StrCat("application password \"", name, "\""));
+}
+
+absl::Status Queries::UseAppPassword(const AppPassword& password, absl::Time at) {
+  return Query(sql_,
+               "UPDATE app_password SET last_used_at = $1 "
+               "WHERE account_id = $2 AND hash = $3 AND last_used_at < $4")
+      .Int(absl::ToUnixMicros(at))
+      .Text(password.account_id)
+      .Text(password.hash)
+      .Int(absl::ToUnixMicros(at))
+      .Run();
 }
 
 absl::Status Queries::InsertRequest(const AnsweredRequest& request, absl::Time oldest,

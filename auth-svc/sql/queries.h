@@ -31,6 +31,10 @@ class Queries final : public DirectoryWriter {
   absl::StatusOr<std::optional<Alias>> FindAlias(const Address& address) override;
   absl::StatusOr<std::vector<Address>> FindAliasesTo(const Address& target, size_t limit) override;
   absl::StatusOr<std::optional<Address>> FindAnyAddress(absl::string_view domain) override;
+  absl::StatusOr<std::optional<AppPassword>> FindAppPassword(absl::string_view account_id,
+                                                             absl::string_view hash) override;
+  absl::StatusOr<std::vector<AppPassword>> ListAppPasswords(absl::string_view account_id) override;
+  absl::StatusOr<bool> AnyWithoutScram(absl::string_view domain) override;
   absl::StatusOr<std::vector<Domain>> ListDomains(absl::string_view after, size_t limit) override;
   absl::StatusOr<std::vector<Account>> ListAccounts(absl::string_view domain, const Address& after,
                                                     size_t limit) override;
@@ -48,12 +52,17 @@ class Queries final : public DirectoryWriter {
   absl::Status InsertAlias(const Alias& alias) override;
   absl::Status UpdateAlias(const Alias& alias) override;
   absl::Status DeleteAlias(const Address& address) override;
+  absl::Status InsertAppPassword(const AppPassword& password) override;
+  absl::Status DeleteAppPassword(absl::string_view account_id, absl::string_view name) override;
+  absl::Status UseAppPassword(const AppPassword& password, absl::Time at) override;
   absl::Status InsertRequest(const AnsweredRequest& request, absl::Time oldest,
                              size_t max_kept) override;
 
  private:
   absl::Status InsertAddress(const Address& address);
   absl::Status DeleteAddress(const Address& address);
+  // Those of the account at an address, unless it is `kept_id`.
+  absl::Status DeleteAppPasswords(const Address& account, absl::string_view kept_id);
   absl::Status InsertTargets(const Alias& alias);
   absl::Status DeleteTargets(const Address& alias);
 

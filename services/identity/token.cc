@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdlib>
 #include <deque>
 #include <memory>
 #include <string>
@@ -17,16 +18,19 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "openssl/crypto.h"
 #include "openssl/err.h"
 #include "openssl/evp.h"
 #include "proto/postern/token/v1/token.pb.h"
 #include "services/config/reloaded_file.h"
+#include "services/crypto/sha256.h"
 #include "services/identity/token_keys.h"
 
 namespace postern::identity {
 namespace {
 
 constexpr size_t kSignatureOctets = 64;
+constexpr size_t kPrivateKeyOctets = 32;
 // A token of ours has some 300; what is much longer isn't looked into.
 constexpr size_t kMaxTokenOctets = 4096;
 // An Ed25519 verification takes 100 us and more, and a session presents its token with every call:
@@ -67,6 +71,20 @@ class Ed25519Signer final : public TokenSigner {
     }
     token.set_signature(signature.data(), size);
     return absl::WebSafeBase64Escape(token.SerializeAsString());
+  }
+
+  std::string Secret(absl::string_view purpose) const override {
+    std::array<unsigned char, kPrivateKeyOctets> raw{};
+    size_t size = raw.size();
+    if (EVP_PKEY_get_raw_private_key(key_->Get()->key.get(), raw.data(), &size) != 1) {
+      std::abort();  // Out of memory: ReadTokenSigningKey has made sure that it is an Ed25519 key.
+    }
+    crypto::Sha256 secret;
+    secret.Field("postern secret");
+    secret.Field(purpose);
+    secret.Field({reinterpret_cast<const char*>(raw.data()), size});
+    OPENSSL_cleanse(raw.data(), raw.size());
+    return secret.Finish();
   }
 
  private:

@@ -22,6 +22,9 @@ class TokenSigner {
   virtual ~TokenSigner() = default;
   // A serialized SignedToken in URL-safe base64 without padding: requests carry it as a string.
   virtual std::string Sign(const token::v1::Claims& claims) const = 0;
+  // A secret that all who hold the key have in common, one for each `purpose`: 32 octets. Another
+  // when the key is another.
+  virtual std::string Secret(absl::string_view purpose) const = 0;
 };
 
 // Thread-safe. The keys file is read again when it changes; a broken new file keeps the old keys

@@ -1,0 +1,24 @@
+-- Ways to log in beside the account's password, as in auth-svc/sqlite.
+
+-- An RFC 5803 verifier, made with the password; '' when there is none.
+ALTER TABLE account ADD COLUMN scram_sha_256 text NOT NULL DEFAULT '';
+
+-- A domain offers SCRAM when nobody in it lacks a verifier.
+CREATE INDEX account_without_scram ON account (domain) WHERE scram_sha_256 = '';
+
+-- 0: any way to log in; 1: no account's own password.
+ALTER TABLE domain ADD COLUMN login_policy integer NOT NULL DEFAULT 0 CHECK (login_policy IN (0, 1));
+
+CREATE TABLE app_password (
+  account_id text COLLATE "C" NOT NULL REFERENCES account (account_id),
+  name text COLLATE "C" NOT NULL,
+  -- Of 120 random bits: it needs no work factor, and names its row.
+  hash text COLLATE "C" NOT NULL,
+  -- 1: POP3; 2: submission; 3: both.
+  uses integer NOT NULL CHECK (uses BETWEEN 1 AND 3),
+  -- Unix microseconds; 0: never.
+  created_at bigint NOT NULL,
+  last_used_at bigint NOT NULL,
+  PRIMARY KEY (account_id, name),
+  UNIQUE (account_id, hash)
+);
