@@ -17,6 +17,16 @@ using Stub = auth::v1::DirectoryAdminService::Stub;
 // Who keeps an account or alias; "-": we do.
 std::string Source(const std::string& source) { return source.empty() ? "-" : source; }
 std::string State(bool enabled) { return enabled ? "enabled" : "disabled"; }
+std::string LoginPolicy(const auth::v1::Domain& domain) {
+  return domain.login_policy() == auth::v1::Domain::LOGIN_POLICY_NO_PASSWORDS ? "no-passwords"
+                                                                              : "any";
+}
+std::string Uses(const auth::v1::AppPassword& password) {
+  std::vector<std::string> uses;
+  if (password.pop3()) uses.push_back("pop3");
+  if (password.submission()) uses.push_back("submission");
+  return absl::StrJoin(uses, ", ");
+}
 
 // `key` names what the text says was done.
 JsonObject Done(absl::string_view key, absl::string_view what) {
@@ -84,9 +94,10 @@ absl::Status DirectoryCommands::ListDomains() {
   if (!domains.ok()) return domains.status();
   std::vector<Output::Row> rows;
   for (const auth::v1::Domain& domain : *domains) {
-    rows.push_back({JsonObject(domain), {domain.name(), State(domain.enabled())}});
+    rows.push_back(
+        {JsonObject(domain), {domain.name(), State(domain.enabled()), LoginPolicy(domain)}});
   }
-  output_.List("domains", {"DOMAIN", "STATE"}, rows);
+  output_.List("domains", {"DOMAIN", "STATE", "LOGINS"}, rows);
   return absl::OkStatus();
 }
 
@@ -109,6 +120,20 @@ absl::Status DirectoryCommands::SetDomainEnabled(const std::string& name, bool e
   if (!response.ok()) return response.status();
   output_.Thing(JsonObject(response->domain()),
                 absl::StrCat("domain ", response->domain().name(), " is ", State(enabled)));
+  return absl::OkStatus();
+}
+
+absl::Status DirectoryCommands::SetLoginPolicy(const std::string& name, bool no_passwords) {
+  auth::v1::SetLoginPolicyRequest request;
+  request.set_request_id(NewRequestId());
+  request.set_name(name);
+  request.set_login_policy(no_passwords ? auth::v1::Domain::LOGIN_POLICY_NO_PASSWORDS
+                                        : auth::v1::Domain::LOGIN_POLICY_ANY);
+  auto response = remote_.Call(&Stub::SetLoginPolicy, request);
+  if (!response.ok()) return response.status();
+  output_.Thing(
+      JsonObject(response->domain()),
+      absl::StrCat("logins of ", response->domain().name(), ": ", LoginPolicy(response->domain())));
   return absl::OkStatus();
 }
 
@@ -225,6 +250,49 @@ absl::Status DirectoryCommands::TestLogin(const std::string& address,
     default:
       return absl::PermissionDeniedError("a client would be refused");
   }
+}
+
+absl::Status DirectoryCommands::AddAppPassword(const std::string& address, const std::string& name,
+                                               bool pop3, bool submission) {
+  auth::v1::AddAppPasswordRequest request;
+  request.set_address(address);
+  request.set_name(name);
+  request.set_pop3(pop3);
+  request.set_submission(submission);
+  auto response = remote_.Call(&Stub::AddAppPassword, request);
+  if (!response.ok()) return response.status();
+  output_.Thing(JsonObject(*response), absl::StrCat("application password ", name, " of ", address,
+                                                    " (", Uses(response->app_password()),
+                                                    "), shown only now:\n", response->password()));
+  return absl::OkStatus();
+}
+
+absl::Status DirectoryCommands::ListAppPasswords(const std::string& address) {
+  auth::v1::ListAppPasswordsRequest request;
+  request.set_address(address);
+  auto response = remote_.Call(&Stub::ListAppPasswords, request);
+  if (!response.ok()) return response.status();
+  std::vector<Output::Row> rows;
+  for (const auth::v1::AppPassword& password : response->app_passwords()) {
+    rows.push_back({JsonObject(password),
+                    {password.name(), Uses(password), UnixTime(password.created_at()),
+                     UnixTime(password.last_used_at())}});
+  }
+  output_.List("app_passwords", {"NAME", "FOR", "MADE", "LAST USED"}, rows);
+  return absl::OkStatus();
+}
+
+absl::Status DirectoryCommands::RemoveAppPassword(const std::string& address,
+                                                  const std::string& name) {
+  auth::v1::RemoveAppPasswordRequest request;
+  request.set_request_id(NewRequestId());
+  request.set_address(address);
+  request.set_name(name);
+  auto response = remote_.Call(&Stub::RemoveAppPassword, request);
+  if (!response.ok()) return response.status();
+  output_.Thing(Done("removed", name),
+                absl::StrCat("application password ", name, " of ", address, " removed"));
+  return absl::OkStatus();
 }
 
 absl::Status DirectoryCommands::Import(const std::vector<ImportLine>& lines, bool dry_run) {

@@ -27,6 +27,9 @@ class DirectoryCommands {
   absl::Status RemoveDomain(const std::string& name);
   absl::Status SetDomainEnabled(const std::string& name, bool enabled);
 
+  // `no_passwords`: with application passwords, or as an identity provider says; else any way.
+  absl::Status SetLoginPolicy(const std::string& name, bool no_passwords);
+
   absl::Status AddAccount(const std::string& address, const NewPassword& password);
   // `domain` empty: of every domain.
   absl::Status ListAccounts(const std::string& domain);
@@ -35,6 +38,12 @@ class DirectoryCommands {
   absl::Status SetAccountEnabled(const std::string& address, bool enabled);
   // An error when it would be refused. `password`: nullopt: only looks.
   absl::Status TestLogin(const std::string& address, const std::optional<std::string>& password);
+
+  // Shows the password, this once.
+  absl::Status AddAppPassword(const std::string& address, const std::string& name, bool pop3,
+                              bool submission);
+  absl::Status ListAppPasswords(const std::string& address);
+  absl::Status RemoveAppPassword(const std::string& address, const std::string& name);
 
   // Says of each line what becomes, or would become, of it. An error when any was refused.
   absl::Status Import(const std::vector<ImportLine>& lines, bool dry_run);

@@ -34,7 +34,8 @@ constexpr char kFooter[] = R"(
 Exit codes: 0 done; 1 a service refused or did not answer; 2 wrong command line, input or
 configuration. Errors are one line on standard error; results go to standard output, with --json
 as one JSON object: {"domains": [...]}, {"accounts": [...]}, {"aliases": [...]},
-{"mailboxes": [...]}, {"entries": [...]} for lists, the thing itself for everything else.
+{"mailboxes": [...]}, {"entries": [...]}, {"app_passwords": [...]} for lists, the thing itself for
+everything else.
 
 Examples:
   posternctl domain add example.test
@@ -107,6 +108,7 @@ class CommandLine {
         ->callback([this] { completion_ = true; });
     AddDomainCommands();
     AddAccountCommands();
+    AddAppPasswordCommands();
     AddAuthCommands();
     AddAliasCommands();
     AddMailboxCommands();
@@ -258,6 +260,41 @@ class CommandLine {
         AddCommand(group, "disable", "Refuses mail and logins for a domain; nothing is removed.",
                    [this](Commands& c) { return c.directory.SetDomainEnabled(subject_, false); }),
         "NAME", "The domain.");
+    CLI::App* policy = AddCommand(
+        group, "set-login-policy", "Says how a domain's people log in.", [this](Commands& c) {
+          return c.directory.SetLoginPolicy(subject_, policy_ == "no-passwords");
+        });
+    NeedsSubject(policy, "NAME", "The domain.");
+    policy
+        ->add_option("POLICY", policy_,
+                     "any; or no-passwords: with application passwords, or as an identity provider "
+                     "says.")
+        ->required()
+        ->check(CLI::IsMember({"any", "no-passwords"}))
+        ->type_name("");
+  }
+
+  void AddAppPasswordCommands() {
+    CLI::App* group = AddGroup("app-password", "Passwords for one program of a person's each.");
+    CLI::App* add =
+        AddCommand(group, "add", "Makes one, and shows it this once.", [this](Commands& c) {
+          return c.directory.AddAppPassword(subject_, app_, use_ != "submission", use_ != "pop3");
+        });
+    CLI::App* list =
+        AddCommand(group, "list", "Lists an account's, with their last use.",
+                   [this](Commands& c) { return c.directory.ListAppPasswords(subject_); });
+    CLI::App* remove =
+        AddCommand(group, "remove", "Removes one: it logs nobody in any more.",
+                   [this](Commands& c) { return c.directory.RemoveAppPassword(subject_, app_); });
+    for (CLI::App* app : {add, list, remove}) NeedsSubject(app, "ADDRESS", "The account.");
+    for (CLI::App* app : {add, remove}) {
+      app->add_option("NAME", app_, "What it is called, once in an account: \"phone\".")
+          ->required()
+          ->type_name("");
+    }
+    add->add_option("--for", use_, "pop3 or submission alone.")
+        ->check(CLI::IsMember({"pop3", "submission"}))
+        ->type_name("USE");
   }
 
   void AddAccountCommands() {
@@ -385,6 +422,9 @@ class CommandLine {
   bool idle_ = false;
   bool completion_ = false;
   std::string subject_;
+  std::string policy_;
+  std::string app_;
+  std::string use_;
   std::vector<std::string> targets_;
   std::string domain_;
   bool password_stdin_ = false;

@@ -76,15 +76,21 @@ TEST_F(PosternctlTest, Domains) {
   EXPECT_EQ(Ok({"--json", "domain", "list"}), "{\"domains\": []}\n");
   EXPECT_EQ(Ok({"domain", "add", "Example.test"}), "domain example.test added\n");
   EXPECT_EQ(Ok({"domain", "add", "a.test", "--json"}),
-            "{\"name\": \"a.test\", \"enabled\": true}\n");
+            "{\"name\": \"a.test\", \"enabled\": true, \"login_policy\": \"any\"}\n");
   EXPECT_EQ(Ok({"domain", "disable", "a.test"}), "domain a.test is disabled\n");
   EXPECT_EQ(Ok({"domain", "list"}),
-            "DOMAIN        STATE\n"
-            "a.test        disabled\n"
-            "example.test  enabled\n");
+            "DOMAIN        STATE     LOGINS\n"
+            "a.test        disabled  any\n"
+            "example.test  enabled   any\n");
+  EXPECT_EQ(Ok({"domain", "set-login-policy", "a.test", "no-passwords"}),
+            "logins of a.test: no-passwords\n");
   EXPECT_EQ(Ok({"--json", "domain", "list"}),
-            "{\"domains\": [{\"name\": \"a.test\", \"enabled\": false}, "
-            "{\"name\": \"example.test\", \"enabled\": true}]}\n");
+            "{\"domains\": [{\"name\": \"a.test\", \"enabled\": false, "
+            "\"login_policy\": \"no_passwords\"}, {\"name\": \"example.test\", "
+            "\"enabled\": true, \"login_policy\": \"any\"}]}\n");
+  EXPECT_EQ(Ok({"domain", "set-login-policy", "a.test", "any"}), "logins of a.test: any\n");
+  EXPECT_THAT(Fails(kWrongUse, {"domain", "set-login-policy", "a.test", "none"}),
+              HasSubstr("no-passwords"));
   EXPECT_EQ(Ok({"domain", "remove", "a.test"}), "domain a.test removed\n");
   EXPECT_EQ(Fails(kRefused, {"domain", "remove", "a.test"}),
             "posternctl: there is no domain a.test\n");
@@ -112,6 +118,45 @@ TEST_F(PosternctlTest, AccountsAndTheirPasswords) {
   EXPECT_THAT(Ok({"account", "remove", "bob@example.test"}), HasSubstr("mailbox purge"));
   EXPECT_THAT(Fails(kRefused, {"account", "remove", "bob@example.test"}),
               HasSubstr("there is no account bob@example.test"));
+}
+
+TEST_F(PosternctlTest, ApplicationPasswords) {
+  Ok({"domain", "add", "example.test"});
+  Ok({"account", "add", "alice@example.test", "--password-stdin"}, "correct horse\n");
+  EXPECT_EQ(Ok({"app-password", "list", "alice@example.test"}), "no app_passwords\n");
+  const std::string shown = Ok({"app-password", "add", "alice@example.test", "phone"});
+  EXPECT_THAT(shown,
+              MatchesRegex("application password phone of alice@example.test \\(pop3, "
+                           "submission\\), shown only now:\n([a-z2-7]{4}-){5}[a-z2-7]{4}\n"));
+  const std::string password = shown.substr(shown.find('\n') + 1);
+  EXPECT_THAT(
+      Ok({"--json", "app-password", "add", "alice@example.test", "old laptop", "--for", "pop3"}),
+      MatchesRegex("\\{\"app_password\": \\{\"name\": \"old laptop\", \"pop3\": true, "
+                   "\"submission\": false, \"created_at\": [0-9]+, \"last_used_at\": "
+                   "0\\}, \"password\": \"[-a-z2-7]{29}\"\\}\n"));
+  EXPECT_THAT(Ok({"app-password", "list", "alice@example.test"}),
+              MatchesRegex("NAME        FOR               MADE                     LAST USED\n"
+                           "old laptop  pop3              20[-0-9: ]+UTC  -\n"
+                           "phone       pop3, submission  20[-0-9: ]+UTC  -\n"));
+  EXPECT_THAT(Ok({"auth", "test", "alice@example.test", "--password-stdin"}, password),
+              HasSubstr("the account has 2 application passwords\nthe password is the application "
+                        "password phone, for POP3 and submission\n"));
+  EXPECT_THAT(Fails(kRefused, {"app-password", "add", "alice@example.test", "phone"}),
+              HasSubstr("take another name, or remove it first"));
+  EXPECT_THAT(Fails(kRefused, {"app-password", "add", "alice@example.test", ""}),
+              HasSubstr("1 to 64 octets"));
+  EXPECT_THAT(Fails(kWrongUse, {"app-password", "add", "alice@example.test", "x", "--for", "imap"}),
+              HasSubstr("imap"));
+  EXPECT_EQ(Ok({"app-password", "remove", "alice@example.test", "phone"}),
+            "application password phone of alice@example.test removed\n");
+  EXPECT_THAT(Fails(kRefused, {"app-password", "remove", "alice@example.test", "phone"}),
+              HasSubstr("there is no application password \"phone\""));
+
+  Ok({"domain", "set-login-policy", "example.test", "no-passwords"});
+  const Result refused = RunWith(
+      config_file_, {"auth", "test", "alice@example.test", "--password-stdin"}, "correct horse\n");
+  EXPECT_EQ(refused.exit_code, kRefused);
+  EXPECT_THAT(refused.out, HasSubstr("login policy is no-passwords"));
 }
 
 TEST_F(PosternctlTest, LoginsAreTried) {

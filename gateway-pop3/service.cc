@@ -33,6 +33,7 @@ class Pop3Gateway : public process::RunningService {
     if (!auth_channel.ok()) return auth_channel.status();
     auth_channel_ = *std::move(auth_channel);
     authentication_ = clients::MakeAuthenticationClient(auth_channel_);
+    mechanisms_ = std::make_unique<net::OfferedMechanisms>(authentication_.get());
     auto store_channel =
         rpc::ConnectTo(config.store_svc(), config.process().mtls(), identity::kStoreSvc);
     if (!store_channel.ok()) return store_channel.status();
@@ -47,6 +48,7 @@ class Pop3Gateway : public process::RunningService {
       setup.options.implicit_tls = listener.implicit_tls();
       setup.options.max_auth_failures = config.max_auth_failures();
       setup.authentication = authentication_.get();
+      setup.mechanisms = mechanisms_.get();
       setup.maildrops = maildrops_.get();
 
       net::GatewayListener& made = listeners.emplace_back();
@@ -80,6 +82,7 @@ class Pop3Gateway : public process::RunningService {
   std::shared_ptr<grpc::Channel> auth_channel_;
   std::shared_ptr<grpc::Channel> store_channel_;
   std::unique_ptr<clients::AuthenticationClient> authentication_;
+  std::unique_ptr<net::OfferedMechanisms> mechanisms_;
   std::unique_ptr<clients::MaildropClient> maildrops_;
   std::vector<std::unique_ptr<SessionSetup>> setups_;
   // First to go: its sessions use the rest.

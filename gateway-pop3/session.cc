@@ -46,6 +46,7 @@ class Session {
         engine_(setup.options),
         sasl_({.authentication = setup.authentication,
                .purpose = auth::v1::PURPOSE_MAILDROP,
+               .connection = &connection_,
                .client_address = connection_.peer_address(),
                .step_timeout = setup.question_timeout,
                .idle_timeout = context_.idle_timeout}) {}
@@ -63,6 +64,8 @@ class Session {
 
   // False: the connection is of no use any more.
   asio::awaitable<bool> SendOutput();
+  // Once TLS is up.
+  asio::awaitable<void> OfferMechanisms();
   // Waits for octets and gives them to the engine; its next action, or nullopt: as above.
   asio::awaitable<std::optional<pop3::Action>> ReadMore();
 
@@ -98,6 +101,7 @@ class Session {
 };
 
 asio::awaitable<void> Session::Run() {
+  if (connection_.secure()) co_await OfferMechanisms();
   pop3::Action action = engine_.Start();
   while (true) {
     if (std::holds_alternative<action::Read>(action)) {
@@ -122,6 +126,7 @@ asio::awaitable<void> Session::Run() {
       action = co_await NextPiece();
     } else if (std::holds_alternative<action::StartTls>(action)) {
       if (!co_await SendOutput() || !co_await io_.StartTls()) co_return;
+      co_await OfferMechanisms();
       action = engine_.Resume(event::TlsEstablished{});
     } else if (std::holds_alternative<action::Close>(action)) {
       (void)co_await SendOutput();
@@ -130,6 +135,10 @@ asio::awaitable<void> Session::Run() {
       action = engine_.Resume(co_await Answer(&action));
     }
   }
+}
+
+asio::awaitable<void> Session::OfferMechanisms() {
+  engine_.Offer(co_await setup_.mechanisms->For(connection_));
 }
 
 asio::awaitable<bool> Session::SendOutput() {

@@ -8,6 +8,7 @@
 #include "services/clients/auth_client.h"
 #include "services/clients/store_client.h"
 #include "services/net/gateway.h"
+#include "services/net/offered_mechanisms.h"
 #include "services/protocol/pop3/server_session.h"
 
 namespace postern::gateway_pop3 {
@@ -16,6 +17,7 @@ namespace postern::gateway_pop3 {
 struct SessionSetup {
   pop3::ServerOptions options;
   clients::AuthenticationClient* authentication = nullptr;
+  net::OfferedMechanisms* mechanisms = nullptr;
   clients::MaildropClient* maildrops = nullptr;
   // How long a service may take to answer before the client is told [SYS/TEMP].
   std::chrono::seconds question_timeout{30};

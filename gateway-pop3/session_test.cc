@@ -34,6 +34,10 @@ constexpr char kAuthPlain[] = "AUTH PLAIN AGFsaWNlQGV4YW1wbGUudGVzdABzZWNyZXQ=\r
 // auth-svc that never answers, but for an exchange's end.
 class StuckAuthenticationClient : public clients::AuthenticationClient {
  public:
+  void ListMechanisms(const rpc::CallContext&, auth::v1::ListMechanismsRequest,
+                      async::Done<auth::v1::ListMechanismsResponse> done) override {
+    done(absl::DeadlineExceededError("stuck"));
+  }
   std::unique_ptr<clients::SaslExchange> Authenticate(const rpc::CallContext&) override {
     class Exchange : public clients::SaslExchange {
      public:
@@ -71,6 +75,7 @@ class SessionTest : public testing::Test {
     for (SessionSetup* setup : {&pop3_, &pop3s_}) {
       setup->options.hostname = "mail.example.test";
       setup->authentication = &authentication_;
+      setup->mechanisms = &mechanisms_;
       setup->maildrops = &maildrops_;
     }
     pop3_.options.stls = true;
@@ -134,6 +139,7 @@ class SessionTest : public testing::Test {
   identity::TestPki pki_;
   google::protobuf::RepeatedPtrField<config::v1::SecurityDomain> domains_;
   clients::FakeAuthenticationClient authentication_;
+  net::OfferedMechanisms mechanisms_{&authentication_};
   clients::FakeMaildropClient maildrops_;
   SessionSetup pop3_;
   SessionSetup pop3s_;

@@ -41,6 +41,7 @@ class Upstream {
     status = Open(config, config.auth_svc(), identity::kAuthSvc);
     if (!status.ok()) return status;
     authentication_ = clients::MakeAuthenticationClient(channels_.back().second);
+    mechanisms_ = std::make_unique<net::OfferedMechanisms>(authentication_.get());
     return absl::OkStatus();
   }
 
@@ -67,6 +68,7 @@ class Upstream {
     setup.policy = policy_.get();
     setup.delivery = delivery_.get();
     setup.authentication = authentication_.get();
+    setup.mechanisms = mechanisms_.get();
     setup.submission = submission_.get();
     return &setup;
   }
@@ -84,6 +86,7 @@ class Upstream {
   std::unique_ptr<clients::PolicyClient> policy_;
   std::unique_ptr<clients::DeliveryClient> delivery_;
   std::unique_ptr<clients::AuthenticationClient> authentication_;
+  std::unique_ptr<net::OfferedMechanisms> mechanisms_;
   std::unique_ptr<clients::SubmissionClient> submission_;
   std::vector<std::unique_ptr<SessionSetup>> setups_;
 };

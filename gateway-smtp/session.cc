@@ -74,6 +74,7 @@ class Session {
         engine_(setup.options),
         sasl_({.authentication = setup.authentication,
                .purpose = auth::v1::PURPOSE_SUBMISSION,
+               .connection = &connection_,
                .client_address = submission() ? connection_.peer_address() : "",
                .step_timeout = setup.login_timeout,
                .idle_timeout = context_.idle_timeout}) {}
@@ -89,6 +90,8 @@ class Session {
 
   // False: the connection is of no use any more.
   asio::awaitable<bool> SendOutput();
+  // Once TLS is up.
+  asio::awaitable<void> OfferMechanisms();
   // Waits for octets and gives them to the engine; its next action, or nullopt: as above.
   asio::awaitable<std::optional<smtp::Action>> ReadMore();
 
@@ -132,6 +135,7 @@ class Session {
 
 asio::awaitable<void> Session::Run() {
   smtp::Action action = engine_.Start();
+  if (connection_.secure()) co_await OfferMechanisms();
   while (true) {
     if (std::holds_alternative<action::Read>(action)) {
       std::optional<smtp::Action> next = co_await ReadMore();
@@ -153,12 +157,18 @@ asio::awaitable<void> Session::Run() {
       answer = event::Done{};
     } else if (std::holds_alternative<action::StartTls>(action)) {
       if (!co_await SendOutput() || !co_await io_.StartTls()) co_return;
+      co_await OfferMechanisms();
       answer = event::TlsEstablished{};
     } else {
       answer = co_await Answer(&action);
     }
     action = engine_.Resume(std::move(answer));
   }
+}
+
+asio::awaitable<void> Session::OfferMechanisms() {
+  if (!submission()) co_return;
+  engine_.Offer(co_await setup_.mechanisms->For(connection_));
 }
 
 asio::awaitable<bool> Session::SendOutput() {

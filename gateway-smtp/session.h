@@ -10,6 +10,7 @@
 #include "services/clients/relay_client.h"
 #include "services/clients/store_client.h"
 #include "services/net/gateway.h"
+#include "services/net/offered_mechanisms.h"
 #include "services/process/clock.h"
 #include "services/protocol/smtp/server_session.h"
 
@@ -25,6 +26,7 @@ struct SessionSetup {
   clients::DeliveryClient* delivery = nullptr;
   // submission.
   clients::AuthenticationClient* authentication = nullptr;
+  net::OfferedMechanisms* mechanisms = nullptr;
   clients::SubmissionClient* submission = nullptr;
 
   process::Clock clock = process::SystemClock();

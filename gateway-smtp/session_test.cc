@@ -132,6 +132,7 @@ class SessionTest : public testing::Test {
     if (!listener_.implicit_tls()) listener_.set_tls_enabled(true);
     setup_.options.submission = true;
     setup_.authentication = &authentication_;
+    setup_.mechanisms = &mechanisms_;
     setup_.submission = &submission_;
     success_.set_token("token");
     success_.set_address("alice@example.test");
@@ -201,6 +202,7 @@ class SessionTest : public testing::Test {
   clients::FakePolicyClient policy_;
   clients::FakeDeliveryClient delivery_;
   clients::FakeAuthenticationClient authentication_;
+  net::OfferedMechanisms mechanisms_{&authentication_};
   clients::FakeSubmissionClient submission_;
   auth::v1::AuthenticateResponse::Success success_;
   int port_ = 0;

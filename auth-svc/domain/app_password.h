@@ -1,5 +1,5 @@
-// Application passwords: one for each program of a person's, random, so that it can be revoked alone
-// and what is kept of it needs no work factor.
+// Application passwords: one for each program of a person's, random, so that it can be revoked
+// alone and what is kept of it needs no work factor.
 #ifndef POSTERN_AUTH_SVC_DOMAIN_APP_PASSWORD_H_
 #define POSTERN_AUTH_SVC_DOMAIN_APP_PASSWORD_H_
 

@@ -34,9 +34,9 @@ TEST(AppPasswordTest, HoweverItIsWrittenItIsTheSame) {
 }
 
 TEST(AppPasswordTest, WhatCouldNotBeOneIsNoneEver) {
-  for (const char* password : {"", "secret", "abcd-efgh-ijkl-mnop-qrst-uvw", "------",
-                               "abcd-efgh-ijkl-mnop-qrst-uvwxy", "abcd-efgh-ijkl-mnop-qrst-uvw1",
-                               "abcd-efgh-ijkl-mnop-qrst-uvw\xc3\xa4"}) {
+  for (const char* password :
+       {"", "secret", "abcd-efgh-ijkl-mnop-qrst-uvw", "------", "abcd-efgh-ijkl-mnop-qrst-uvwxy",
+        "abcd-efgh-ijkl-mnop-qrst-uvw1", "abcd-efgh-ijkl-mnop-qrst-uvw\xc3\xa4"}) {
     EXPECT_EQ(AppPasswordHash("id", password), std::nullopt) << password;
   }
 }

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "auth-svc/domain/app_password.h"
 #include "auth-svc/domain/stored_hash.h"
 
 namespace postern::auth {
@@ -50,6 +51,7 @@ void LoginTrial::Begin(const std::shared_ptr<Trial>& trial) {
   std::optional<Domain> domain;
   std::optional<Account> account;
   std::optional<Alias> alias;
+  std::vector<AppPassword> app_passwords;
   const absl::Status read = directory_.Read([&](DirectoryReader& rows) -> absl::Status {
     absl::StatusOr<std::optional<Domain>> d = rows.FindDomain(address->domain);
     absl::StatusOr<std::optional<Account>> a = rows.FindAccount(*address);
@@ -60,7 +62,10 @@ void LoginTrial::Begin(const std::shared_ptr<Trial>& trial) {
     domain = *std::move(d);
     account = *std::move(a);
     alias = *std::move(other);
-    return absl::OkStatus();
+    if (!account.has_value()) return absl::OkStatus();
+    absl::StatusOr<std::vector<AppPassword>> passwords = rows.ListAppPasswords(account->account_id);
+    if (passwords.ok()) app_passwords = *std::move(passwords);
+    return passwords.status();
   });
   if (!read.ok()) {
     trial->Say("the database gives no answer: ", read.ToString());
@@ -73,6 +78,14 @@ void LoginTrial::Begin(const std::shared_ptr<Trial>& trial) {
     return;
   }
   trial->Say(address->domain, " is one of our domains", domain->enabled ? "" : ", disabled");
+  if (TryAppPasswords(*trial, account, app_passwords)) return;
+  if (domain->login_policy == LoginPolicy::kNoPasswords) {
+    trial->Say("its login policy is no-passwords: an account's own password is not taken");
+    if (trial->password.has_value()) {
+      trial->End(Outcome::kRefused);
+      return;
+    }
+  }
   if (account.has_value() && !account->origin.external()) {
     trial->End(ReadAccount(*trial, *account, /*check_password=*/true));
   } else if (account.has_value() && !mirror_.Covers(*address)) {
@@ -96,13 +109,36 @@ void LoginTrial::Begin(const std::shared_ptr<Trial>& trial) {
   }
 }
 
+bool LoginTrial::TryAppPasswords(Trial& trial, const std::optional<Account>& account,
+                                 const std::vector<AppPassword>& app_passwords) {
+  if (app_passwords.empty()) return false;
+  trial.Say("the account has ", app_passwords.size(), " application password",
+            app_passwords.size() == 1 ? "" : "s");
+  if (!trial.password.has_value()) return false;
+  const std::optional<std::string> hash = AppPasswordHash(account->account_id, *trial.password);
+  for (const AppPassword& one : app_passwords) {
+    if (one.hash != hash) continue;
+    trial.Say("the password is the application password ", one.name, ", for ",
+              one.pop3 && one.submission ? "POP3 and submission"
+              : one.pop3                 ? "POP3 alone"
+                                         : "submission alone");
+    Wipe(&*trial.password);
+    trial.password.reset();
+    const Outcome found = ReadAccount(trial, *account, /*check_password=*/false);
+    trial.End(found == Outcome::kFound ? Outcome::kAccepted : found);
+    return true;
+  }
+  return false;
+}
+
 TriedLogin::Outcome LoginTrial::ReadAccount(Trial& trial, const Account& account,
                                             bool check_password) {
   const bool may = account.enabled && account.domain_enabled;
   trial.Say("the account is ", account.address.ToString(), account.enabled ? "" : ", disabled",
             ", with mailbox ", account.mailbox_id);
   if (check_password) {
-    trial.Say("its password is kept here, as ", SchemeOf(account.password_hash));
+    trial.Say("its password is kept here, as ", SchemeOf(account.password_hash),
+              account.scram_sha_256.empty() ? "" : ", and for SCRAM");
     if (trial.password.has_value()) {
       absl::StatusOr<bool> matches = hasher_.Verify(account.password_hash, *trial.password);
       if (!matches.ok()) {

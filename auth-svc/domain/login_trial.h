@@ -41,6 +41,9 @@ class LoginTrial {
 
   // On the hashing pool: what the rows say.
   void Begin(const std::shared_ptr<Trial>& trial);
+  // True: it was one of them, and the trial has ended.
+  bool TryAppPasswords(Trial& trial, const std::optional<Account>& account,
+                       const std::vector<AppPassword>& app_passwords);
   void AskElsewhere(const std::shared_ptr<Trial>& trial);
   TriedLogin::Outcome ReadAccount(Trial& trial, const Account& account, bool check_password);
 

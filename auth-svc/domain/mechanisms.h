@@ -19,8 +19,8 @@ struct ConfiguredMechanisms {
 };
 
 // In the order in which a client that takes the first should find them. `server_name`: as
-// ListMechanismsRequest's; where it tells no domain, it is any. A client takes SCRAM by itself where
-// it is offered, so it is offered where everybody can do it; a person chooses OAUTHBEARER and
+// ListMechanismsRequest's; where it tells no domain, it is any. A client takes SCRAM by itself
+// where it is offered, so it is offered where everybody can do it; a person chooses OAUTHBEARER and
 // XOAUTH2, so these are offered where somebody can. PLAIN and LOGIN carry application passwords
 // everywhere. `bindable`: the connection has channel bindings.
 absl::StatusOr<std::vector<std::string>> OfferedMechanisms(DirectoryReader& reader,

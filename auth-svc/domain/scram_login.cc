@@ -73,25 +73,24 @@ sasl::ScramVerifier ScramLogin::VerifierOf(const Attempt& attempt) const {
 void ScramLogin::Begin(const sasl::Identity& identity, std::string network, BegunDone done) {
   auto attempt = std::make_shared<Attempt>(throttle_, identity);
   const std::string account = attempt->identity.has_value() ? attempt->identity->ToString() : "";
-  throttle_.Admit(
-      account, std::move(network),
-      [this, attempt = std::move(attempt),
-       done = std::move(done)](LoginThrottle::Attempt throttled) mutable {
-        if (!throttled.admitted) {
-          done({nullptr, {}, LoginResult::Throttled(throttled.wait)});
-          return;
-        }
-        attempt->throttled = std::move(throttled);
-        process::RunOn<Begun>(
-            reading_,
-            [this, attempt]() -> Begun {
-              if (absl::Status read = LookUp(*attempt); !read.ok()) {
-                return {nullptr, {}, LoginResult::Temporary(read)};
-              }
-              return {attempt, VerifierOf(*attempt), {}};
-            },
-            std::move(done), Begun{nullptr, {}, LoginResult::Temporary(Busy())});
-      });
+  throttle_.Admit(account, std::move(network),
+                  [this, attempt = std::move(attempt),
+                   done = std::move(done)](LoginThrottle::Attempt throttled) mutable {
+                    if (!throttled.admitted) {
+                      done({nullptr, {}, LoginResult::Throttled(throttled.wait)});
+                      return;
+                    }
+                    attempt->throttled = std::move(throttled);
+                    process::RunOn<Begun>(
+                        reading_,
+                        [this, attempt]() -> Begun {
+                          if (absl::Status read = LookUp(*attempt); !read.ok()) {
+                            return {nullptr, {}, LoginResult::Temporary(read)};
+                          }
+                          return {attempt, VerifierOf(*attempt), {}};
+                        },
+                        std::move(done), Begun{nullptr, {}, LoginResult::Temporary(Busy())});
+                  });
 }
 
 LoginResult ScramLogin::Judge(Attempt& attempt, sasl::ScramExchange::Proof proof) {
@@ -110,8 +109,7 @@ LoginResult ScramLogin::Judge(Attempt& attempt, sasl::ScramExchange::Proof proof
   if (absl::Status read = LookUp(attempt); !read.ok()) return LoginResult::Temporary(read);
   const std::optional<Account>& now = attempt.found.account;
   if (!now.has_value() || now->account_id != before->account_id ||
-      now->password_hash != before->password_hash ||
-      now->scram_sha_256 != before->scram_sha_256) {
+      now->password_hash != before->password_hash || now->scram_sha_256 != before->scram_sha_256) {
     return LoginResult::Invalid(*before, "changed meanwhile");
   }
   if (attempt.found.policy != LoginPolicy::kAny) {

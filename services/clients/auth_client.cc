@@ -262,6 +262,18 @@ class GrpcAuthenticationClient : public AuthenticationClient {
     return std::make_unique<GrpcSaslExchange>(std::make_shared<Exchange>(stub_, call));
   }
 
+  void ListMechanisms(const rpc::CallContext& call, auth::v1::ListMechanismsRequest request,
+                      async::Done<auth::v1::ListMechanismsResponse> done) override {
+    static const auto& metrics =
+        *new MethodMetrics("postern.auth.v1.AuthenticationService/ListMechanisms");
+    RunUnaryCall(
+        metrics, OnUnavailable::kRepeat, call, std::move(request),
+        [stub = stub_](auto* context, auto* to, auto* answer, auto on_done) {
+          stub->async()->ListMechanisms(context, to, answer, std::move(on_done));
+        },
+        std::move(done));
+  }
+
  private:
   const std::shared_ptr<AuthenticationService::Stub> stub_;
 };

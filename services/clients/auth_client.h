@@ -29,6 +29,9 @@ class AuthenticationClient {
  public:
   virtual ~AuthenticationClient() = default;
   virtual std::unique_ptr<SaslExchange> Authenticate(const rpc::CallContext& call) = 0;
+  // Repeated on UNAVAILABLE while its deadline allows.
+  virtual void ListMechanisms(const rpc::CallContext& call, auth::v1::ListMechanismsRequest request,
+                              async::Done<auth::v1::ListMechanismsResponse> done) = 0;
 };
 
 // Thread-safe. Repeats a call on UNAVAILABLE while its deadline allows.

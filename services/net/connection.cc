@@ -466,6 +466,44 @@ std::string Connection::tls_description() const {
   return absl::StrCat(SSL_get_version(ssl_), " ", SSL_get_cipher_name(ssl_));
 }
 
+std::string Connection::server_name() const {
+  const char* name = secure() ? SSL_get_servername(ssl_, TLSEXT_NAMETYPE_host_name) : nullptr;
+  return name == nullptr ? "" : name;
+}
+
+std::string Connection::tls_exporter() const {
+  constexpr absl::string_view kLabel = "EXPORTER-Channel-Binding";
+  // In TLS 1.2 it needs an extension, and its users differ in what they compute.
+  if (!secure() || SSL_version(ssl_) != TLS1_3_VERSION) return "";
+  unsigned char exported[32];
+  if (SSL_export_keying_material(ssl_, exported, sizeof exported, kLabel.data(), kLabel.size(),
+                                 nullptr, 0, /*use_context=*/0) != 1) {
+    ERR_clear_error();
+    return "";
+  }
+  return std::string(reinterpret_cast<const char*>(exported), sizeof exported);
+}
+
+std::string Connection::tls_server_end_point() const {
+  const X509* certificate = secure() ? SSL_get_certificate(ssl_) : nullptr;
+  int digest = NID_undef;
+  if (certificate == nullptr || X509_get_signature_info(const_cast<X509*>(certificate), &digest,
+                                                        nullptr, nullptr, nullptr) != 1) {
+    ERR_clear_error();
+    return "";
+  }
+  // RFC 5929 4.1: the signature's hash function, but no weaker one than SHA-256. Ed25519 has none.
+  if (digest == NID_md5 || digest == NID_sha1) digest = NID_sha256;
+  const EVP_MD* hash = EVP_get_digestbynid(digest);
+  unsigned char hashed[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  if (hash == nullptr || X509_digest(certificate, hash, hashed, &size) != 1) {
+    ERR_clear_error();
+    return "";
+  }
+  return std::string(reinterpret_cast<const char*>(hashed), size);
+}
+
 std::string Connection::peer_address() const {
   if (peer_.is_v6() && peer_.to_v6().is_v4_mapped()) {
     return asio::ip::make_address_v4(asio::ip::v4_mapped, peer_.to_v6()).to_string();

@@ -81,6 +81,11 @@ class Connection {
   bool secure() const;
   // "TLSv1.3 TLS_AES_256_GCM_SHA384"; empty without TLS.
   std::string tls_description() const;
+  // What the client asked for in its handshake (SNI); empty: nothing.
+  std::string server_name() const;
+  // Channel bindings as a server (RFC 9266, in TLS 1.3 alone; RFC 5929 4). Empty: there is none.
+  std::string tls_exporter() const;
+  std::string tls_server_end_point() const;
   // Who it is from, when somebody else's words say so (a load balancer's).
   void set_peer_address(const boost::asio::ip::address& peer) { peer_ = peer; }
   // Without a port; IPv4-mapped IPv6 as IPv4.

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "services/async/await.h"
@@ -15,8 +16,8 @@ using auth::v1::AuthenticateRequest;
 using std::chrono::steady_clock;
 
 constexpr size_t kNonceOctets = 16;
-// LOGIN, the longest, has three.
-constexpr int kMaxSteps = 3;
+// SCRAM, the longest, has four.
+constexpr int kMaxSteps = 4;
 
 }  // namespace
 
@@ -29,6 +30,10 @@ asio::awaitable<absl::StatusOr<SaslLogin::Response>> SaslLogin::Start(
        absl::Now() + kMaxSteps * absl::FromChrono(options_.step_timeout + options_.idle_timeout)});
   AuthenticateRequest request;
   AuthenticateRequest::Start& start = *request.mutable_start();
+  if (absl::StartsWith(mechanism, "SCRAM-")) {
+    start.set_tls_exporter(options_.connection->tls_exporter());
+    start.set_tls_server_end_point(options_.connection->tls_server_end_point());
+  }
   start.set_mechanism(std::move(mechanism));
   if (initial_response.has_value()) start.set_initial_response(*std::move(initial_response));
   start.set_purpose(options_.purpose);

@@ -11,6 +11,7 @@
 #include "boost/asio/awaitable.hpp"
 #include "proto/postern/auth/v1/authentication.pb.h"
 #include "services/clients/auth_client.h"
+#include "services/net/connection.h"
 #include "services/rpc/call_context.h"
 
 namespace postern::net {
@@ -24,6 +25,8 @@ class SaslLogin {
     // Outlives it; null where nobody logs in.
     clients::AuthenticationClient* authentication = nullptr;
     auth::v1::Purpose purpose = auth::v1::PURPOSE_UNSPECIFIED;
+    // Outlives it, as what it is in.
+    const Connection* connection = nullptr;
     std::string client_address;
     // For auth-svc to answer a step.
     std::chrono::steady_clock::duration step_timeout;

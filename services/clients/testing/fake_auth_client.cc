@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "gtest/gtest.h"
 
@@ -58,6 +60,18 @@ std::vector<AuthenticateRequest::Start> FakeAuthenticationClient::starts() const
 std::unique_ptr<SaslExchange> FakeAuthenticationClient::Authenticate(
     const rpc::CallContext& /*call*/) {
   return std::make_unique<FakeExchange>(this);
+}
+
+void FakeAuthenticationClient::ListMechanisms(const rpc::CallContext&,
+                                              auth::v1::ListMechanismsRequest request,
+                                              async::Done<auth::v1::ListMechanismsResponse> done) {
+  auth::v1::ListMechanismsResponse response;
+  for (const char* name : {"PLAIN", "LOGIN"}) response.add_mechanisms(name);
+  if (!request.server_name().empty()) {
+    response.add_mechanisms(absl::StrCat("X-", absl::AsciiStrToUpper(request.server_name()),
+                                         request.bindable() ? "-BINDABLE" : ""));
+  }
+  done(std::move(response));
 }
 
 absl::StatusOr<AuthenticateResponse> FakeAuthenticationClient::Step(

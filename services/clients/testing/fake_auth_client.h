@@ -26,6 +26,9 @@ class FakeAuthenticationClient : public AuthenticationClient {
   std::vector<auth::v1::AuthenticateRequest::Start> starts() const;
 
   std::unique_ptr<SaslExchange> Authenticate(const rpc::CallContext& call) override;
+  // PLAIN, LOGIN, and one that is named after the server name that was asked for.
+  void ListMechanisms(const rpc::CallContext& call, auth::v1::ListMechanismsRequest request,
+                      async::Done<auth::v1::ListMechanismsResponse> done) override;
 
   // One step of an exchange, which is all that an exchange remembers. Shared with the test server
   // of the contract suite.

@@ -32,6 +32,8 @@ constexpr char kFolder[] = "services/protocol/pop3/dialogs";
 
 struct Dialog {
   ServerOptions options;
+  // Empty: as the engine has them.
+  std::vector<std::string> mechanisms;
   // By uid.
   std::map<uint64_t, std::string> messages;
   std::vector<DialogLine> lines;
@@ -63,6 +65,10 @@ Dialog Load(const std::string& path) {
   for (const auto& [name, value] : file.settings) {
     if (name == "options") {
       for (absl::string_view word : absl::StrSplit(value, ' ', absl::SkipEmpty())) {
+        if (absl::ConsumePrefix(&word, "mechanisms=")) {
+          dialog.mechanisms = absl::StrSplit(word, ',');
+          continue;
+        }
         SetOption(dialog.options, word);
       }
     } else if (name == "mailbox") {
@@ -96,7 +102,10 @@ std::string Top(const std::string& message, uint32_t lines) {
 class Driver {
  public:
   Driver(const Dialog& dialog, size_t piece_octets)
-      : dialog_(dialog), piece_octets_(piece_octets), session_(dialog.options) {}
+      : dialog_(dialog), piece_octets_(piece_octets), session_(dialog.options) {
+    if (dialog.mechanisms.empty()) return;
+    session_.Offer(std::make_shared<std::vector<std::string>>(dialog.mechanisms));
+  }
 
   void Start() { Continue(session_.Start()); }
   void Send(absl::string_view octets) {

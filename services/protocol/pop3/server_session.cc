@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <iterator>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -24,7 +23,6 @@ namespace {
 constexpr size_t kFlushOctets = 16 << 10;
 // authentication.proto: the longest answer to a challenge, decoded.
 constexpr size_t kMaxResponseOctets = 8192;
-constexpr absl::string_view kMechanisms[] = {"PLAIN", "LOGIN"};
 
 absl::string_view Words(Failure failure) {
   switch (failure) {
@@ -58,6 +56,8 @@ bool ParseNumber(absl::string_view text, uint32_t* number) {
 class ServerSession::Impl {
  public:
   explicit Impl(const ServerOptions& options) : options_(options), secure_(options.implicit_tls) {}
+
+  void Offer(sasl::MechanismList mechanisms) { mechanisms_ = std::move(mechanisms); }
 
   Action Start() {
     // No timestamp in angle brackets: APOP is not offered.
@@ -269,7 +269,7 @@ class ServerSession::Impl {
     Ok("Capability list follows");
     output_ += "TOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nEXPIRE NEVER\r\n";
     if (secure_)
-      absl::StrAppend(&output_, "USER\r\nSASL ", absl::StrJoin(kMechanisms, " "), "\r\n");
+      absl::StrAppend(&output_, "USER\r\nSASL ", absl::StrJoin(*mechanisms_, " "), "\r\n");
     if (CanStartTls()) output_ += "STLS\r\n";
     output_ += ".\r\n";
     return std::nullopt;
@@ -303,14 +303,14 @@ class ServerSession::Impl {
     if (!argument.has_value()) {
       // Not in RFC 5034, but how Outlook asks what there is.
       Ok("Mechanisms follow");
-      absl::StrAppend(&output_, absl::StrJoin(kMechanisms, "\r\n"), "\r\n.\r\n");
+      absl::StrAppend(&output_, absl::StrJoin(*mechanisms_, "\r\n"), "\r\n.\r\n");
       return std::nullopt;
     }
     const size_t space = argument->find(' ');
     action::AuthStart start;
     start.mechanism = absl::AsciiStrToUpper(argument->substr(0, space));
-    if (std::find(std::begin(kMechanisms), std::end(kMechanisms), start.mechanism) ==
-        std::end(kMechanisms)) {
+    if (std::find(mechanisms_->begin(), mechanisms_->end(), start.mechanism) ==
+        mechanisms_->end()) {
       return Fault("Unknown authentication mechanism");
     }
     if (space != absl::string_view::npos) {
@@ -527,6 +527,7 @@ class ServerSession::Impl {
 
   const ServerOptions& options_;
   bool secure_;
+  sasl::MechanismList mechanisms_ = sasl::PlainAndLogin();
   State state_ = State::kAuthorization;
   Waiting waiting_ = Waiting::kNothing;
   LineReader lines_;
@@ -582,6 +583,7 @@ ServerSession::~ServerSession() = default;
 
 Action ServerSession::Start() { return impl_->Start(); }
 Action ServerSession::Resume(Event event) { return impl_->Resume(std::move(event)); }
+void ServerSession::Offer(sasl::MechanismList mechanisms) { impl_->Offer(std::move(mechanisms)); }
 bool ServerSession::has_output() const { return impl_->has_output(); }
 std::string ServerSession::TakeOutput() { return impl_->TakeOutput(); }
 bool ServerSession::secure() const { return impl_->secure(); }

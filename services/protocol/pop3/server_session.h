@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "services/protocol/sasl/mechanism_list.h"
 
 namespace postern::pop3 {
 
@@ -115,6 +116,10 @@ class ServerSession {
 
   Action Start();
   Action Resume(Event event);
+
+  // The SASL mechanisms of the connection, in the order in which they are named; until then, PLAIN
+  // and LOGIN.
+  void Offer(sasl::MechanismList mechanisms);
 
   bool has_output() const;
   std::string TakeOutput();

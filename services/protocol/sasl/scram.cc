@@ -90,8 +90,7 @@ std::optional<ScramVerifier> ScramVerifier::FromString(absl::string_view text) {
   if (parts.size() != 4 || !absl::SimpleAtoi(parts[0], &read.iterations) || read.iterations == 0 ||
       read.iterations > kMaxIterations || !DecodeBase64(parts[1], read.salt) || read.salt.empty() ||
       read.salt.size() > kMaxSaltOctets || !DecodeBase64(parts[2], read.stored_key) ||
-      read.stored_key.size() != crypto::kSha256Octets ||
-      !DecodeBase64(parts[3], read.server_key) ||
+      read.stored_key.size() != crypto::kSha256Octets || !DecodeBase64(parts[3], read.server_key) ||
       read.server_key.size() != crypto::kSha256Octets) {
     return std::nullopt;
   }
@@ -105,10 +104,10 @@ absl::StatusOr<ScramVerifier> MakeScramVerifier(absl::string_view password, std:
     return absl::InvalidArgumentError("SASLprep (RFC 4013) forbids the password");
   }
   unsigned char salted[crypto::kSha256Octets];
-  const int done = PKCS5_PBKDF2_HMAC(prepared->data(), static_cast<int>(prepared->size()),
-                                     Octets(salt), static_cast<int>(salt.size()),
-                                     static_cast<int>(iterations), EVP_sha256(), sizeof salted,
-                                     salted);
+  const int done =
+      PKCS5_PBKDF2_HMAC(prepared->data(), static_cast<int>(prepared->size()), Octets(salt),
+                        static_cast<int>(salt.size()), static_cast<int>(iterations), EVP_sha256(),
+                        sizeof salted, salted);
   OPENSSL_cleanse(prepared->data(), prepared->size());
   if (done != 1) return absl::ResourceExhaustedError("not enough memory to hash a password");
   const absl::string_view key(reinterpret_cast<const char*>(salted), sizeof salted);
@@ -182,15 +181,13 @@ ScramExchange::Proof ScramExchange::ReadClientFinal(absl::string_view message) {
   if (proof_at == absl::string_view::npos) return Proof::kMalformed;
   const absl::string_view without_proof = message.substr(0, proof_at);
   std::string proof;
-  if (!DecodeBase64(message.substr(proof_at + 3), proof) ||
-      proof.size() != crypto::kSha256Octets) {
+  if (!DecodeBase64(message.substr(proof_at + 3), proof) || proof.size() != crypto::kSha256Octets) {
     return Proof::kMalformed;
   }
   std::vector<absl::string_view> parts = absl::StrSplit(without_proof, ',');
   std::string bound;
-  if (parts.size() < 2 || !absl::ConsumePrefix(&parts[0], "c=") ||
-      !DecodeBase64(parts[0], bound) || !absl::ConsumePrefix(&parts[1], "r=") ||
-      parts[1] != absl::StrCat(client_nonce_, nonce_)) {
+  if (parts.size() < 2 || !absl::ConsumePrefix(&parts[0], "c=") || !DecodeBase64(parts[0], bound) ||
+      !absl::ConsumePrefix(&parts[1], "r=") || parts[1] != absl::StrCat(client_nonce_, nonce_)) {
     return Proof::kMalformed;
   }
   auth_message_ = absl::StrCat(client_first_bare_, ",", server_first_, ",", without_proof);

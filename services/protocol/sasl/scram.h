@@ -55,8 +55,8 @@ class ScramExchange {
     std::string authorization_id;
     std::string authentication_id;
   };
-  // nullopt: not what RFC 5802 7 has there, a binding that this connection has not, or a client that
-  // was kept from seeing the -PLUS form (6).
+  // nullopt: not what RFC 5802 7 has there, a binding that this connection has not, or a client
+  // that was kept from seeing the -PLUS form (6).
   std::optional<ClientFirst> ReadClientFirst(absl::string_view message);
   // After it: server-first-message. For whom there is none, `verifier` is a stand-in.
   std::string ServerFirst(const ScramVerifier& verifier);

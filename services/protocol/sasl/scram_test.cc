@@ -65,8 +65,9 @@ TEST(ScramTest, PasswordsArePrepared) {
   EXPECT_EQ(*MakeScramVerifier("I\xc2\xadX", salt, 1), *MakeScramVerifier("IX", salt, 1));
   EXPECT_EQ(*MakeScramVerifier("\xc2\xaa", salt, 1), *MakeScramVerifier("a", salt, 1));
   EXPECT_NE(*MakeScramVerifier("USER", salt, 1), *MakeScramVerifier("user", salt, 1));
-  for (const std::string& forbidden : {std::string("\x07"), std::string("\xd8\xa7"
-                                                                        "1"),
+  for (const std::string& forbidden : {std::string("\x07"),
+                                       std::string("\xd8\xa7"
+                                                   "1"),
                                        std::string("a\0b", 3), std::string("\xc2\xad")}) {
     EXPECT_FALSE(MakeScramVerifier(forbidden, salt, 1).ok()) << absl::CEscape(forbidden);
   }

@@ -30,6 +30,8 @@ constexpr char kFolder[] = "services/protocol/smtp/dialogs";
 
 struct Dialog {
   ServerOptions options;
+  // Empty: as the engine has them.
+  std::vector<std::string> mechanisms;
   std::vector<DialogLine> lines;
 };
 
@@ -65,6 +67,10 @@ Dialog Load(const std::string& path) {
   for (const auto& [name, value] : file.settings) {
     if (name == "options") {
       for (absl::string_view word : absl::StrSplit(value, ' ', absl::SkipEmpty())) {
+        if (absl::ConsumePrefix(&word, "mechanisms=")) {
+          dialog.mechanisms = absl::StrSplit(word, ',');
+          continue;
+        }
         SetOption(dialog.options, word);
       }
     } else {
@@ -77,7 +83,10 @@ Dialog Load(const std::string& path) {
 // The driver: answers actions as the dialog says and remembers what it saw.
 class Driver {
  public:
-  explicit Driver(const ServerOptions& options) : session_(options) {}
+  explicit Driver(const Dialog& dialog) : session_(dialog.options) {
+    if (dialog.mechanisms.empty()) return;
+    session_.Offer(std::make_shared<std::vector<std::string>>(dialog.mechanisms));
+  }
 
   void Start() { Continue(session_.Start()); }
   void Send(absl::string_view octets) {
@@ -226,7 +235,7 @@ void CheckState(Driver& driver, absl::string_view text) {
 // `sizes` says how large the next piece of `left` octets is.
 template <typename Sizes>
 void RunDialog(const Dialog& dialog, Sizes sizes) {
-  Driver driver(dialog.options);
+  Driver driver(dialog);
   bool started = false;
   size_t i = 0;
   while (i < dialog.lines.size()) {

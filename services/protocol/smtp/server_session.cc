@@ -1,5 +1,6 @@
 #include "services/protocol/smtp/server_session.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -10,6 +11,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "services/protocol/sasl/base64.h"
@@ -67,6 +69,8 @@ Reply ReplyTo(DataReader::Defect defect) {
 class ServerSession::Impl {
  public:
   explicit Impl(const ServerOptions& options) : options_(options), secure_(options.implicit_tls) {}
+
+  void Offer(sasl::MechanismList mechanisms) { mechanisms_ = std::move(mechanisms); }
 
   Action Start() {
     Expect(Waiting::kStart);
@@ -464,7 +468,7 @@ class ServerSession::Impl {
                     options_.max_message_octets, "\r\n250-8BITMIME\r\n");
     if (options_.starttls && !secure_) absl::StrAppend(&output_, "250-STARTTLS\r\n");
     if (options_.submission && secure_ && !authenticated_) {
-      absl::StrAppend(&output_, "250-AUTH PLAIN LOGIN\r\n");
+      absl::StrAppend(&output_, "250-AUTH ", absl::StrJoin(*mechanisms_, " "), "\r\n");
     }
     absl::StrAppend(&output_, "250-ENHANCEDSTATUSCODES\r\n250 SMTPUTF8\r\n");
   }
@@ -561,7 +565,8 @@ class ServerSession::Impl {
       Fail(503, "5.5.1", "Already authenticated");
     } else if (mechanism.empty()) {
       Fail(501, "5.5.4", "Syntax: AUTH mechanism [initial-response]");
-    } else if (mechanism != "PLAIN" && mechanism != "LOGIN") {
+    } else if (std::find(mechanisms_->begin(), mechanisms_->end(), mechanism) ==
+               mechanisms_->end()) {
       Fail(504, "5.5.4", "Authentication mechanism not supported");
     } else {
       action::AuthStart start{mechanism, std::nullopt};
@@ -596,6 +601,7 @@ class ServerSession::Impl {
   }
 
   const ServerOptions& options_;
+  sasl::MechanismList mechanisms_ = sasl::PlainAndLogin();
   std::string output_;
   std::string input_;
   // Octets of input_ that are done with.
@@ -630,6 +636,7 @@ ServerSession::~ServerSession() = default;
 
 Action ServerSession::Start() { return impl_->Start(); }
 Action ServerSession::Resume(Event event) { return impl_->Resume(std::move(event)); }
+void ServerSession::Offer(sasl::MechanismList mechanisms) { impl_->Offer(std::move(mechanisms)); }
 bool ServerSession::has_output() const { return impl_->has_output(); }
 std::string ServerSession::TakeOutput() { return impl_->TakeOutput(); }
 const Envelope& ServerSession::envelope() const { return impl_->envelope(); }

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "services/protocol/sasl/mechanism_list.h"
 #include "services/protocol/smtp/reply.h"
 
 namespace postern::smtp {
@@ -149,6 +150,10 @@ class ServerSession {
   Action Start();
   // An event that does not answer the last action is a driver's bug (CHECK).
   Action Resume(Event event);
+
+  // The SASL mechanisms of the connection, in the order in which they are named; until then, PLAIN
+  // and LOGIN.
+  void Offer(sasl::MechanismList mechanisms);
 
   bool has_output() const;
   std::string TakeOutput();
