@@ -24,7 +24,16 @@ telemetry::Counter& Failures(const std::string& name) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<FileKeys>> FileKeys::Open(const std::string& file) {
-  auto opened = config::ReloadedFile<KeySet>::Open(file, &KeySet::Read);
+  auto opened = config::ReloadedFile<KeySet>::Open(file, [](absl::string_view read) {
+    absl::StatusOr<KeySet> set = KeySet::Read(read);
+    if (set.ok()) {
+      telemetry::Log(telemetry::LogLevel::kInfo, "keys of an identity provider read",
+                     {{"file", read},
+                      {"keys", set->size()},
+                      {"left_out", absl::StrJoin(set->left_out(), "; ")}});
+    }
+    return set;
+  });
   if (!opened.ok()) return opened.status();
   return std::unique_ptr<FileKeys>(new FileKeys(*std::move(opened)));
 }
@@ -71,9 +80,8 @@ absl::StatusOr<FetchedKeys::Keys> FetchedKeys::Await() {
 
 void FetchedKeys::Run() {
   absl::MutexLock lock(&mutex_);
-  const auto due = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return stopping_ || IsWanted();
-  };
+  const auto due = [this]()
+                       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopping_ || IsWanted(); };
   while (!stopping_) {
     ++begun_;
     mutex_.Unlock();
@@ -88,8 +96,8 @@ void FetchedKeys::Run() {
 }
 
 absl::StatusOr<KeySet> FetchedKeys::Fetch() {
-  const absl::StatusOr<std::string> text = HttpsGet(
-      {options_.url, options_.ca_file, KeySet::kMaxOctets, options_.timeout}, stopping_);
+  const absl::StatusOr<std::string> text =
+      HttpsGet({options_.url, options_.ca_file, KeySet::kMaxOctets, options_.timeout}, stopping_);
   if (!text.ok()) return text.status();
   absl::StatusOr<KeySet> set = KeySet::Parse(*text);
   if (set.ok()) return set;
@@ -97,7 +105,7 @@ absl::StatusOr<KeySet> FetchedKeys::Fetch() {
 }
 
 void FetchedKeys::Take(absl::StatusOr<KeySet> fetched) {
-  const bool news = status_.ok() != fetched.ok() || done_ == 0;
+  bool news = status_.ok() != fetched.ok() || done_ == 0;
   status_ = fetched.status();
   if (!fetched.ok()) {
     Failures(options_.name).Add();
@@ -107,6 +115,7 @@ void FetchedKeys::Take(absl::StatusOr<KeySet> fetched) {
                    {{"provider", options_.name}, {"why", status_.message()}});
     return;
   }
+  news = news || fetched->size() != keys_->size() || fetched->left_out() != keys_->left_out();
   keys_ = std::make_shared<const KeySet>(*std::move(fetched));
   telemetry::Log(news ? telemetry::LogLevel::kInfo : telemetry::LogLevel::kDebug,
                  "keys of an identity provider fetched",

@@ -86,8 +86,8 @@ absl::StatusOr<std::unique_ptr<TokenVerifier>> TokenVerifier::Open(const config:
   std::unique_ptr<KeySource> keys;
   if (config.has_jwks_url()) {
     keys = std::make_unique<FetchedKeys>(FetchedKeys::Options{
-        config.name(), config.jwks_url(), config.ca_file(),
-        absl::Seconds(config.timeout_seconds()), absl::Seconds(config.refresh_seconds()), clock});
+        config.name(), config.jwks_url(), config.ca_file(), absl::Seconds(config.timeout_seconds()),
+        absl::Seconds(config.refresh_seconds()), clock});
   } else {
     auto opened = FileKeys::Open(config.jwks_file());
     if (!opened.ok()) return opened.status();

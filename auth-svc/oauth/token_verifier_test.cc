@@ -51,9 +51,12 @@ const TestKey& EcKey(cjose_jwk_ec_curve curve = CJOSE_JWK_EC_P_256) {
 // Claims that pass; `others` are JSON by name, "" leaves one out.
 std::string Claims(const std::map<std::string, std::string>& others = {}) {
   std::map<std::string, std::string> members = {
-      {"iss", "\"https://login.test\""}, {"aud", "\"mail\""},
-      {"sub", "\"1234\""},               {"email", "\"Alice@Staff.test\""},
-      {"iat", absl::StrCat(kNow - 10)},  {"exp", absl::StrCat(kNow + 600)},
+      {"iss", "\"https://login.test\""},
+      {"aud", "\"mail\""},
+      {"sub", "\"1234\""},
+      {"email", "\"Alice@Staff.test\""},
+      {"iat", absl::StrCat(kNow - 10)},
+      {"exp", absl::StrCat(kNow + 600)},
   };
   for (const auto& [name, json] : others) members[name] = json;
   std::vector<std::string> texts;
@@ -225,8 +228,8 @@ TEST_F(TokenVerifierTest, HeadersThatPass) {
         << type;
   }
   // Where a forger's own keys would be is not looked at.
-  EXPECT_EQ(Outcome(*verifier, RsaKey().Sign(R"({"alg":"RS256","jku":"https://x.test/","jwk":{}})",
-                                             Claims())),
+  EXPECT_EQ(Outcome(*verifier,
+                    RsaKey().Sign(R"({"alg":"RS256","jku":"https://x.test/","jwk":{}})", Claims())),
             "alice@staff.test");
 }
 
@@ -440,8 +443,7 @@ TEST_F(FetchedKeysTest, ManyTokensOfUnknownKeysFetchOnce) {
         const std::string header = absl::StrCat(R"({"alg":"ES256",)", Kid(absl::StrCat(i)), "}");
         EXPECT_THAT(Outcome(*verifier, next_.Sign(header, Claims())), HasSubstr("is unknown"));
       });
-      threads.emplace_back(
-          [&] { EXPECT_EQ(Outcome(*verifier, new_token_), "alice@staff.test"); });
+      threads.emplace_back([&] { EXPECT_EQ(Outcome(*verifier, new_token_), "alice@staff.test"); });
     }
     for (std::thread& thread : threads) thread.join();
   };
@@ -517,9 +519,9 @@ TEST_F(FetchedKeysTest, AnswersThatAreNone) {
   for (const Case& c : cases) {
     issuer_.Answer(c.body, c.status_line);
     const auto verifier = OpenFetched();
-    EXPECT_THAT(Outcome(*verifier, old_token_),
-                testing::AllOf(StartsWith("UNAVAILABLE"), HasSubstr(issuer_.url()),
-                               HasSubstr(c.says)));
+    EXPECT_THAT(
+        Outcome(*verifier, old_token_),
+        testing::AllOf(StartsWith("UNAVAILABLE"), HasSubstr(issuer_.url()), HasSubstr(c.says)));
     // Refused at once from then on: it is tried again without anybody waiting.
     const int asked = issuer_.asked();
     EXPECT_THAT(Outcome(*verifier, old_token_), StartsWith("UNAVAILABLE"));
@@ -547,7 +549,8 @@ TEST_F(FetchedKeysTest, NothingIsFetchedThroughAProxy) {
 
 // RFC 7515 A.2 and A.3: header, payload, key and signature as they are printed there.
 constexpr char kRfcPayload[] =
-    "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
+    "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlf"
+    "Q";
 
 TEST(KeySet, VectorsOfRfc7515) {
   const absl::StatusOr<KeySet> keys = KeySet::Parse(KeySetOf({

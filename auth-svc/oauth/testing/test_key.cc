@@ -40,8 +40,7 @@ TestKey TestKey::Import(absl::string_view jwk) {
 }
 
 std::string TestKey::Jwk(absl::string_view members) const {
-  char* const text =
-      Check(cjose_jwk_to_json(key_.get(), /*priv=*/false, nullptr), "JSON of a key");
+  char* const text = Check(cjose_jwk_to_json(key_.get(), /*priv=*/false, nullptr), "JSON of a key");
   const std::string jwk(text);
   std::free(text);
   return absl::StrCat("{", members, members.empty() ? "" : ",", jwk.substr(1));
