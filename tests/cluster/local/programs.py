@@ -27,6 +27,8 @@ class Program:
 
     module: str
     package: str
+    # It holds C, which a compiler must be there for.
+    cgo: bool = False
 
     @property
     def name(self) -> str:
@@ -42,10 +44,11 @@ PROGRAMS = {program.name: program for program in (
     Program("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server"),
     Program("probe", "postern/tests/cluster/probe"),
 )}
-# Not part of every cluster: see cert_manager.py and prometheus_operator.py.
+# Not part of every cluster: see cert_manager.py, prometheus_operator.py and tests/e2e/identity_provider.py.
 CERT_MANAGER = tuple(Program("cert-manager", f"github.com/cert-manager/cert-manager/cmd/{name}")
                      for name in ("cainjector", "controller", "webhook"))
 PROMETHEUS_OPERATOR = Program("prometheus-operator", "github.com/prometheus-operator/prometheus-operator/cmd/operator")
+DEX = Program("dex", "github.com/dexidp/dex/cmd/dex", cgo=True)
 
 
 def _version(go: pathlib.Path) -> tuple[int, ...]:
@@ -100,11 +103,11 @@ def path(name: str) -> pathlib.Path:
     return built(PROGRAMS[name])
 
 
-def run_go(module: str, *arguments: str) -> str:
+def run_go(module: str, *arguments: str, cgo: bool = False) -> str:
     """Runs Go in a module and gives what it printed; its complaints are shown."""
     done = subprocess.run([str(_find_go()), *arguments], cwd=layout.MODULES / module, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, text=True, check=False,
-                          env=os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"})
+                          env=os.environ | {"CGO_ENABLED": str(int(cgo)), "GOFLAGS": "-buildvcs=false"})
     if done.returncode != 0:
         raise Failure(f"go {arguments[0]} failed in {layout.MODULES / module}: {done.stdout}")
     return done.stdout
@@ -127,7 +130,8 @@ def _build(program: Program, to: pathlib.Path) -> None:
     print(f"building {program.name} (once)", flush=True)
     to.parent.mkdir(parents=True, exist_ok=True)
     new = to.with_name(f".{to.name}.{os.getpid()}")
-    run_go(program.module, "build", "-trimpath", "-ldflags", _linker_flags(program), "-o", str(new), program.package)
+    run_go(program.module, "build", "-trimpath", "-ldflags", _linker_flags(program), "-o", str(new), program.package,
+           cgo=program.cgo)
     os.replace(new, to)
 
 
