@@ -35,7 +35,7 @@ absl::Status Refused(absl::string_view why) { return absl::UnauthenticatedError(
 
 // RFC 7515 2: without padding, spaces or anything else; cjose would overlook some.
 bool IsBase64Url(absl::string_view part) {
-  return !part.empty() && part.size() % 4 != 1 && std::all_of(part.begin(), part.end(), [](char c) {
+  return !part.empty() && std::all_of(part.begin(), part.end(), [](char c) {
     return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_';
   });
 }

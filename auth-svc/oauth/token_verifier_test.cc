@@ -530,7 +530,7 @@ TEST_F(FetchedKeysTest, AnswersThatAreNone) {
 }
 
 TEST_F(FetchedKeysTest, TheCertificateIsChecked) {
-  // 127.0.0.2 is not in it, and nobody listens there either: a name that is ours, then.
+  // It has the address alone.
   config_.set_jwks_url(issuer_.url("localhost"));
   EXPECT_THAT(Outcome(*OpenFetched(), old_token_), HasSubstr("SSL"));
   config_.set_jwks_url(issuer_.url());
