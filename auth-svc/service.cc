@@ -26,6 +26,8 @@
 #include "auth-svc/domain/upkeep.h"
 #include "auth-svc/ldap/ldap_directory.h"
 #include "auth-svc/ldap/watch.h"
+#include "auth-svc/oauth/bearer_login.h"
+#include "auth-svc/oauth/token_verifier.h"
 #include "auth-svc/postgresql/postgresql_directory.h"
 #include "auth-svc/rpc/authentication_service.h"
 #include "auth-svc/rpc/directory_admin_service.h"
@@ -54,6 +56,8 @@ constexpr size_t kMaxWaitingReads = 2000;
 constexpr size_t kMaxRememberedLogins = 100000;
 // Operators' calls that wait for the one thread that serves them.
 constexpr size_t kMaxWaitingAdminCalls = 100;
+// That verify tokens: 100 us each, but for those that wait for an identity provider's keys.
+constexpr size_t kTokenThreads = 4;
 constexpr size_t kMaxSeparatorOctets = 4;
 
 AliasLimits Limits(const config::v1::AuthSvc& config) {
@@ -146,6 +150,30 @@ std::vector<Mirror::Source> Sources(const config::v1::AuthSvc& config,
   return sources;
 }
 
+absl::StatusOr<std::vector<std::unique_ptr<oauth::TokenVerifier>>> OpenProviders(
+    const config::v1::AuthSvc& config) {
+  std::vector<std::unique_ptr<oauth::TokenVerifier>> opened;
+  for (const config::v1::OAuth& one : config.oauth()) {
+    absl::StatusOr<std::unique_ptr<oauth::TokenVerifier>> verifier =
+        oauth::TokenVerifier::Open(one, process::SystemClock());
+    if (!verifier.ok()) return verifier.status();
+    opened.push_back(*std::move(verifier));
+  }
+  return opened;
+}
+
+ConfiguredMechanisms MechanismsOf(const config::v1::AuthSvc& config) {
+  ConfiguredMechanisms mechanisms;
+  mechanisms.scram = config.password_hashing().scram_iterations() > 0;
+  for (const config::v1::OAuth& one : config.oauth()) {
+    // CheckConfig read them.
+    for (const std::string& domain : one.domains()) {
+      mechanisms.bearer_domains.push_back(*CanonicalDomain(domain));
+    }
+  }
+  return mechanisms;
+}
+
 // The domain's parts; each may hold references to those before it.
 class AuthService final : public process::RunningService {
  public:
@@ -160,8 +188,12 @@ class AuthService final : public process::RunningService {
     if (!signer.ok()) return signer.status();
     absl::StatusOr<std::vector<OpenedLdap>> ldap = OpenLdap(config);
     if (!ldap.ok()) return ldap.status();
-    std::unique_ptr<AuthService> service(new AuthService(
-        config, *std::move(directory), *std::move(ldap), *std::move(signer), *std::move(limits)));
+    absl::StatusOr<std::vector<std::unique_ptr<oauth::TokenVerifier>>> providers =
+        OpenProviders(config);
+    if (!providers.ok()) return providers.status();
+    std::unique_ptr<AuthService> service(new AuthService(config, *std::move(directory),
+                                                         *std::move(ldap), *std::move(providers),
+                                                         *std::move(signer), *std::move(limits)));
     absl::Status started = service->Listen(config);
     if (!started.ok()) return started;
     return service;
@@ -179,8 +211,9 @@ class AuthService final : public process::RunningService {
 
  private:
   AuthService(const config::v1::AuthSvc& config, OpenedDirectory opened,
-              std::vector<OpenedLdap> ldap, std::unique_ptr<identity::TokenSigner> signer,
-              std::unique_ptr<limits::Limits> limits)
+              std::vector<OpenedLdap> ldap,
+              std::vector<std::unique_ptr<oauth::TokenVerifier>> providers,
+              std::unique_ptr<identity::TokenSigner> signer, std::unique_ptr<limits::Limits> limits)
       : database_(std::move(opened.database)),
         directory_(std::move(opened.directory)),
         ldap_(std::move(ldap)),
@@ -195,6 +228,7 @@ class AuthService final : public process::RunningService {
         hashing_pool_(config.password_hashing().threads(), config.password_hashing().max_waiting()),
         reading_pool_(opened.reads, kMaxWaitingReads),
         admin_pool_(/*threads=*/1, kMaxWaitingAdminCalls),
+        token_pool_(kTokenThreads, kMaxWaitingReads),
         mirror_(*directory_, Sources(config, ldap_), resolver_, config.mailbox_shards(),
                 static_cast<size_t>(config.max_alias_mailboxes())),
         directory_service_(*directory_, mirror_, resolver_, reading_pool_),
@@ -202,7 +236,8 @@ class AuthService final : public process::RunningService {
                        Upkeep(resolver_, Limits(config), config.mailbox_shards(), Names(config)),
                        keeper_, admin_pool_, hashing_pool_, process::SystemClock()),
         scram_login_(*directory_, mirror_, keeper_, throttle_, reading_pool_,
-                     signer_->Secret("scram stand-in")) {}
+                     signer_->Secret("scram stand-in")),
+        bearer_login_(std::move(providers), *directory_, mirror_, throttle_, token_pool_) {}
 
   absl::Status Listen(const config::v1::AuthSvc& config) {
     absl::StatusOr<std::unique_ptr<Authenticator>> authenticator = Authenticator::Create(
@@ -214,9 +249,10 @@ class AuthService final : public process::RunningService {
         .directory = *directory_,
         .passwords = *authenticator_,
         .scram = scram_login_,
+        .tokens = bearer_login_,
         .signer = *signer_,
         .reading = reading_pool_,
-        .mechanisms = {.scram = keeper_.scram_iterations() > 0},
+        .mechanisms = MechanismsOf(config),
         .clock = process::SystemClock(),
         .token_lifetime = absl::Seconds(config.token_lifetime_seconds()),
     });
@@ -248,11 +284,13 @@ class AuthService final : public process::RunningService {
   process::WorkerPool hashing_pool_;
   process::WorkerPool reading_pool_;
   process::WorkerPool admin_pool_;
+  process::WorkerPool token_pool_;
   Mirror mirror_;
   std::vector<std::unique_ptr<ldap::Watch>> watches_;
   DirectoryService directory_service_;
   DirectoryAdminService admin_service_;
   ScramLogin scram_login_;
+  oauth::BearerLogin bearer_login_;
   std::unique_ptr<Authenticator> authenticator_;
   std::unique_ptr<AuthenticationService> authentication_service_;
   // First to go: its calls use everything else, and its end waits for them.
@@ -281,6 +319,21 @@ absl::Status CheckLdap(const config::v1::AuthSvc& config) {
   return absl::OkStatus();
 }
 
+absl::Status CheckOAuth(const config::v1::AuthSvc& config) {
+  absl::flat_hash_set<std::string> names;
+  for (int i = 0; i < config.oauth_size(); ++i) {
+    const std::string key = absl::StrCat("oauth[", i, "]");
+    if (absl::Status status = oauth::CheckConfig(config.oauth(i), key); !status.ok()) {
+      return status;
+    }
+    if (!names.insert(config.oauth(i).name()).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(key, ".name: \"", config.oauth(i).name(), "\" stands twice"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status CheckConfig(const config::v1::AuthSvc& config) {
@@ -295,6 +348,7 @@ absl::Status CheckConfig(const config::v1::AuthSvc& config) {
     }
   }
   if (absl::Status status = CheckLdap(config); !status.ok()) return status;
+  if (absl::Status status = CheckOAuth(config); !status.ok()) return status;
   const std::string& separator = config.subaddress_separator();
   // RFC 5321 atext, but no letter or digit: those are names.
   constexpr absl::string_view kAllowed = "!#$%&'*+-/=?^_`{|}~.";

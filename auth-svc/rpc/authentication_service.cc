@@ -196,12 +196,14 @@ class AuthenticationService::Exchange final
 
   // Null: of none that is offered.
   std::unique_ptr<sasl::Mechanism> MakeMechanism(const AuthenticateRequest::Start& start) const {
-    if (absl::StartsWith(start.mechanism(), "SCRAM-") && !service_.parts_.mechanisms.scram) {
+    const std::string& name = start.mechanism();
+    const ConfiguredMechanisms& configured = service_.parts_.mechanisms;
+    if (absl::StartsWith(name, "SCRAM-") && !configured.scram) return nullptr;
+    if ((name == "OAUTHBEARER" || name == "XOAUTH2") && configured.bearer_domains.empty()) {
       return nullptr;
     }
-    return sasl::MakeMechanism(start.mechanism(),
-                               {{start.tls_exporter(), start.tls_server_end_point()},
-                                sasl::EncodeBase64(crypto::RandomOctets(kScramNonceOctets))});
+    return sasl::MakeMechanism(name, {{start.tls_exporter(), start.tls_server_end_point()},
+                                      sasl::EncodeBase64(crypto::RandomOctets(kScramNonceOctets))});
   }
 
   // Wipes `response`.
@@ -230,6 +232,10 @@ class AuthenticationService::Exchange final
     } else if (auto* wanted = std::get_if<sasl::VerifierWanted>(&step)) {
       service_.parts_.scram.Begin(*wanted, net::NetworkOf(client_),
                                   [this](ScramLogin::Begun begun) { OnBegun(std::move(begun)); });
+    } else if (auto* bearer = std::get_if<sasl::Bearer>(&step)) {
+      service_.parts_.tokens.LogIn(
+          std::move(*bearer), net::NetworkOf(client_),
+          [this](LoginResult result) { OnTokenJudged(std::move(result)); });
     } else if (auto* proof = std::get_if<sasl::Proof>(&step)) {
       service_.parts_.scram.End(
           std::move(scram_), proof->proof,
@@ -267,8 +273,18 @@ class AuthenticationService::Exchange final
     Challenge(std::move(server_final));
   }
 
+  // RFC 7628 3.2.3: why not is a challenge; whatever its answer is, the exchange has failed.
+  void OnTokenJudged(LoginResult result) {
+    if (result.outcome != LoginResult::Outcome::kInvalid) {
+      OnLogin(std::move(result));
+      return;
+    }
+    last_ = std::move(result);
+    Challenge(sasl::BearerError("invalid_token"));
+  }
+
   void AnswerLast() {
-    if (request_.response().empty()) {
+    if (request_.response().empty() || last_->outcome != LoginResult::Outcome::kAccepted) {
       OnLogin(*std::move(last_));
     } else {
       Fail(AuthenticateResponse::REASON_MALFORMED, "the last challenge has an empty answer");

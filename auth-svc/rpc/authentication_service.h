@@ -9,6 +9,7 @@
 #include "auth-svc/domain/directory.h"
 #include "auth-svc/domain/mechanisms.h"
 #include "auth-svc/domain/scram_login.h"
+#include "auth-svc/oauth/bearer_login.h"
 #include "auth-svc/rpc/login_failures.h"
 #include "proto/postern/auth/v1/authentication.grpc.pb.h"
 #include "services/identity/token.h"
@@ -24,6 +25,7 @@ class AuthenticationService final : public v1::AuthenticationService::CallbackSe
     Directory& directory;
     Authenticator& passwords;
     ScramLogin& scram;
+    oauth::BearerLogin& tokens;
     const identity::TokenSigner& signer;
     // For ListMechanisms.
     process::WorkerPool& reading;

@@ -36,7 +36,8 @@ asio::awaitable<sasl::MechanismList> OfferedMechanisms::For(const Connection& co
   request.set_bindable(!connection.tls_exporter().empty() ||
                        !connection.tls_server_end_point().empty());
   const std::string key = absl::StrCat(request.bindable(), request.server_name());
-  if (sasl::MechanismList known = known_.Find(key, steady_clock::now()); known != nullptr) co_return known;
+  if (sasl::MechanismList known = known_.Find(key, steady_clock::now()); known != nullptr)
+    co_return known;
   const rpc::CallContext call{rpc::TraceContext::New(), absl::Now() + kTimeout};
   const auto ask = [&](async::Done<ListMechanismsResponse> done) {
     authentication_->ListMechanisms(call, std::move(request), std::move(done));

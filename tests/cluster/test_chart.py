@@ -28,6 +28,13 @@ _ON_LDAP = _BASE | {"ldap": [{"name": "staff", "existingSecret": "staff-ldap", "
     "domains": ["staff.test"], "servers": ["ldaps://ldap.staff.test"], "base_dn": "dc=staff,dc=test",
     "bind_dn": "cn=postern,dc=staff,dc=test"}}],
     "networkPolicy": _CIDRS["networkPolicy"] | {"ldap": {"to": _PEERS}}}
+_PROVIDER = {"domains": ["staff.test"], "issuer": "https://login.test", "audiences": ["mail"]}
+_ON_OAUTH = _BASE | {"oauth": [
+    {"name": "login", "existingSecret": "login-ca", "config": _PROVIDER | {"jwks_url": "https://login.test/keys"}},
+    {"name": "public", "config": _PROVIDER | {"jwks_url": "https://login.example.test/keys"}},
+    {"name": "keys", "existingSecret": "keys", "config": _PROVIDER}],
+    "networkPolicy": _CIDRS["networkPolicy"] | {"oauth": {"to": _PEERS}},
+    "authSvc": {"config": {"password_hashing": {"scram_iterations": 4096}}}}
 _TOKENS = {"existingSigningSecret": "signing", "existingVerificationSecret": "verification"}
 
 
@@ -69,6 +76,8 @@ _REFUSALS = [
     (_with(_ON_LDAP, networkPolicy={"ldap": {"to": []}}), "networkPolicy.ldap.to is empty"),
     (_with(_ON_LDAP, ldap=[{"name": "staff", "config": {}}]), "ldap staff has no existingSecret"),
     (_with(_ON_LDAP, ldap=[{"name": "no name", "config": {}}]), "/ldap/0/name"),
+    (_with(_ON_OAUTH, networkPolicy={"oauth": {"to": []}}), "could not fetch the keys of oauth login"),
+    (_with(_ON_OAUTH, oauth=[{"name": "keys", "config": _PROVIDER}]), "oauth keys has neither existingSecret nor"),
     (_with(_DEMO, postgresql=_POSTGRESQL), "demo.enabled brings PostgreSQL and Redis along"),
     (_with(_DEMO, mtls={"source": "existing"}), "demo.enabled wants mtls.source: job"),
     (_with(_BASE, mtls={"source": "existing"}), "nobody makes token keys"),
@@ -124,17 +133,21 @@ def _configurations(documents: list[dict[str, Any]]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("values", [
-    _BASE, _DEMO, _ON_POSTGRESQL, _ON_LDAP,
+    _BASE, _DEMO, _ON_POSTGRESQL, _ON_LDAP, _ON_OAUTH,
     _with(_ON_POSTGRESQL, loadBalancer={"proxyProtocol": {"networks": ["192.0.2.0/24"]}},
           relaySvc={"config": {"rate_limits": {"messages_per_network": {"count": 10}}}},
           smtpMx={"listener": {"max_connections": 10}}),
-], ids=["sqlite", "demo", "postgresql", "ldap", "more"])
+], ids=["sqlite", "demo", "postgresql", "ldap", "oauth", "more"])
 def test_the_programs_take_their_configurations(values: dict[str, Any], tmp_path: pathlib.Path) -> None:
     """Files of `./dev up` stand in for the Secrets."""
     data = layout.DataDir(tmp_path / "up")
     data.create()
     ca.ensure(data)
-    files = {"/etc/postern/mtls/ca.crt": data.ca_certificate, "/etc/postern/tls/tls.crt": data.certificate("public"),
+    keys = tmp_path / "jwks.json"
+    keys.write_text('{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",'
+                    '"y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}', encoding="ascii")
+    files = {"/etc/postern/oauth-login/ca.crt": data.ca_certificate, "/etc/postern/oauth-keys/jwks.json": keys,
+             "/etc/postern/mtls/ca.crt": data.ca_certificate, "/etc/postern/tls/tls.crt": data.certificate("public"),
              "/etc/postern/tls/tls.key": data.key("public"),
              "/etc/postern/token/token-signing.pem": data.token_signing_key,
              "/etc/postern/token/token-verification.pem": data.token_verification_keys,

@@ -55,7 +55,7 @@ def test_operating_commands(make_platform: Any, tmp_path: pathlib.Path) -> None:
     platform = make_platform(None)
     users = tmp_path / "users.passwd"
     users.write_text("erin@example.org:{SHA512-CRYPT}$6$salt$" + "a" * 86 + "::::::\n", encoding="utf-8")
-    for command in _commands("docs/OPERATING.md"):
+    for command in _commands("docs/OPERATING.md") + _commands("docs/operate/logins.md"):
         if "QUEUE_ID" in command:
             continue
         if "account add" in command:

@@ -107,6 +107,14 @@ ldap:
   - {{ toJson (mergeOverwrite $files (deepCopy .config)) }}
 {{- end }}
 {{- end }}
+{{- with $root.Values.oauth }}
+oauth:
+{{- range . }}
+{{- $files := dict "name" .name }}
+{{- if .existingSecret }}{{ $_ := set $files (ternary "ca_file" "jwks_file" (hasKey .config "jwks_url")) (printf "/etc/postern/oauth-%s/%s" .name (ternary "ca.crt" "jwks.json" (hasKey .config "jwks_url"))) }}{{ end }}
+  - {{ toJson (mergeOverwrite $files (deepCopy .config)) }}
+{{- end }}
+{{- end }}
 {{- else }}
 token_verification_keys_file: /etc/postern/token/token-verification.pem
 {{- end }}

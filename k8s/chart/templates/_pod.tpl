@@ -49,6 +49,12 @@ capabilities: {drop: [ALL]}
 - name: ldap-{{ .name }}
   secret: {secretName: {{ .existingSecret }}, defaultMode: 0440}
 {{- end }}
+{{- range $root.Values.oauth }}
+{{- if .existingSecret }}
+- name: oauth-{{ .name }}
+  secret: {secretName: {{ .existingSecret }}, defaultMode: 0440}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- if include "postern.onPostgresql" $root }}
 {{ include "postern.postgresqlVolumes" . }}

@@ -29,6 +29,10 @@
 {{- range $v.ldap -}}
 {{- if not .existingSecret }}{{ fail (printf "ldap %s has no existingSecret: name a Secret with the servers' CA as ca.crt and, with config.bind_dn, its password as password" .name) }}{{ end -}}
 {{- end -}}
+{{- range $v.oauth -}}
+{{- if and (not .existingSecret) (not (hasKey .config "jwks_url")) }}{{ fail (printf "oauth %s has neither existingSecret nor config.jwks_url: name a Secret with the provider's keys as jwks.json, or where it publishes them" .name) }}{{ end -}}
+{{- if and (hasKey .config "jwks_url") $v.networkPolicy.enabled (not $v.networkPolicy.oauth.to) }}{{ fail (printf "networkPolicy.oauth.to is empty: auth-svc could not fetch the keys of oauth %s" .name) }}{{ end -}}
+{{- end -}}
 {{- if and (ne $v.mtls.source "job") (not (and $v.tokens.existingSigningSecret $v.tokens.existingVerificationSecret)) }}{{ fail (printf "mtls.source is %s, so nobody makes token keys: give tokens.existingSigningSecret and tokens.existingVerificationSecret" $v.mtls.source) }}{{ end -}}
 {{- if ne (empty $v.tokens.existingSigningSecret) (empty $v.tokens.existingVerificationSecret) }}{{ fail "give both tokens.existingSigningSecret and tokens.existingVerificationSecret, or neither" }}{{ end -}}
 {{- if eq $v.mtls.source "existing" -}}

@@ -13,8 +13,7 @@ using MechanismList = std::shared_ptr<const std::vector<std::string>>;
 
 // What is always offered.
 inline const MechanismList& PlainAndLogin() {
-  static const auto* const list =
-      new MechanismList(new std::vector<std::string>{"PLAIN", "LOGIN"});
+  static const auto* const list = new MechanismList(new std::vector<std::string>{"PLAIN", "LOGIN"});
   return *list;
 }
 
