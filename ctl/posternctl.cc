@@ -278,14 +278,15 @@ class CommandLine {
     CLI::App* group = AddGroup("app-password", "Passwords for one program of a person's each.");
     CLI::App* add =
         AddCommand(group, "add", "Makes one, and shows it this once.", [this](Commands& c) {
-          return c.directory.AddAppPassword(subject_, app_password_, use_ != "submission", use_ != "pop3");
+          return c.directory.AddAppPassword(subject_, app_password_, use_ != "submission",
+                                            use_ != "pop3");
         });
     CLI::App* list =
         AddCommand(group, "list", "Lists an account's, with their last use.",
                    [this](Commands& c) { return c.directory.ListAppPasswords(subject_); });
-    CLI::App* remove =
-        AddCommand(group, "remove", "Removes one: it logs nobody in any more.",
-                   [this](Commands& c) { return c.directory.RemoveAppPassword(subject_, app_password_); });
+    CLI::App* remove = AddCommand(
+        group, "remove", "Removes one: it logs nobody in any more.",
+        [this](Commands& c) { return c.directory.RemoveAppPassword(subject_, app_password_); });
     for (CLI::App* app : {add, list, remove}) NeedsSubject(app, "ADDRESS", "The account.");
     for (CLI::App* app : {add, remove}) {
       app->add_option("NAME", app_password_, "What it is called, once in an account: \"phone\".")

@@ -26,8 +26,8 @@ class BearerLogin {
   BearerLogin(std::vector<std::unique_ptr<TokenVerifier>> providers, Directory& directory,
               Mirror& mirror, LoginThrottle& throttle, process::WorkerPool& pool);
 
-  // The account that has the token's address; an identity beside it may only be the same. `network`:
-  // as LoginThrottle's.
+  // The account that has the token's address; an identity beside it may only be the same.
+  // `network`: as LoginThrottle's.
   void LogIn(sasl::Bearer bearer, std::string network, Done done);
 
  private:

@@ -36,10 +36,10 @@ class Provider {
     std::ofstream(file()) << KeySetOf({key_.Jwk(R"("kid":"1")")});
   }
   std::string Token(const std::string& address, int64_t expires_at = kNow + 600) const {
-    return key_.Sign(R"({"alg":"ES256","kid":"1"})",
-                     absl::StrCat(R"({"iss":"https://)", name_,
-                                  R"(.test","aud":"mail","sub":"1","email":")", address,
-                                  R"(","exp":)", expires_at, "}"));
+    return key_.Sign(
+        R"({"alg":"ES256","kid":"1"})",
+        absl::StrCat(R"({"iss":"https://)", name_, R"(.test","aud":"mail","sub":"1","email":")",
+                     address, R"(","exp":)", expires_at, "}"));
   }
   std::unique_ptr<TokenVerifier> Verifier() const {
     config::v1::OAuth config;
@@ -64,20 +64,18 @@ class BearerLoginTest : public testing::Test {
   BearerLoginTest() {
     Change([&](DirectoryWriter& w) { return upkeep_.AddDomain(w, "staff.test").status(); });
     for (const char* address : {"alice@staff.test", "bob@staff.test"}) {
-      Change(
-          [&](DirectoryWriter& w) { return upkeep_.AddAccount(w, address, {"hash"}).status(); });
+      Change([&](DirectoryWriter& w) { return upkeep_.AddAccount(w, address, {"hash"}).status(); });
     }
-    Change([&](DirectoryWriter& w) {
-      return upkeep_.SetAccountEnabled(w, "bob@staff.test", false);
-    });
+    Change(
+        [&](DirectoryWriter& w) { return upkeep_.SetAccountEnabled(w, "bob@staff.test", false); });
     // Where no password is taken.
     Change([&](DirectoryWriter& w) {
       return upkeep_.SetLoginPolicy(w, "staff.test", LoginPolicy::kNoPasswords).status();
     });
     std::vector<std::unique_ptr<TokenVerifier>> verifiers;
     for (const Provider* one : {&first_, &second_}) verifiers.push_back(one->Verifier());
-    login_ = std::make_unique<BearerLogin>(std::move(verifiers), *directory_, mirror_, throttle_,
-                                           pool_);
+    login_ =
+        std::make_unique<BearerLogin>(std::move(verifiers), *directory_, mirror_, throttle_, pool_);
   }
 
   void Change(std::function<absl::Status(DirectoryWriter&)> body) {

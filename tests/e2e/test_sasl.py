@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import pathlib
 import poplib
 import smtplib
@@ -22,8 +23,6 @@ from tests.e2e.waiting import wait_until
 
 ISSUER = "https://login.test"
 STAFF = "alice@staff.test"
-# How long a gateway keeps what it was told to offer.
-OFFERED_SECONDS = 30
 
 
 def _base64url(octets: bytes) -> str:
@@ -67,8 +66,10 @@ class World:
 
     def gsasl(self, mechanism: str, account: Account) -> subprocess.CompletedProcess[str]:
         """On the submission port, after STARTTLS."""
+        # It does not go without a binding where it could have one.
+        unbound = [] if mechanism.endswith("-PLUS") else ["--no-cb"]
         return subprocess.run(
-            ["gsasl", "--smtp", "--mechanism", mechanism, "--authentication-id", account.address, "--password",
+            ["gsasl", "--smtp", *unbound, "--mechanism", mechanism, "--authentication-id", account.address, "--password",
              account.password, "--x509-ca-file", self.platform.ca_file, "--connect",
              f"localhost:{self.platform.port('submission')}"],
             input="", capture_output=True, text=True, timeout=TIMEOUT, check=False)
@@ -145,7 +146,7 @@ def _may_fetch(world: World, account: Account) -> bool:
 
 def _may_send(world: World, account: Account) -> bool:
     try:
-        world.clients.submission(account).quit()
+        world.clients.smtp_submission(account).quit()
     except smtplib.SMTPAuthenticationError as error:
         assert error.smtp_code == 535, error
         return False
@@ -200,7 +201,7 @@ def test_msmtp_and_mpop_log_in_by_scram(world: World) -> None:
     refused = world.msmtp("scram-sha-256", wrong, world.alice.address)
     assert refused.returncode != 0 and "535 5.7.8" in refused.stderr, refused.stderr
     refused = world.mpop("scram-sha-256", wrong)
-    assert refused.returncode != 0 and "[AUTH]" in refused.stderr, refused.stderr
+    assert refused.returncode == os.EX_NOPERM and "authentication failed" in refused.stderr, refused.stderr
 
 
 def _mailbox(world: World, account: Account) -> str:
@@ -247,12 +248,11 @@ def test_what_is_offered_is_what_the_domain_can_do(world: World) -> None:
     tokens = ["OAUTHBEARER", "XOAUTH2"]
     assert world.offered("mail.scram.test") == scram + passwords
     assert world.offered("staff.test") == scram + passwords + tokens
-    # Somebody's password is kept as another system kept it: until the next login with it, SCRAM can't be done.
+    # Somebody's password is kept as another system kept it: until the next login with it, SCRAM can't be done. Each time by
+    # another name, since a gateway keeps the answer to one for half a minute.
     imported = world.platform.add_account("imported@staff.test")
     world.platform.ctl("account", "set-password", imported.address, "--password-hash-stdin",
                        password="{SSHA}DURtlrYNoqi6N86XLd9vAEUA2DwLSx6M\n")
-    wait_until(lambda: world.offered("staff.test") == passwords + tokens, OFFERED_SECONDS + TIMEOUT,
-               "SCRAM is offered no more")
+    assert world.offered("before.staff.test") == passwords + tokens
     assert _may_fetch(world, Account(imported.address, "correct horse"))
-    wait_until(lambda: world.offered("staff.test") == scram + passwords + tokens, OFFERED_SECONDS + TIMEOUT,
-               "SCRAM is offered again")
+    assert world.offered("after.staff.test") == scram + passwords + tokens
