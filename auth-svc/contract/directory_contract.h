@@ -537,6 +537,8 @@ TEST_P(DirectoryContract, ListsAreInOrderAndGoOnAfterAnItem) {
   EXPECT_EQ(accounts("", {"y", "a.test"}, 1), "x@b.test ");
   EXPECT_EQ(accounts("b.test", {}, 10), "x@b.test y@b.test ");
   EXPECT_EQ(accounts("b.test", {"x", "b.test"}, 10), "y@b.test ");
+  EXPECT_EQ(accounts("b.test", {"y", "a.test"}, 1), "x@b.test ");
+  EXPECT_EQ(accounts("a.test", {"x", "b.test"}, 10), "");
   EXPECT_EQ(accounts("c.test", {}, 10), "");
   auto aliases = [&](absl::string_view domain, const Address& after) {
     return Get<std::vector<Alias>>(
@@ -546,6 +548,15 @@ TEST_P(DirectoryContract, ListsAreInOrderAndGoOnAfterAnItem) {
   EXPECT_EQ(aliases("", {})[1], (Alias{{"z", "b.test"}, {{"x", "b.test"}, {"y", "b.test"}}}));
   EXPECT_EQ(aliases("a.test", {}).size(), 1u);
   EXPECT_EQ(aliases("", {"z", "a.test"}).size(), 1u);
+  // A catch-all comes first.
+  ASSERT_EQ(Write([&](DirectoryWriter& w) {
+              return w.InsertAlias(Alias{{"", "a.test"}, {{"x", "a.test"}}});
+            }),
+            absl::OkStatus());
+  ASSERT_EQ(aliases("a.test", {}).size(), 2u);
+  EXPECT_EQ(aliases("a.test", {})[0].address.local_part, "");
+  EXPECT_EQ(aliases("a.test", {"", "a.test"}).size(), 1u);
+  EXPECT_EQ(aliases("a.test", {"z", "a.test"}).size(), 0u);
 }
 
 TEST_P(DirectoryContract, FailedWriteLeavesNothing) {

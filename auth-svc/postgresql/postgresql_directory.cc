@@ -9,8 +9,7 @@ namespace {
 using storage::Migration;
 using storage::postgresql::Access;
 
-constexpr Migration kMigrations[] = {
-    {1, sql::k0001Directory}, {2, sql::k0002Origin}, {3, sql::k0003Credentials}};
+constexpr Migration kMigrations[] = {{1, sql::k0001Directory}, {2, sql::k0002OriginAndCredentials}};
 
 }  // namespace
 

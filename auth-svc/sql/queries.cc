@@ -15,6 +15,10 @@ using storage::Sql;
 using storage::SqlRows;
 using storage::SqlValue;
 
+// Answers that are dropped for one that is kept: more than one, so that there are soon no more than
+// there should be.
+constexpr int64_t kMaxDropped = 100;
+
 // A statement with its parameters.
 class Query {
  public:
@@ -134,6 +138,16 @@ AppPassword ReadAppPassword(const SqlRows& rows, size_t row) {
   return password;
 }
 
+// The first local part that may be on a page of `domain` which begins behind `after`; nullopt: none
+// may. Compared alone it is where an index leads, which a pair beside `domain = $1` is not: that
+// reads all that was on the pages before.
+std::optional<std::string> FirstOfPage(absl::string_view domain, const Address& after) {
+  if (after.domain < domain) return "";
+  if (after.domain > domain) return std::nullopt;
+  // Nothing lies between the two: there is no NUL in a text.
+  return after.local_part + '\x01';
+}
+
 AnsweredRequest ReadRequest(const SqlRows& rows, size_t row) {
   AnsweredRequest request;
   request.request_id = TextAt(rows, row, 0);
@@ -188,9 +202,12 @@ absl::StatusOr<std::optional<Account>> Queries::FindOldestAccount(absl::string_v
                  "ORDER BY account.position LIMIT 1")
         .First(&ReadAccount);
   }
+  // A range of one, so that the order is that of one index alone: with an equality PostgreSQL may
+  // go through all accounts by age until it meets the domain, which may be the youngest.
   return Query(sql_, POSTERN_ACCOUNT_COLUMNS
-               "WHERE account.domain = $1 AND account.enabled = 1 AND domain.enabled = 1 "
-               "AND account.source = '' ORDER BY account.position LIMIT 1")
+               "WHERE account.domain >= $1 AND account.domain <= $1 AND account.enabled = 1 "
+               "AND domain.enabled = 1 AND account.source = '' "
+               "ORDER BY account.domain, account.position LIMIT 1")
       .Text(domain)
       .First(&ReadAccount);
 }
@@ -286,36 +303,43 @@ absl::StatusOr<std::vector<Account>> Queries::ListAccounts(absl::string_view dom
         .Int(static_cast<int64_t>(limit))
         .All(&ReadAccount);
   }
+  const std::optional<std::string> first = FirstOfPage(domain, after);
+  if (!first.has_value()) return std::vector<Account>();
   return Query(sql_, POSTERN_ACCOUNT_COLUMNS
-               "WHERE account.domain = $1 AND (account.domain, account.local_part) > ($2, $3) "
-               "ORDER BY account.domain, account.local_part LIMIT $4")
+               "WHERE account.domain = $1 AND account.local_part >= $2 "
+               "ORDER BY account.local_part LIMIT $3")
       .Text(domain)
-      .Text(after.domain)
-      .Text(after.local_part)
+      .Text(*first)
       .Int(static_cast<int64_t>(limit))
       .All(&ReadAccount);
 }
 
+absl::StatusOr<std::vector<Address>> Queries::ListAliasAddresses(absl::string_view domain,
+                                                                 const Address& after,
+                                                                 size_t limit) {
+  if (domain.empty()) {
+    return Query(sql_,
+                 "SELECT domain, local_part FROM alias WHERE (domain, local_part) > ($1, $2) "
+                 "ORDER BY domain, local_part LIMIT $3")
+        .Text(after.domain)
+        .Text(after.local_part)
+        .Int(static_cast<int64_t>(limit))
+        .All(&ReadAddress);
+  }
+  const std::optional<std::string> first = FirstOfPage(domain, after);
+  if (!first.has_value()) return std::vector<Address>();
+  return Query(sql_,
+               "SELECT domain, local_part FROM alias WHERE domain = $1 AND local_part >= $2 "
+               "ORDER BY local_part LIMIT $3")
+      .Text(domain)
+      .Text(*first)
+      .Int(static_cast<int64_t>(limit))
+      .All(&ReadAddress);
+}
+
 absl::StatusOr<std::vector<Alias>> Queries::ListAliases(absl::string_view domain,
                                                         const Address& after, size_t limit) {
-  absl::StatusOr<std::vector<Address>> addresses =
-      domain.empty()
-          ? Query(sql_,
-                  "SELECT domain, local_part FROM alias WHERE (domain, local_part) > ($1, $2) "
-                  "ORDER BY domain, local_part LIMIT $3")
-                .Text(after.domain)
-                .Text(after.local_part)
-                .Int(static_cast<int64_t>(limit))
-                .All(&ReadAddress)
-          : Query(sql_,
-                  "SELECT domain, local_part FROM alias "
-                  "WHERE domain = $1 AND (domain, local_part) > ($2, $3) "
-                  "ORDER BY domain, local_part LIMIT $4")
-                .Text(domain)
-                .Text(after.domain)
-                .Text(after.local_part)
-                .Int(static_cast<int64_t>(limit))
-                .All(&ReadAddress);
+  absl::StatusOr<std::vector<Address>> addresses = ListAliasAddresses(domain, after, limit);
   if (!addresses.ok()) return addresses.status();
   std::vector<Alias> aliases;
   for (const Address& address : *addresses) {
@@ -585,8 +609,9 @@ absl::Status Queries::InsertRequest(const AnsweredRequest& request, absl::Time o
                               .Run();
   if (!inserted.ok()) return inserted;
   return Query(sql_,
-               "DELETE FROM answered_request WHERE request_id NOT IN (SELECT request_id FROM "
-               "answered_request ORDER BY answered_at DESC LIMIT $1)")
+               "DELETE FROM answered_request WHERE request_id IN (SELECT request_id FROM "
+               "answered_request ORDER BY answered_at DESC LIMIT $1 OFFSET $2)")
+      .Int(kMaxDropped)
       .Int(static_cast<int64_t>(max_kept))
       .Run();
 }

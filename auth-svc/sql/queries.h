@@ -59,6 +59,8 @@ class Queries final : public DirectoryWriter {
                              size_t max_kept) override;
 
  private:
+  absl::StatusOr<std::vector<Address>> ListAliasAddresses(absl::string_view domain,
+                                                          const Address& after, size_t limit);
   absl::Status InsertAddress(const Address& address);
   absl::Status DeleteAddress(const Address& address);
   // Those of the account at an address, unless it is `kept_id`.

@@ -1,3 +1,15 @@
+-- Accounts and aliases that an external directory (LDAP) keeps.
+
+-- Its name; '' for ours.
+ALTER TABLE account ADD COLUMN source TEXT NOT NULL DEFAULT '';
+-- Its own name for the entry, and what changes there with the password.
+ALTER TABLE account ADD COLUMN source_id TEXT NOT NULL DEFAULT '';
+ALTER TABLE account ADD COLUMN source_stamp TEXT NOT NULL DEFAULT '';
+
+CREATE UNIQUE INDEX account_by_source ON account (source, source_id) WHERE source <> '';
+
+ALTER TABLE alias ADD COLUMN source TEXT NOT NULL DEFAULT '';
+
 -- Ways to log in beside the account's password.
 
 -- An RFC 5803 verifier, made with the password; '' when there is none.
@@ -22,3 +34,7 @@ CREATE TABLE app_password (
   PRIMARY KEY (account_id, name),
   UNIQUE (account_id, hash)
 ) STRICT, WITHOUT ROWID;
+
+-- Who is postmaster where nobody is by name: the oldest account, of a domain or of all.
+CREATE INDEX account_by_age_in_domain ON account (domain, position) WHERE enabled = 1 AND source = '';
+CREATE INDEX account_by_age ON account (position) WHERE enabled = 1 AND source = '';
