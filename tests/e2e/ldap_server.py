@@ -150,6 +150,12 @@ class LdapServer:
         self.change(f"dn: uid={uid},ou=people,{_BASE}\nchangetype: add\nobjectClass: inetOrgPerson\ncn: {uid}\n"
                     f"sn: {uid}\n{mail}userPassword: {password}\n")
 
+    def add_people(self, people: list[tuple[str, str]]) -> None:
+        """(uid, password) of each; as add_person, all at once."""
+        self.change("".join(f"dn: uid={uid},ou=people,{_BASE}\nchangetype: add\nobjectClass: inetOrgPerson\n"
+                            f"cn: {uid}\nsn: {uid}\nmail: {uid}@staff.test\nuserPassword: {password}\n\n"
+                            for uid, password in people))
+
     def set(self, uid: str, attribute: str, *values: str) -> None:
         self.change(f"dn: uid={uid},ou=people,{_BASE}\nchangetype: modify\nreplace: {attribute}\n"
                     + "".join(f"{attribute}: {value}\n" for value in values))
