@@ -162,8 +162,14 @@ void Authenticator::LookUpElsewhere(const std::shared_ptr<Attempt>& attempt) {
       Hash(asked);
     }
   };
-  if (!Known(*attempt).has_value() && !attempt->app_password.has_value()) {
+  std::optional<LoginResult> known = Known(*attempt);
+  if (!known.has_value() && !attempt->app_password.has_value()) {
     ask(attempt);
+    return;
+  }
+  if (known.has_value() && mirror_.Stale({*attempt->identity}).empty()) {
+    // What was read is what reading it again would give.
+    Finish(*attempt, *std::move(known));
     return;
   }
   mirror_.Refresh({*attempt->identity}, [this, attempt, ask](const absl::Status& refreshed) {

@@ -9,7 +9,8 @@
 namespace postern::auth {
 namespace {
 
-constexpr storage::Migration kMigrations[] = {{1, sql::k0001Directory}, {2, sql::k0002OriginAndCredentials}};
+constexpr storage::Migration kMigrations[] = {{1, sql::k0001Directory},
+                                              {2, sql::k0002OriginAndCredentials}};
 
 absl::Status Run(storage::Sqlite& database, absl::string_view sql) {
   absl::StatusOr<storage::Statement*> statement = database.Prepare(sql);
