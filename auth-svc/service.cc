@@ -12,6 +12,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "auth-svc/certificates/certificate_login.h"
 #include "auth-svc/copy/copied_directory.h"
 #include "auth-svc/domain/authenticator.h"
 #include "auth-svc/domain/canonical.h"
@@ -24,6 +25,7 @@
 #include "auth-svc/domain/resolver.h"
 #include "auth-svc/domain/scram_login.h"
 #include "auth-svc/domain/upkeep.h"
+#include "auth-svc/domain/vouched_login.h"
 #include "auth-svc/ldap/ldap_directory.h"
 #include "auth-svc/ldap/watch.h"
 #include "auth-svc/oauth/bearer_login.h"
@@ -59,6 +61,7 @@ constexpr size_t kMaxWaitingAdminCalls = 100;
 // That verify tokens: 100 us each, but for those that wait for an identity provider's keys.
 constexpr size_t kTokenThreads = 4;
 constexpr size_t kMaxSeparatorOctets = 4;
+constexpr int32_t kMinScramIterations = 4096;
 
 AliasLimits Limits(const config::v1::AuthSvc& config) {
   AliasLimits limits;
@@ -164,6 +167,12 @@ absl::StatusOr<std::vector<std::unique_ptr<oauth::TokenVerifier>>> OpenProviders
 
 ConfiguredMechanisms MechanismsOf(const config::v1::AuthSvc& config) {
   ConfiguredMechanisms mechanisms;
+  mechanisms.certificates = config.has_client_certificates();
+  for (const config::v1::Ldap& one : config.ldap()) {
+    for (const std::string& domain : one.domains()) {
+      mechanisms.external_domains.push_back(*CanonicalDomain(domain));
+    }
+  }
   mechanisms.scram = config.password_hashing().scram_iterations() > 0;
   for (const config::v1::OAuth& one : config.oauth()) {
     // CheckConfig read them.
@@ -191,9 +200,16 @@ class AuthService final : public process::RunningService {
     absl::StatusOr<std::vector<std::unique_ptr<oauth::TokenVerifier>>> providers =
         OpenProviders(config);
     if (!providers.ok()) return providers.status();
-    std::unique_ptr<AuthService> service(new AuthService(config, *std::move(directory),
-                                                         *std::move(ldap), *std::move(providers),
-                                                         *std::move(signer), *std::move(limits)));
+    std::unique_ptr<certificates::CertificateVerifier> certificates;
+    if (config.has_client_certificates()) {
+      auto verifier =
+          certificates::CertificateVerifier::Open(config.client_certificates().ca_file());
+      if (!verifier.ok()) return verifier.status();
+      certificates = *std::move(verifier);
+    }
+    std::unique_ptr<AuthService> service(
+        new AuthService(config, *std::move(directory), *std::move(ldap), *std::move(providers),
+                        std::move(certificates), *std::move(signer), *std::move(limits)));
     absl::Status started = service->Listen(config);
     if (!started.ok()) return started;
     return service;
@@ -213,6 +229,7 @@ class AuthService final : public process::RunningService {
   AuthService(const config::v1::AuthSvc& config, OpenedDirectory opened,
               std::vector<OpenedLdap> ldap,
               std::vector<std::unique_ptr<oauth::TokenVerifier>> providers,
+              std::unique_ptr<certificates::CertificateVerifier> certificates,
               std::unique_ptr<identity::TokenSigner> signer, std::unique_ptr<limits::Limits> limits)
       : database_(std::move(opened.database)),
         directory_(std::move(opened.directory)),
@@ -237,7 +254,10 @@ class AuthService final : public process::RunningService {
                        keeper_, admin_pool_, hashing_pool_, process::SystemClock()),
         scram_login_(*directory_, mirror_, keeper_, throttle_, reading_pool_,
                      signer_->Secret("scram stand-in")),
-        bearer_login_(std::move(providers), *directory_, mirror_, throttle_, token_pool_) {}
+        token_logins_(*directory_, mirror_, throttle_, token_pool_),
+        certificate_logins_(*directory_, mirror_, throttle_, reading_pool_),
+        bearer_login_(std::move(providers), token_logins_),
+        certificate_login_(std::move(certificates), certificate_logins_) {}
 
   absl::Status Listen(const config::v1::AuthSvc& config) {
     absl::StatusOr<std::unique_ptr<Authenticator>> authenticator = Authenticator::Create(
@@ -250,6 +270,7 @@ class AuthService final : public process::RunningService {
         .passwords = *authenticator_,
         .scram = scram_login_,
         .tokens = bearer_login_,
+        .certificates = certificate_login_,
         .signer = *signer_,
         .reading = reading_pool_,
         .mechanisms = MechanismsOf(config),
@@ -290,7 +311,10 @@ class AuthService final : public process::RunningService {
   DirectoryService directory_service_;
   DirectoryAdminService admin_service_;
   ScramLogin scram_login_;
+  VouchedLogin token_logins_;
+  VouchedLogin certificate_logins_;
   oauth::BearerLogin bearer_login_;
+  certificates::CertificateLogin certificate_login_;
   std::unique_ptr<Authenticator> authenticator_;
   std::unique_ptr<AuthenticationService> authentication_service_;
   // First to go: its calls use everything else, and its end waits for them.
@@ -349,6 +373,12 @@ absl::Status CheckConfig(const config::v1::AuthSvc& config) {
   }
   if (absl::Status status = CheckLdap(config); !status.ok()) return status;
   if (absl::Status status = CheckOAuth(config); !status.ok()) return status;
+  const int32_t iterations = config.password_hashing().scram_iterations();
+  if (iterations > 0 && iterations < kMinScramIterations) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("password_hashing.scram_iterations: expected 0 (no SCRAM) or ",
+                     kMinScramIterations, " at least (RFC 7677 4), not ", iterations));
+  }
   const std::string& separator = config.subaddress_separator();
   // RFC 5321 atext, but no letter or digit: those are names.
   constexpr absl::string_view kAllowed = "!#$%&'*+-/=?^_`{|}~.";

@@ -33,7 +33,8 @@ class Pop3Gateway : public process::RunningService {
     if (!auth_channel.ok()) return auth_channel.status();
     auth_channel_ = *std::move(auth_channel);
     authentication_ = clients::MakeAuthenticationClient(auth_channel_);
-    mechanisms_ = std::make_unique<net::OfferedMechanisms>(authentication_.get());
+    mechanisms_ =
+        std::make_unique<net::OfferedMechanisms>(authentication_.get(), config.hostname());
     auto store_channel =
         rpc::ConnectTo(config.store_svc(), config.process().mtls(), identity::kStoreSvc);
     if (!store_channel.ok()) return store_channel.status();

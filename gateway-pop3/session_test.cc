@@ -139,7 +139,7 @@ class SessionTest : public testing::Test {
   identity::TestPki pki_;
   google::protobuf::RepeatedPtrField<config::v1::SecurityDomain> domains_;
   clients::FakeAuthenticationClient authentication_;
-  net::OfferedMechanisms mechanisms_{&authentication_};
+  net::OfferedMechanisms mechanisms_{&authentication_, "mail.example.test"};
   clients::FakeMaildropClient maildrops_;
   SessionSetup pop3_;
   SessionSetup pop3s_;

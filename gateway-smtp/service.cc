@@ -41,7 +41,8 @@ class Upstream {
     status = Open(config, config.auth_svc(), identity::kAuthSvc);
     if (!status.ok()) return status;
     authentication_ = clients::MakeAuthenticationClient(channels_.back().second);
-    mechanisms_ = std::make_unique<net::OfferedMechanisms>(authentication_.get());
+    mechanisms_ =
+        std::make_unique<net::OfferedMechanisms>(authentication_.get(), config.hostname());
     return absl::OkStatus();
   }
 

@@ -202,7 +202,7 @@ class SessionTest : public testing::Test {
   clients::FakePolicyClient policy_;
   clients::FakeDeliveryClient delivery_;
   clients::FakeAuthenticationClient authentication_;
-  net::OfferedMechanisms mechanisms_{&authentication_};
+  net::OfferedMechanisms mechanisms_{&authentication_, "mail.example.test"};
   clients::FakeSubmissionClient submission_;
   auth::v1::AuthenticateResponse::Success success_;
   int port_ = 0;

@@ -169,23 +169,44 @@ void Authenticator::LookUpElsewhere(const std::shared_ptr<Attempt>& attempt) {
   }
   if (known.has_value() && mirror_.Stale({*attempt->identity}).empty()) {
     // What was read is what reading it again would give.
+    RememberAppPassword(*attempt);
     Finish(*attempt, *std::move(known));
     return;
   }
   mirror_.Refresh({*attempt->identity}, [this, attempt, ask](const absl::Status& refreshed) {
     // While the directory is away, who logged in of late goes on.
-    if (refreshed.ok()) {
-      if (absl::Status found = Find(*attempt); !found.ok()) {
-        Finish(*attempt, LoginResult::Temporary(found));
-        return;
-      }
+    const absl::Status found = refreshed.ok()                   ? Find(*attempt)
+                               : RemembersAppPassword(*attempt) ? absl::OkStatus()
+                                                                : refreshed;
+    if (!found.ok()) {
+      Finish(*attempt, LoginResult::Temporary(found));
+      return;
     }
     if (std::optional<LoginResult> known = Known(*attempt); known.has_value()) {
+      if (refreshed.ok()) RememberAppPassword(*attempt);
       Finish(*attempt, *std::move(known));
     } else {
       ask(attempt);
     }
   });
+}
+
+// Nothing that a client sends as a password begins so.
+std::string Authenticator::AppPasswordKey(const Attempt& attempt) {
+  return absl::StrCat(absl::string_view("\0", 1), attempt.app_password->hash);
+}
+
+void Authenticator::RememberAppPassword(const Attempt& attempt) {
+  if (!attempt.UsesAppPassword() || !attempt.found.account.has_value()) return;
+  memory_.Remember(attempt.found.account->account_id, attempt.found.account->version,
+                   AppPasswordKey(attempt));
+}
+
+bool Authenticator::RemembersAppPassword(const Attempt& attempt) {
+  if (!attempt.app_password.has_value()) return true;
+  return attempt.found.account.has_value() &&
+         memory_.Knows(attempt.found.account->account_id, attempt.found.account->version,
+                       AppPasswordKey(attempt));
 }
 
 void Authenticator::AskElsewhere(const std::shared_ptr<Attempt>& attempt) {
@@ -209,6 +230,9 @@ void Authenticator::AskElsewhere(const std::shared_ptr<Attempt>& attempt) {
           result.detail = "every address of this person is an account or alias of ours";
         } else if (std::string why = Disabled(result.account); !why.empty()) {
           result.detail = std::move(why);
+        } else if (result.account.login_policy != LoginPolicy::kAny) {
+          // Of another of the person's addresses than the one that was named.
+          result.detail = "its domain takes application passwords only";
         } else {
           memory_.Remember(result.account.account_id, result.account.version, attempt->password);
           result.outcome = LoginResult::Outcome::kAccepted;
@@ -321,9 +345,9 @@ void Authenticator::Renew(Account& account, absl::string_view password) {
 void Authenticator::NoteUse(AppPassword password) {
   const absl::Time now = clock_();
   if (now - password.last_used_at < kUseNoted) return;
-  // Busy: the next login notes it.
-  (void)hashing_.Submit([this, now, password = std::move(password)] {
-    const absl::Status noted = directory_.Write(
+  // Busy: the next login notes it. Nobody waits for it, so this may be gone by then.
+  (void)hashing_.Submit([&directory = directory_, now, password = std::move(password)] {
+    const absl::Status noted = directory.Write(
         [&](DirectoryWriter& writer) { return writer.UseAppPassword(password, now); });
     if (!noted.ok()) {
       telemetry::Log(telemetry::LogLevel::kWarning,

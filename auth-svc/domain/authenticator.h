@@ -21,7 +21,8 @@
 
 namespace postern::auth {
 
-// Thread-safe. What it is given must outlive it, and the pools must be empty when it dies.
+// Thread-safe. What it is given must outlive it and what is left on the pools; no login may be
+// under way when it dies.
 class Authenticator {
  public:
   using Done = absl::AnyInvocable<void(LoginResult)>;
@@ -59,6 +60,11 @@ class Authenticator {
   // Whose password is in an external directory.
   void LookUpElsewhere(const std::shared_ptr<Attempt>& attempt);
   void AskElsewhere(const std::shared_ptr<Attempt>& attempt);
+  // Of a person of an external directory: for when that is away. True of any other password, which
+  // Known() looks up itself.
+  static std::string AppPasswordKey(const Attempt& attempt);
+  void RememberAppPassword(const Attempt& attempt);
+  bool RemembersAppPassword(const Attempt& attempt);
   void Finish(Attempt& attempt, LoginResult result);
   LoginResult Verify(Attempt& attempt);
   LoginResult Check(Attempt& attempt);

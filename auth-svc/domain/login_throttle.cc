@@ -90,7 +90,7 @@ void LoginThrottle::Settle(const Attempt& attempt, Outcome outcome) {
   if (!attempt.charged.empty()) {
     limits_->Take({attempt.charged, options_.account, /*cost=*/-1}, ignore);
   }
-  if (outcome == Outcome::kAccepted) {
+  if (outcome == Outcome::kAccepted && !attempt.account.empty()) {
     limits_->Remember(KnownKey(attempt.account, attempt.network), options_.remember_network);
   }
 }

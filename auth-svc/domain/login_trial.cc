@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "auth-svc/domain/app_password.h"
+#include "auth-svc/domain/login.h"
 #include "auth-svc/domain/stored_hash.h"
 
 namespace postern::auth {
@@ -51,16 +52,18 @@ void LoginTrial::Begin(const std::shared_ptr<Trial>& trial) {
   std::optional<Domain> domain;
   std::optional<Account> account;
   std::optional<Alias> alias;
+  LoginPolicy policy = LoginPolicy::kAny;
   std::vector<AppPassword> app_passwords;
   const absl::Status read = directory_.Read([&](DirectoryReader& rows) -> absl::Status {
     absl::StatusOr<std::optional<Domain>> d = rows.FindDomain(address->domain);
-    absl::StatusOr<std::optional<Account>> a = rows.FindAccount(*address);
+    absl::StatusOr<LoginAccount> a = FindLogin(rows, mirror_, *address);
     absl::StatusOr<std::optional<Alias>> other = rows.FindAlias(*address);
     for (const absl::Status& status : {d.status(), a.status(), other.status()}) {
       if (!status.ok()) return status;
     }
     domain = *std::move(d);
-    account = *std::move(a);
+    account = std::move(a->account);
+    policy = a->policy;
     alias = *std::move(other);
     if (!account.has_value()) return absl::OkStatus();
     absl::StatusOr<std::vector<AppPassword>> passwords = rows.ListAppPasswords(account->account_id);
@@ -79,7 +82,7 @@ void LoginTrial::Begin(const std::shared_ptr<Trial>& trial) {
   }
   trial->Say(address->domain, " is one of our domains", domain->enabled ? "" : ", disabled");
   if (TryAppPasswords(*trial, account, app_passwords)) return;
-  if (domain->login_policy == LoginPolicy::kNoPasswords) {
+  if (policy == LoginPolicy::kNoPasswords) {
     trial->Say("its login policy is no-passwords: an account's own password is not taken");
     if (trial->password.has_value()) {
       trial->End(Outcome::kRefused);

@@ -34,10 +34,12 @@ class MechanismsTest : public testing::Test {
   void Change(std::function<absl::Status(DirectoryWriter&)> body) {
     ASSERT_EQ(directory_->Write([&](DirectoryWriter& w) { return body(w); }), absl::OkStatus());
   }
-  std::string Offered(const std::string& server_name, bool bindable = true) {
+  std::string Offered(const std::string& server_name, bool bindable = true,
+                      bool certified = false) {
     std::string offered;
     EXPECT_EQ(directory_->Read([&](DirectoryReader& reader) {
-      offered = absl::StrJoin(*OfferedMechanisms(reader, configured_, server_name, bindable), " ");
+      offered = absl::StrJoin(
+          *OfferedMechanisms(reader, configured_, server_name, bindable, certified), " ");
       return absl::OkStatus();
     }),
               absl::OkStatus());
@@ -69,6 +71,35 @@ TEST_F(MechanismsTest, ScramWhereEverybodyCan) {
                                  : "PLAIN LOGIN")
         << name;
   }
+}
+
+TEST_F(MechanismsTest, ExternalToWhoShowsACertificate) {
+  EXPECT_EQ(Offered("", true, /*certified=*/true), "PLAIN LOGIN");
+  configured_.certificates = true;
+  EXPECT_EQ(Offered("", true, /*certified=*/true), "EXTERNAL PLAIN LOGIN");
+  EXPECT_EQ(Offered("", true, /*certified=*/false), "PLAIN LOGIN");
+}
+
+TEST_F(MechanismsTest, NoScramWhereAnExternalDirectoryHasPeople) {
+  configured_.scram = true;
+  configured_.external_domains = {"ldap.test"};
+  Change([&](DirectoryWriter& w) { return upkeep_.AddDomain(w, "ldap.test").status(); });
+  Change([&](DirectoryWriter& w) { return upkeep_.RemoveAccount(w, "alice@plain.test"); });
+  Change([&](DirectoryWriter& w) {
+    return upkeep_.SetLoginPolicy(w, "apps.test", LoginPolicy::kAny).status();
+  });
+  for (const char* name : {"ldap.test", "mail.ldap.test", ""}) {
+    EXPECT_EQ(Offered(name), "PLAIN LOGIN") << name;
+  }
+  EXPECT_EQ(Offered("scram.test"), "SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN");
+  configured_.external_domains.clear();
+  EXPECT_EQ(Offered(""), "SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN");
+}
+
+TEST_F(MechanismsTest, FarBelowADomainIsNobodys) {
+  configured_.bearer_domains = {"idp.test"};
+  EXPECT_EQ(Offered("a.b.c.plain.test"), "PLAIN LOGIN");
+  EXPECT_EQ(Offered("a.b.c.d.e.plain.test"), "PLAIN LOGIN OAUTHBEARER XOAUTH2") << "any domain's";
 }
 
 TEST_F(MechanismsTest, TokensWhereSomebodyCan) {

@@ -4,6 +4,7 @@
 
 #include "services/crypto/random_octets.h"
 #include "services/crypto/sha256.h"
+#include "services/telemetry/log.h"
 
 namespace postern::auth {
 namespace {
@@ -21,11 +22,16 @@ struct ScramLogin::Attempt {
   // As the client spells it, and as we do; nullopt: nobody can be called that.
   const std::string named;
   const std::optional<Address> identity;
+  // It asks to act as another. Told at the end, so that until then it is as any.
+  const bool acts_as_another;
   LoginAccount found = {};
   std::optional<LoginThrottle::Attempt> throttled = {};
 
   Attempt(LoginThrottle& throttle, const sasl::Identity& named)
-      : throttle(throttle), named(named.authentication_id), identity(NamedBy(named)) {}
+      : throttle(throttle),
+        named(named.authentication_id),
+        identity(NamedBy({"", named.authentication_id})),
+        acts_as_another(identity.has_value() && !NamedBy(named).has_value()) {}
   // Who went away before the proof has guessed nothing.
   ~Attempt() { Settle(LoginThrottle::Outcome::kNotLookedAt); }
 
@@ -100,10 +106,15 @@ LoginResult ScramLogin::Judge(Attempt& attempt, sasl::ScramExchange::Proof proof
   if (proof == sasl::ScramExchange::Proof::kWrongBinding) {
     return LoginResult::Invalid(*before, "the TLS connection is not the client's");
   }
+  if (!keeper_.ScramOf(stored).has_value()) {
+    if (!stored.scram_sha_256.empty()) Forget(*before);
+    return LoginResult::Invalid(*before, "nothing for SCRAM is kept of this account");
+  }
   if (proof != sasl::ScramExchange::Proof::kRight) {
-    return LoginResult::Invalid(*before, keeper_.ScramOf(stored).has_value()
-                                             ? "wrong password"
-                                             : "nothing for SCRAM is kept of this account");
+    return LoginResult::Invalid(*before, "wrong password");
+  }
+  if (attempt.acts_as_another) {
+    return LoginResult::Invalid(*before, "asks to act as another");
   }
   // It may have changed since the exchange began.
   if (absl::Status read = LookUp(attempt); !read.ok()) return LoginResult::Temporary(read);
@@ -119,6 +130,23 @@ LoginResult ScramLogin::Judge(Attempt& attempt, sasl::ScramExchange::Proof proof
     return LoginResult::Invalid(*now, std::move(why));
   }
   return LoginResult::Accepted(*now);
+}
+
+void ScramLogin::Forget(const Account& account) {
+  const absl::Status status = directory_.Write([&](DirectoryWriter& writer) -> absl::Status {
+    absl::StatusOr<std::optional<Account>> now = writer.FindAccount(account.address);
+    if (!now.ok()) return now.status();
+    if (!now->has_value() || (*now)->account_id != account.account_id ||
+        (*now)->version != account.version) {
+      return absl::OkStatus();
+    }
+    (*now)->scram_sha_256.clear();
+    return writer.UpdateAccount(**now);
+  });
+  if (!status.ok()) {
+    telemetry::Log(telemetry::LogLevel::kWarning, "what is kept for SCRAM of an old password stays",
+                   {{"account", account.address.ToString()}, {"status", status.ToString()}});
+  }
 }
 
 void ScramLogin::End(std::shared_ptr<Attempt> attempt, sasl::ScramExchange::Proof proof,

@@ -43,6 +43,9 @@ class ScramLogin {
  private:
   absl::Status LookUp(Attempt& attempt);
   sasl::ScramVerifier VerifierOf(const Attempt& attempt) const;
+  // What is kept of another password than the account has, by a version that knows nothing of
+  // SCRAM: it must not count when mechanisms are offered.
+  void Forget(const Account& account);
   LoginResult Judge(Attempt& attempt, sasl::ScramExchange::Proof proof);
 
   Directory& directory_;

@@ -4,45 +4,33 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "absl/functional/any_invocable.h"
-#include "auth-svc/domain/directory.h"
-#include "auth-svc/domain/login.h"
-#include "auth-svc/domain/login_throttle.h"
-#include "auth-svc/domain/mirror.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "auth-svc/domain/vouched_login.h"
 #include "auth-svc/oauth/token_verifier.h"
-#include "services/process/worker_pool.h"
 #include "services/protocol/sasl/sasl.h"
 
 namespace postern::auth::oauth {
 
-// Thread-safe. What it is given must outlive it, and the pool must be empty when it dies.
+// Thread-safe. What it is given must outlive it. `logins` has a pool of its own: verifying may wait
+// for a provider's keys.
 class BearerLogin {
  public:
-  using Done = absl::AnyInvocable<void(LoginResult)>;
+  BearerLogin(std::vector<std::unique_ptr<TokenVerifier>> providers, VouchedLogin& logins)
+      : providers_(std::move(providers)), logins_(logins) {}
 
-  // `pool`: where tokens are verified, which may wait for a provider's keys.
-  BearerLogin(std::vector<std::unique_ptr<TokenVerifier>> providers, Directory& directory,
-              Mirror& mirror, LoginThrottle& throttle, process::WorkerPool& pool);
-
-  // The account that has the token's address; an identity beside it may only be the same.
-  // `network`: as LoginThrottle's.
-  void LogIn(sasl::Bearer bearer, std::string network, Done done);
+  // As VouchedLogin's.
+  void LogIn(sasl::Bearer bearer, std::string network, VouchedLogin::Done done);
 
  private:
-  struct Attempt;
-
-  // On the pool.
-  void Verify(const std::shared_ptr<Attempt>& attempt);
-  LoginResult Judge(const Attempt& attempt);
-  void Finish(Attempt& attempt, LoginResult result);
+  // By the first provider that does.
+  absl::StatusOr<Vouched> Verify(absl::string_view token) const;
 
   const std::vector<std::unique_ptr<TokenVerifier>> providers_;
-  Directory& directory_;
-  Mirror& mirror_;
-  LoginThrottle& throttle_;
-  process::WorkerPool& pool_;
+  VouchedLogin& logins_;
 };
 
 }  // namespace postern::auth::oauth

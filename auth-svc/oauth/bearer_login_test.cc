@@ -74,8 +74,7 @@ class BearerLoginTest : public testing::Test {
     });
     std::vector<std::unique_ptr<TokenVerifier>> verifiers;
     for (const Provider* one : {&first_, &second_}) verifiers.push_back(one->Verifier());
-    login_ =
-        std::make_unique<BearerLogin>(std::move(verifiers), *directory_, mirror_, throttle_, pool_);
+    login_ = std::make_unique<BearerLogin>(std::move(verifiers), logins_);
   }
 
   void Change(std::function<absl::Status(DirectoryWriter&)> body) {
@@ -99,6 +98,7 @@ class BearerLoginTest : public testing::Test {
   limits::LocalLimits failures_{[] { return absl::FromUnixSeconds(kNow); }};
   LoginThrottle throttle_{{}, &failures_};
   process::WorkerPool pool_{/*threads=*/1, /*max_waiting=*/100};
+  VouchedLogin logins_{*directory_, mirror_, throttle_, pool_};
   const Provider first_{"first"};
   const Provider second_{"second"};
   std::unique_ptr<BearerLogin> login_;
@@ -124,7 +124,7 @@ TEST_F(BearerLoginTest, WhatIsWrongIsSaidInTheLog) {
            {first_.Token("bob@staff.test"), "", "disabled account"},
            {first_.Token("carol@staff.test"), "", "there is no account carol@staff.test"},
            {first_.Token("alice@staff.test"), "bob@staff.test",
-            "the token is of another: alice@staff.test"},
+            "token of first: is of another than bob@staff.test"},
            {first_.Token("alice@staff.test"), "alice", "nobody can be called what it names"},
            {first_.Token("alice@staff.test", kNow - 600), "", "first: "},
            {"a.b.c", "", "second: "},

@@ -43,6 +43,9 @@ constexpr size_t kMaxClientOctets = 64;
 constexpr size_t kScramNonceOctets = 18;
 // A SHA-512 (RFC 5929 4.1).
 constexpr size_t kMaxBindingOctets = 64;
+// authentication.proto: "at most 8, and 32 KiB in all", and what is beside them.
+constexpr int kMaxCertificates = 8;
+constexpr size_t kMaxStartOctets = 48 << 10;
 
 // What a gateway may ask a token for.
 v1::Purpose PurposeOf(absl::string_view gateway) {
@@ -185,12 +188,18 @@ class AuthenticationService::Exchange final
       Refuse(grpc::StatusCode::INVALID_ARGUMENT, "a channel binding has at most 64 octets");
       return;
     }
+    if (start.client_certificates_size() > kMaxCertificates ||
+        start.ByteSizeLong() > kMaxStartOctets) {
+      Refuse(grpc::StatusCode::INVALID_ARGUMENT, "more certificates than there may be");
+      return;
+    }
     mechanism_ = MakeMechanism(start);
     if (mechanism_ == nullptr) {
       Fail(AuthenticateResponse::REASON_UNKNOWN_MECHANISM, "unknown mechanism");
       return;
     }
     mechanism_name_ = start.mechanism();
+    certificates_.assign(start.client_certificates().begin(), start.client_certificates().end());
     Step(start.has_initial_response() ? start.mutable_initial_response() : nullptr);
   }
 
@@ -202,6 +211,7 @@ class AuthenticationService::Exchange final
     if ((name == "OAUTHBEARER" || name == "XOAUTH2") && configured.bearer_domains.empty()) {
       return nullptr;
     }
+    if (name == "EXTERNAL" && !configured.certificates) return nullptr;
     return sasl::MakeMechanism(name, {{start.tls_exporter(), start.tls_server_end_point()},
                                       sasl::EncodeBase64(crypto::RandomOctets(kScramNonceOctets))});
   }
@@ -236,6 +246,10 @@ class AuthenticationService::Exchange final
       service_.parts_.tokens.LogIn(
           std::move(*bearer), net::NetworkOf(client_),
           [this](LoginResult result) { OnTokenJudged(std::move(result)); });
+    } else if (auto* external = std::get_if<sasl::External>(&step)) {
+      service_.parts_.certificates.LogIn(
+          *external, std::move(certificates_), net::NetworkOf(client_),
+          [this](LoginResult result) { OnLogin(std::move(result)); });
     } else if (auto* proof = std::get_if<sasl::Proof>(&step)) {
       service_.parts_.scram.End(
           std::move(scram_), proof->proof,
@@ -279,12 +293,16 @@ class AuthenticationService::Exchange final
       OnLogin(std::move(result));
       return;
     }
+    // The client may go instead of answering.
+    NoteFailure(AuthenticateResponse::REASON_INVALID_CREDENTIALS, result.detail, &result.account);
     last_ = std::move(result);
     Challenge(sasl::BearerError("invalid_token"));
   }
 
   void AnswerLast() {
-    if (request_.response().empty() || last_->outcome != LoginResult::Outcome::kAccepted) {
+    if (last_->outcome != LoginResult::Outcome::kAccepted) {
+      SendFailure(AuthenticateResponse::REASON_INVALID_CREDENTIALS);
+    } else if (request_.response().empty()) {
       OnLogin(*std::move(last_));
     } else {
       Fail(AuthenticateResponse::REASON_MALFORMED, "the last challenge has an empty answer");
@@ -340,6 +358,12 @@ class AuthenticationService::Exchange final
   // type passwords into that field.
   void Fail(AuthenticateResponse::Reason reason, absl::string_view detail,
             const Account* account = nullptr) {
+    NoteFailure(reason, detail, account);
+    SendFailure(reason);
+  }
+
+  void NoteFailure(AuthenticateResponse::Reason reason, absl::string_view detail,
+                   const Account* account) {
     const std::string address = account != nullptr && !account->account_id.empty()
                                     ? account->address.ToString()
                                     : std::string();
@@ -355,6 +379,9 @@ class AuthenticationService::Exchange final
                     {"gateway", gateway_},
                     {"mechanism", mechanism_name_},
                     {"trace", trace_}});
+  }
+
+  void SendFailure(AuthenticateResponse::Reason reason) {
     response_.Clear();
     response_.mutable_failure()->set_reason(reason);
     StartWriteAndFinish(&response_, grpc::WriteOptions(), grpc::Status::OK);
@@ -379,6 +406,7 @@ class AuthenticationService::Exchange final
   AuthenticateResponse response_;
   int requests_ = 0;
   std::unique_ptr<sasl::Mechanism> mechanism_;
+  std::vector<std::string> certificates_;
   std::shared_ptr<ScramLogin::Attempt> scram_;
   // What is said when the client has answered the last challenge.
   std::optional<LoginResult> last_;
@@ -415,8 +443,9 @@ grpc::ServerUnaryReactor* AuthenticationService::ListMechanisms(
       [this, request, response] {
         return parts_.directory.Read([&](DirectoryReader& reader) {
           response->Clear();
-          absl::StatusOr<std::vector<std::string>> offered = OfferedMechanisms(
-              reader, parts_.mechanisms, request->server_name(), request->bindable());
+          absl::StatusOr<std::vector<std::string>> offered =
+              OfferedMechanisms(reader, parts_.mechanisms, request->server_name(),
+                                request->bindable(), request->certified());
           if (!offered.ok()) return offered.status();
           response->mutable_mechanisms()->Assign(offered->begin(), offered->end());
           return absl::OkStatus();

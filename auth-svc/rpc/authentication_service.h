@@ -5,6 +5,7 @@
 #include <atomic>
 
 #include "absl/time/time.h"
+#include "auth-svc/certificates/certificate_login.h"
 #include "auth-svc/domain/authenticator.h"
 #include "auth-svc/domain/directory.h"
 #include "auth-svc/domain/mechanisms.h"
@@ -26,6 +27,7 @@ class AuthenticationService final : public v1::AuthenticationService::CallbackSe
     Authenticator& passwords;
     ScramLogin& scram;
     oauth::BearerLogin& tokens;
+    certificates::CertificateLogin& certificates;
     const identity::TokenSigner& signer;
     // For ListMechanisms.
     process::WorkerPool& reading;

@@ -504,6 +504,30 @@ std::string Connection::tls_server_end_point() const {
   return std::string(reinterpret_cast<const char*>(hashed), size);
 }
 
+std::vector<std::string> Connection::client_certificates() const {
+  constexpr int kMaxCertificates = 8;
+  constexpr size_t kMaxOctets = 32 << 10;
+  // As a server it is without the client's own.
+  X509* const own = secure() ? SSL_get0_peer_certificate(ssl_) : nullptr;
+  if (own == nullptr) return {};
+  std::vector<X509*> shown = {own};
+  STACK_OF(X509)* const chain = SSL_get_peer_cert_chain(ssl_);
+  for (int i = 0; i < sk_X509_num(chain); ++i) shown.push_back(sk_X509_value(chain, i));
+  std::vector<std::string> certificates;
+  size_t octets = 0;
+  for (X509* certificate : shown) {
+    unsigned char* der = nullptr;
+    const int size = i2d_X509(certificate, &der);
+    if (size < 0) break;
+    certificates.emplace_back(reinterpret_cast<const char*>(der), static_cast<size_t>(size));
+    OPENSSL_free(der);
+    octets += certificates.back().size();
+    if (certificates.size() > kMaxCertificates || octets > kMaxOctets) return {};
+  }
+  ERR_clear_error();
+  return certificates;
+}
+
 std::string Connection::peer_address() const {
   if (peer_.is_v6() && peer_.to_v6().is_v4_mapped()) {
     return asio::ip::make_address_v4(asio::ip::v4_mapped, peer_.to_v6()).to_string();

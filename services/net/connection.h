@@ -6,6 +6,7 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -86,6 +87,9 @@ class Connection {
   // Channel bindings as a server (RFC 9266, in TLS 1.3 alone; RFC 5929 4). Empty: there is none.
   std::string tls_exporter() const;
   std::string tls_server_end_point() const;
+  // What the client showed, DER, its own first: its key is proved, and nothing else. At most 8, and
+  // 32 KiB in all; empty when there is none, or more.
+  std::vector<std::string> client_certificates() const;
   // Who it is from, when somebody else's words say so (a load balancer's).
   void set_peer_address(const boost::asio::ip::address& peer) { peer_ = peer; }
   // Without a port; IPv4-mapped IPv6 as IPv4.

@@ -65,7 +65,8 @@ absl::StatusOr<std::map<std::string, std::shared_ptr<TlsProfile>>> LoadSecurityD
   std::map<std::string, std::shared_ptr<TlsProfile>> profiles;
   for (const config::v1::SecurityDomain& domain : domains) {
     absl::StatusOr<std::shared_ptr<TlsProfile>> profile =
-        TlsProfile::Load(domain.name(), domain.certificate_file(), domain.private_key_file());
+        TlsProfile::Load(domain.name(), domain.certificate_file(), domain.private_key_file(),
+                         domain.request_client_certificates());
     if (!profile.ok()) return profile.status();
     profiles[domain.name()] = *std::move(profile);
   }

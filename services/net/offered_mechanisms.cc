@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -27,15 +28,19 @@ constexpr size_t kMaxKept = 1000;
 
 }  // namespace
 
-OfferedMechanisms::OfferedMechanisms(clients::AuthenticationClient* authentication)
-    : authentication_(authentication), known_(kMaxKept) {}
+OfferedMechanisms::OfferedMechanisms(clients::AuthenticationClient* authentication,
+                                     std::string hostname)
+    : authentication_(authentication), hostname_(std::move(hostname)), known_(kMaxKept) {}
 
 asio::awaitable<sasl::MechanismList> OfferedMechanisms::For(const Connection& connection) {
   ListMechanismsRequest request;
-  request.set_server_name(connection.server_name());
+  std::string name = connection.server_name();
+  if (!absl::EqualsIgnoreCase(name, hostname_)) request.set_server_name(std::move(name));
   request.set_bindable(!connection.tls_exporter().empty() ||
                        !connection.tls_server_end_point().empty());
-  const std::string key = absl::StrCat(request.bindable(), request.server_name());
+  request.set_certified(!connection.client_certificates().empty());
+  const std::string key =
+      absl::StrCat(request.bindable(), request.certified(), request.server_name());
   if (sasl::MechanismList known = known_.Find(key, steady_clock::now()); known != nullptr)
     co_return known;
   const rpc::CallContext call{rpc::TraceContext::New(), absl::Now() + kTimeout};

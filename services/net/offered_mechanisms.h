@@ -16,8 +16,9 @@ namespace postern::net {
 // Thread-safe.
 class OfferedMechanisms {
  public:
-  // `authentication` must outlive it.
-  explicit OfferedMechanisms(clients::AuthenticationClient* authentication);
+  // `authentication` must outlive it. `hostname`: the gateway's own, which all domains share and
+  // which so tells none.
+  OfferedMechanisms(clients::AuthenticationClient* authentication, std::string hostname);
 
   // For a connection whose TLS is up: by the name that the client asked for in its handshake. PLAIN
   // and LOGIN when auth-svc does not say within 5 s.
@@ -25,6 +26,7 @@ class OfferedMechanisms {
 
  private:
   clients::AuthenticationClient* const authentication_;
+  const std::string hostname_;
   clients::AnswerTable<const std::vector<std::string>> known_;
 };
 

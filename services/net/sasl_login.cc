@@ -34,6 +34,11 @@ asio::awaitable<absl::StatusOr<SaslLogin::Response>> SaslLogin::Start(
     start.set_tls_exporter(options_.connection->tls_exporter());
     start.set_tls_server_end_point(options_.connection->tls_server_end_point());
   }
+  if (mechanism == "EXTERNAL") {
+    for (std::string& one : options_.connection->client_certificates()) {
+      start.add_client_certificates(std::move(one));
+    }
+  }
   start.set_mechanism(std::move(mechanism));
   if (initial_response.has_value()) start.set_initial_response(*std::move(initial_response));
   start.set_purpose(options_.purpose);

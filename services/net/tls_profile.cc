@@ -140,7 +140,8 @@ absl::Status UsePrivateKey(SSL_CTX* context, const std::string& file,
 
 absl::StatusOr<std::shared_ptr<SSL_CTX>> MakeContext(const std::string& profile,
                                                      const std::string& certificate_file,
-                                                     const std::string& private_key_file) {
+                                                     const std::string& private_key_file,
+                                                     bool request_client_certificates) {
   ERR_clear_error();
   const std::shared_ptr<SSL_CTX> context(SSL_CTX_new(TLS_server_method()), SSL_CTX_free);
   if (context == nullptr) return absl::InternalError("SSL_CTX_new failed");
@@ -160,6 +161,14 @@ absl::StatusOr<std::shared_ptr<SSL_CTX>> MakeContext(const std::string& profile,
   SSL_CTX_set_session_id_context(context.get(),
                                  reinterpret_cast<const unsigned char*>(profile.data()),
                                  std::min<size_t>(profile.size(), SSL_MAX_SID_CTX_LENGTH));
+  if (request_client_certificates) {
+    SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER, nullptr);
+    SSL_CTX_set_cert_verify_callback(
+        context.get(), [](X509_STORE_CTX*, void*) { return 1; }, nullptr);
+    // A resumed session does not have what the client showed but its own certificate.
+    SSL_CTX_set_options(context.get(), SSL_OP_NO_TICKET);
+    SSL_CTX_set_num_tickets(context.get(), 0);
+  }
   absl::Status status = UseCertificates(context.get(), certificate_file, profile);
   if (status.ok()) status = UsePrivateKey(context.get(), private_key_file, certificate_file);
   ERR_clear_error();
@@ -170,8 +179,11 @@ absl::StatusOr<std::shared_ptr<SSL_CTX>> MakeContext(const std::string& profile,
 class FileTlsProfile : public TlsProfile {
  public:
   FileTlsProfile(absl::string_view name, absl::string_view certificate_file,
-                 absl::string_view private_key_file)
-      : name_(name), certificate_file_(certificate_file), private_key_file_(private_key_file) {}
+                 absl::string_view private_key_file, bool request_client_certificates)
+      : name_(name),
+        certificate_file_(certificate_file),
+        private_key_file_(private_key_file),
+        request_client_certificates_(request_client_certificates) {}
 
   absl::Status Load() {
     absl::MutexLock lock(&mutex_);
@@ -200,7 +212,7 @@ class FileTlsProfile : public TlsProfile {
 
   absl::Status Reload() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     absl::StatusOr<std::shared_ptr<SSL_CTX>> context =
-        MakeContext(name_, certificate_file_, private_key_file_);
+        MakeContext(name_, certificate_file_, private_key_file_, request_client_certificates_);
     if (!context.ok()) return context.status();
     context_ = *std::move(context);
     telemetry::SetCertificateEnd(absl::StrCat("public:", name_),
@@ -235,6 +247,7 @@ class FileTlsProfile : public TlsProfile {
   const std::string name_;
   const std::string certificate_file_;
   const std::string private_key_file_;
+  const bool request_client_certificates_;
   mutable std::atomic<int64_t> next_check_{0};
   mutable absl::Mutex mutex_;
   mutable std::shared_ptr<SSL_CTX> context_ ABSL_GUARDED_BY(mutex_);
@@ -247,8 +260,10 @@ class FileTlsProfile : public TlsProfile {
 
 absl::StatusOr<std::shared_ptr<TlsProfile>> TlsProfile::Load(absl::string_view name,
                                                              absl::string_view certificate_file,
-                                                             absl::string_view private_key_file) {
-  auto profile = std::make_shared<FileTlsProfile>(name, certificate_file, private_key_file);
+                                                             absl::string_view private_key_file,
+                                                             bool request_client_certificates) {
+  auto profile = std::make_shared<FileTlsProfile>(name, certificate_file, private_key_file,
+                                                  request_client_certificates);
   const absl::Status status = profile->Load();
   if (!status.ok()) {
     return absl::Status(status.code(),

@@ -19,9 +19,11 @@ class TlsProfile {
  public:
   // INVALID_ARGUMENT names the file at fault: absent, no PEM, a key that is not the certificate's,
   // an expired leaf is only logged.
+  // `request_client_certificates`: whatever a client shows is taken, and judged by who reads it.
   static absl::StatusOr<std::shared_ptr<TlsProfile>> Load(absl::string_view name,
                                                           absl::string_view certificate_file,
-                                                          absl::string_view private_key_file);
+                                                          absl::string_view private_key_file,
+                                                          bool request_client_certificates = false);
   virtual ~TlsProfile() = default;
 
   // The context of now, for one new session; the caller holds a reference (SSL_CTX_up_ref / SSL_new

@@ -55,11 +55,42 @@ class Issuer:
         return f"{signed}.{_base64url(signature)}"
 
 
+class People:
+    """A CA that signs for people, and what it signs."""
+
+    def __init__(self, folder: pathlib.Path):
+        self._folder = folder
+        self.ca_file = folder / "people.pem"
+        self._openssl("req", "-x509", *self._NEW_KEY, "-days", "2", "-subj", "/CN=People", "-keyout", "people.key",
+                      "-out", "people.pem")
+
+    _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+
+    def _openssl(self, *arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=self._folder, check=True, capture_output=True)
+
+    def issue(self, name: str, *addresses: str, ca: str = "people") -> tuple[str, str]:
+        """Files of a certificate and its key."""
+        names = ",".join(f"email:{address}" for address in addresses)
+        (self._folder / f"{name}.ext").write_text(f"subjectAltName={names}\nextendedKeyUsage=clientAuth\n",
+                                                  encoding="ascii")
+        self._openssl("req", *self._NEW_KEY, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
+        self._openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{ca}.pem", "-CAkey", f"{ca}.key",
+                      "-CAcreateserial", "-days", "2", "-extfile", f"{name}.ext", "-out", f"{name}.crt")
+        return str(self._folder / f"{name}.crt"), str(self._folder / f"{name}.key")
+
+    def of_another_ca(self, name: str, *addresses: str) -> tuple[str, str]:
+        self._openssl("req", "-x509", *self._NEW_KEY, "-days", "2", "-subj", "/CN=Others", "-keyout", "others.key",
+                      "-out", "others.pem")
+        return self.issue(name, *addresses, ca="others")
+
+
 @dataclass
 class World:
     platform: Platform
     clients: Clients
     issuer: Issuer
+    people: People
     folder: pathlib.Path
     # Whose domain has SCRAM, since everybody there has logged in with a password since it was switched on.
     alice: Account
@@ -118,14 +149,18 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("sasl")
     issuer = Issuer(folder)
+    people = People(folder)
+    asking = {"security_domains": [{"name": "public", "request_client_certificates": True}]}
     platform = Platform(folder / "postern", {
-        "auth-svc": {"password_hashing": {"scram_iterations": 4096}, "oauth": [issuer.settings()]}})
+        "auth-svc": {"password_hashing": {"scram_iterations": 4096}, "oauth": [issuer.settings()],
+                     "client_certificates": {"ca_file": str(people.ca_file)}},
+        "gateway-smtp-submission": asking, "gateway-pop3": asking})
     try:
         platform.start()
         for domain in ("staff.test", "scram.test", "apps.test"):
             platform.ctl("domain", "add", domain)
         platform.add_account(STAFF)
-        yield World(platform, Clients(platform), issuer, folder, platform.add_account("alice@scram.test"))
+        yield World(platform, Clients(platform), issuer, people, folder, platform.add_account("alice@scram.test"))
     finally:
         platform.stop()
 
@@ -240,6 +275,37 @@ def test_msmtp_logs_in_with_a_token(world: World) -> None:
         assert sent.returncode == 0, sent.stderr
         refused = world.msmtp(method, Account(STAFF, world.issuer.token(STAFF, aud="calendar")), STAFF)
         assert refused.returncode != 0 and "535 5.7.8" in refused.stderr, refused.stderr
+
+
+def test_a_client_certificate_logs_in_whose_address_it_has(world: World) -> None:
+    def curl(certificate: tuple[str, str], named: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["curl", "--silent", "--show-error", "--cacert", world.platform.ca_file, "--cert", certificate[0], "--key",
+             certificate[1], "--login-options", "AUTH=EXTERNAL", "--user", f"{named}:",
+             f"pop3s://localhost:{world.platform.port('pop3s')}/"],
+            capture_output=True, text=True, timeout=TIMEOUT, check=False)
+
+    address = world.alice.address
+    mine = world.people.issue("mine", address)
+    for named in ("", address):
+        assert curl(mine, named).returncode == 0, curl(mine, named).stderr
+    several = world.people.issue("several", address, "a@elsewhere.test")
+    assert curl(several, address).returncode == 0
+    for why, certificate, named in (("another's", mine, STAFF), ("which of them", several, ""),
+                                    ("nobody here", world.people.issue("nobody", "nobody@scram.test"), ""),
+                                    ("of another CA", world.people.of_another_ca("foreign", address), "")):
+        refused = curl(certificate, named)
+        assert refused.returncode == 67, (why, refused.stdout, refused.stderr)
+    log = world.platform.log("auth-svc")
+    assert "unable to get local issuer certificate" in log and "has not one address, and the client names none" in log
+
+    sent = subprocess.run(
+        ["msmtp", "--host=localhost", f"--port={world.platform.port('submission')}", "--tls=on", "--tls-starttls=on",
+         f"--tls-trust-file={world.platform.ca_file}", "--auth=external", f"--tls-cert-file={mine[0]}",
+         f"--tls-key-file={mine[1]}", f"--from={address}", address],
+        input=make_message(address, address, "by external").decode(), capture_output=True, text=True, timeout=TIMEOUT,
+        check=False)
+    assert sent.returncode == 0, sent.stderr
 
 
 def test_what_is_offered_is_what_the_domain_can_do(world: World) -> None:

@@ -22,7 +22,7 @@ CREATE INDEX account_without_scram ON account (domain) WHERE scram_sha_256 = '';
 ALTER TABLE domain ADD COLUMN login_policy integer NOT NULL DEFAULT 0 CHECK (login_policy IN (0, 1));
 
 CREATE TABLE app_password (
-  account_id text COLLATE "C" NOT NULL REFERENCES account (account_id),
+  account_id text COLLATE "C" NOT NULL REFERENCES account (account_id) ON DELETE CASCADE,
   name text COLLATE "C" NOT NULL,
   -- Of 120 random bits: it needs no work factor, and names its row.
   hash text COLLATE "C" NOT NULL,

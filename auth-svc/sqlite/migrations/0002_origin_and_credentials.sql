@@ -22,7 +22,7 @@ CREATE INDEX account_without_scram ON account (domain) WHERE scram_sha_256 = '';
 ALTER TABLE domain ADD COLUMN login_policy INTEGER NOT NULL DEFAULT 0 CHECK (login_policy IN (0, 1));
 
 CREATE TABLE app_password (
-  account_id TEXT NOT NULL REFERENCES account (account_id),
+  account_id TEXT NOT NULL REFERENCES account (account_id) ON DELETE CASCADE,
   name TEXT NOT NULL,
   -- Of 120 random bits: it needs no work factor, and names its row.
   hash TEXT NOT NULL,
