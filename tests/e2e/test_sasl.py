@@ -301,8 +301,8 @@ def test_a_client_certificate_logs_in_whose_address_it_has(world: World) -> None
 
     sent = subprocess.run(
         ["msmtp", "--host=localhost", f"--port={world.platform.port('submission')}", "--tls=on", "--tls-starttls=on",
-         f"--tls-trust-file={world.platform.ca_file}", "--auth=external", f"--tls-cert-file={mine[0]}",
-         f"--tls-key-file={mine[1]}", f"--from={address}", address],
+         f"--tls-trust-file={world.platform.ca_file}", "--auth=external", f"--user={address}",
+         f"--tls-cert-file={mine[0]}", f"--tls-key-file={mine[1]}", f"--from={address}", address],
         input=make_message(address, address, "by external").decode(), capture_output=True, text=True, timeout=TIMEOUT,
         check=False)
     assert sent.returncode == 0, sent.stderr

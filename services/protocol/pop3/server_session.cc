@@ -228,7 +228,9 @@ class ServerSession::Impl {
     if (line.kind == Line::Kind::kMalformed) return CancelLogin("Lines end with CRLF");
     if (line.text == "*") return CancelLogin("Authentication cancelled");
     action::AuthRespond respond;
-    if (!DecodeResponse(line.text, &respond.response)) return CancelLogin("That is not base64");
+    // An empty line is an empty answer; curl sends "=", as for an empty initial response.
+    const absl::string_view response = line.text == "=" ? absl::string_view() : line.text;
+    if (!DecodeResponse(response, &respond.response)) return CancelLogin("That is not base64");
     return Await(Waiting::kLogin, std::move(respond));
   }
 

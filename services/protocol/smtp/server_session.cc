@@ -585,6 +585,8 @@ class ServerSession::Impl {
 
   std::optional<Action> AuthResponse(absl::string_view line) {
     action::AuthRespond respond;
+    // An empty line is an empty answer; curl sends "=", as for an empty initial response.
+    if (line == "=") line = "";
     if (line == "*") {
       Fail(501, "5.7.0", "Authentication cancelled");
     } else if (!sasl::DecodeBase64(line, respond.response)) {
