@@ -69,16 +69,14 @@ std::vector<std::string> AddressesOf(const X509* certificate) {
   for (int i = 0; i < sk_GENERAL_NAME_num(names.get()); ++i) {
     const GENERAL_NAME* const name = sk_GENERAL_NAME_value(names.get(), i);
     if (name->type != GEN_EMAIL) continue;
-    addresses.emplace_back(
-        reinterpret_cast<const char*>(ASN1_STRING_get0_data(name->d.rfc822Name)),
-        static_cast<size_t>(ASN1_STRING_length(name->d.rfc822Name)));
+    addresses.emplace_back(reinterpret_cast<const char*>(ASN1_STRING_get0_data(name->d.rfc822Name)),
+                           static_cast<size_t>(ASN1_STRING_length(name->d.rfc822Name)));
   }
   return addresses;
 }
 
 std::string SerialOf(const X509* certificate) {
-  const Owned<BIGNUM> number(
-      ASN1_INTEGER_to_BN(X509_get0_serialNumber(certificate), nullptr));
+  const Owned<BIGNUM> number(ASN1_INTEGER_to_BN(X509_get0_serialNumber(certificate), nullptr));
   char* const text = number == nullptr ? nullptr : BN_bn2hex(number.get());
   std::string serial = text == nullptr ? "" : text;
   OPENSSL_free(text);
@@ -148,8 +146,7 @@ void CertificateLogin::LogIn(const sasl::External& named, std::vector<std::strin
       std::move(done));
 }
 
-absl::StatusOr<Vouched> CertificateLogin::Verify(
-    absl::Span<const std::string> certificates) const {
+absl::StatusOr<Vouched> CertificateLogin::Verify(absl::Span<const std::string> certificates) const {
   if (verifier_ == nullptr) return absl::UnauthenticatedError("certificates log nobody in here");
   const absl::StatusOr<CertificateVerifier::Verified> verified = verifier_->Verify(certificates);
   if (!verified.ok()) return verified.status();

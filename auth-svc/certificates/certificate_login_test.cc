@@ -39,9 +39,9 @@ class CertificateVerifierTest : public testing::Test {
   }
   std::string File(const std::string& name) const { return absl::StrCat(folder_, "/", name); }
   void MakeCa(const std::string& name) {
-    Run(absl::StrCat("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 ",
-                     "-subj /CN=", name, " -keyout ", File(name + ".key"), " -out ",
-                     File(name + ".pem")));
+    Run(absl::StrCat(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 ",
+        "-subj /CN=", name, " -keyout ", File(name + ".key"), " -out ", File(name + ".pem")));
   }
   // DER of one that `ca` signs.
   std::string Issue(const std::string& ca, const std::string& extensions,

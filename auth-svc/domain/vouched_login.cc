@@ -61,16 +61,16 @@ void VouchedLogin::Check(const std::shared_ptr<Attempt>& attempt) {
   }
   if (std::find(vouched->addresses.begin(), vouched->addresses.end(), *who) ==
       vouched->addresses.end()) {
-    Finish(*attempt, LoginResult::Invalid({}, absl::StrCat(vouched->by, ": is of another than ",
-                                                           who->ToString())));
+    Finish(*attempt, LoginResult::Invalid(
+                         {}, absl::StrCat(vouched->by, ": is of another than ", who->ToString())));
     return;
   }
   // Who it is was not known when it was counted.
   attempt->throttled.account = who->ToString();
-  mirror_.Refresh({*who}, [this, attempt, who = *who, vouched = *vouched](
-                              const absl::Status& refreshed) {
-    Finish(*attempt, refreshed.ok() ? Judge(who, vouched) : LoginResult::Temporary(refreshed));
-  });
+  mirror_.Refresh(
+      {*who}, [this, attempt, who = *who, vouched = *vouched](const absl::Status& refreshed) {
+        Finish(*attempt, refreshed.ok() ? Judge(who, vouched) : LoginResult::Temporary(refreshed));
+      });
 }
 
 LoginResult VouchedLogin::Judge(const Address& address, const Vouched& vouched) {

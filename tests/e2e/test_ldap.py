@@ -59,6 +59,9 @@ class World:
             return False
         return True
 
+    def app_password(self, person: Account, name: str) -> Account:
+        return Account(person.address, self.platform.ctl("app-password", "add", person.address, name)["password"])
+
     def subjects(self, person: Account) -> list[str]:
         with contextlib.closing(self.clients.pop3s(person)) as session:
             found = []
@@ -167,6 +170,35 @@ def test_who_is_disabled_or_gone_is_out(world: World) -> None:
     _within(REMOVED_SECONDS, lambda: world.logs_in(alice), "she is back")
 
 
+def test_an_application_password_lasts_as_long_as_the_person(world: World) -> None:
+    alias = f"other-{secrets.token_hex(4)}@staff.test"
+    alice = world.new_person(alias)
+    # Before anything else is known of her.
+    phone = world.app_password(alice, "phone")
+    assert world.logs_in(phone) and world.logs_in(Account(alias, phone.password))
+    told = json.loads(world.platform.try_ctl("auth", "test", alias, "--password-stdin", password=phone.password).stdout)
+    assert told["outcome"] == "accepted" and "application password phone" in " ".join(told["steps"])
+    world.ldap.set(world.uid(alice), "pwdAccountLockedTime", "000001010000Z")
+    _within(REMOVED_SECONDS, lambda: not world.logs_in(phone), "no more logins")
+    world.ldap.set(world.uid(alice), "pwdAccountLockedTime")
+    _within(REMOVED_SECONDS, lambda: world.logs_in(phone), "she is back")
+
+
+def test_passwords_of_the_directory_may_be_no_way_in(world: World) -> None:
+    alias = f"other-{secrets.token_hex(4)}@staff.test"
+    alice, unseen = world.new_person(), world.new_person(alias)
+    phone = world.app_password(alice, "phone")
+    assert world.logs_in(alice)
+    world.platform.ctl("domain", "set-login-policy", "staff.test", "no-passwords")
+    try:
+        for person in (alice, unseen, Account(alias, unseen.password)):
+            assert not world.logs_in(person)
+        assert world.logs_in(phone)
+    finally:
+        world.platform.ctl("domain", "set-login-policy", "staff.test", "any")
+    assert world.logs_in(alice) and world.logs_in(unseen)
+
+
 def test_the_log_says_why(world: World) -> None:
     alice = world.new_person()
     for _ in range(5):
@@ -208,12 +240,13 @@ def test_auth_test_says_what_happened(world: World) -> None:
 def test_a_directory_that_hangs_stops_nobody_else(world: World) -> None:
     known, stranger = world.new_person(), world.new_person()
     ours = world.platform.add_account()
-    assert world.logs_in(known)
+    used = world.app_password(world.new_person(), "phone")
+    assert world.logs_in(known) and world.logs_in(used)
     world.ldap.hang()
     try:
         began = time.monotonic()
         # Whoever logged in of late goes on; ours never asked.
-        for person in (known, ours):
+        for person in (known, ours, used):
             assert world.logs_in(person)
         world.deliver(ours.address, "to ours")
         with pytest.raises(poplib.error_proto, match=r"\[SYS/TEMP\]"):
