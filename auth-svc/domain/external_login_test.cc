@@ -30,9 +30,9 @@ class ExternalLoginTest : public testing::Test {
       Change([&](DirectoryWriter& w) { return upkeep_.AddDomain(w, domain).status(); });
     }
     external_.Person("1", {"alice@staff.test"}, "secret");
-    authenticator_ = *Authenticator::Create(
-        *directory_, mirror_, PasswordKeeper(hasher_, 0), memory_, throttle_, reading_, hashing_,
-        [this] { return now_; });
+    authenticator_ =
+        *Authenticator::Create(*directory_, mirror_, PasswordKeeper(hasher_, 0), memory_, throttle_,
+                               reading_, hashing_, [this] { return now_; });
   }
 
   void Change(std::function<absl::Status(DirectoryWriter&)> body) {
@@ -61,8 +61,9 @@ class ExternalLoginTest : public testing::Test {
   }
   LoginResult LogIn(const std::string& name, const std::string& password) {
     return Wait([&](absl::AnyInvocable<void(LoginResult)> done) {
-      authenticator_->LogIn({{"", name}, password}, LoginUse::kPop3, "192.0.2.0/24",
-                            [] { return false; }, std::move(done));
+      authenticator_->LogIn(
+          {{"", name}, password}, LoginUse::kPop3, "192.0.2.0/24", [] { return false; },
+          std::move(done));
     });
   }
   LoginResult LogInVouched(const std::string& address) {
@@ -128,9 +129,8 @@ TEST_F(ExternalLoginTest, WhileTheDirectoryIsAwayThoseUsedOfLateGoOn) {
   EXPECT_EQ(LogIn("alice@staff.test", unused).outcome, Outcome::kAccepted);
   // One that is removed is not known from before either.
   EXPECT_EQ(LogIn("alice@staff.test", used).outcome, Outcome::kAccepted);
-  Change([&](DirectoryWriter& w) {
-    return upkeep_.RemoveAppPassword(w, "alice@staff.test", "used");
-  });
+  Change(
+      [&](DirectoryWriter& w) { return upkeep_.RemoveAppPassword(w, "alice@staff.test", "used"); });
   EXPECT_EQ(LogIn("alice@staff.test", used).outcome, Outcome::kInvalid);
 }
 

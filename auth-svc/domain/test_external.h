@@ -16,7 +16,8 @@
 
 namespace postern::auth {
 
-// Thread-safe. Holds entries by their addresses, and counts who asks. A person's stamp is the password.
+// Thread-safe. Holds entries by their addresses, and counts who asks. A person's stamp is the
+// password.
 class TestExternal final : public ExternalDirectory {
  public:
   const std::string& name() const override { return name_; }
@@ -30,7 +31,8 @@ class TestExternal final : public ExternalDirectory {
   absl::StatusOr<ExternalLogin> LogIn(const Address& address, absl::string_view password) override {
     absl::StatusOr<ExternalEntry> entry = Find(address);
     if (!entry.ok()) return entry.status();
-    return ExternalLogin{*entry, entry->kind == ExternalEntry::Kind::kPerson && password == entry->stamp, ""};
+    return ExternalLogin{
+        *entry, entry->kind == ExternalEntry::Kind::kPerson && password == entry->stamp, ""};
   }
 
   void Person(const std::string& id, const std::vector<std::string>& addresses,

@@ -138,6 +138,17 @@ absl::Status UsePrivateKey(SSL_CTX* context, const std::string& file,
   return absl::OkStatus();
 }
 
+// RFC 7301 3.2: a client that asks for another protocol than mail (a browser that was sent here,
+// ALPACA) gets no connection. Most mail clients ask for none.
+int SelectProtocol(SSL*, const unsigned char** selected, unsigned char* size,
+                   const unsigned char* asked, unsigned int asked_size, void*) {
+  static constexpr unsigned char kMail[] = "\4pop3\4smtp";
+  return SSL_select_next_proto(const_cast<unsigned char**>(selected), size, kMail, sizeof kMail - 1,
+                               asked, asked_size) == OPENSSL_NPN_NEGOTIATED
+             ? SSL_TLSEXT_ERR_OK
+             : SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
 absl::StatusOr<std::shared_ptr<SSL_CTX>> MakeContext(const std::string& profile,
                                                      const std::string& certificate_file,
                                                      const std::string& private_key_file,
@@ -169,6 +180,7 @@ absl::StatusOr<std::shared_ptr<SSL_CTX>> MakeContext(const std::string& profile,
     SSL_CTX_set_options(context.get(), SSL_OP_NO_TICKET);
     SSL_CTX_set_num_tickets(context.get(), 0);
   }
+  SSL_CTX_set_alpn_select_cb(context.get(), &SelectProtocol, nullptr);
   absl::Status status = UseCertificates(context.get(), certificate_file, profile);
   if (status.ok()) status = UsePrivateKey(context.get(), private_key_file, certificate_file);
   ERR_clear_error();

@@ -9,7 +9,7 @@ import ssl
 
 import pytest
 
-from tests.e2e.mail_clients import HOST, Clients, make_message, without_trace
+from tests.e2e.mail_clients import HOST, Clients, RawClient, make_message, without_trace
 from tests.e2e.platform_under_test import Account, Platform
 
 STRANGER = "carol@elsewhere.test"
@@ -152,6 +152,30 @@ def test_old_tls_is_refused(clients: Clients, version: ssl.TLSVersion) -> None:
     context.set_ciphers("ALL:@SECLEVEL=0")
     with pytest.raises((ssl.SSLError, ConnectionError)):
         poplib.POP3_SSL(HOST, clients.platform.port("pop3s"), timeout=60, context=context)
+
+
+@pytest.mark.parametrize("listener", ["mx", "submission", "pop3"])
+def test_a_browser_that_was_sent_here_is_sent_away(clients: Clients, listener: str) -> None:
+    """Of its POST nothing but the first line is read."""
+    done = clients.curl("--http0.9", "--max-time", "20", "--data-binary", "EHLO c\r\nMAIL FROM:<a@b.test>\r\nQUIT\r\n",
+                        f"http://localhost:{clients.platform.port(listener)}/")
+    lines = done.stdout.split(b"\r\n")
+    assert len(lines) == 3 and lines[1].endswith(b", not HTTP"), done.stdout
+
+
+@pytest.mark.parametrize("listener", ["pop3s", "submissions"])
+def test_another_protocol_in_tls_is_refused(clients: Clients, listener: str) -> None:
+    def connect(*protocols: str) -> str | None:
+        context = ssl.create_default_context(cafile=clients.platform.ca_file)
+        context.set_alpn_protocols(protocols)
+        with RawClient(clients.platform.port(listener), context) as client:
+            assert isinstance(client.socket, ssl.SSLSocket)
+            return client.socket.selected_alpn_protocol()
+
+    assert connect("pop3", "smtp") == "pop3" and connect("http/1.1", "smtp") == "smtp"
+    for foreign in ("http/1.1", "h2", "imap"):
+        with pytest.raises(ssl.SSLError, match="(?i)no.application.protocol"):
+            connect(foreign)
 
 
 def test_alias_and_subaddress_reach_the_mailbox(clients: Clients, account: Account) -> None:

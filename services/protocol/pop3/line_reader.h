@@ -38,6 +38,9 @@ class LineReader {
   // With `sasl`, or when it begins with "AUTH ", the line may be kMaxAuthLineOctets long; with
   // "USER " or "PASS ", kMaxLoginLineOctets.
   Line Next(bool sasl);
+  // What was appended and not yet taken, but for the beginning of a line that was too long. Until
+  // the next call.
+  absl::string_view waiting() const { return absl::string_view(buffer_).substr(taken_); }
   // Forgets everything (RFC 2595 4: what came before TLS was not protected).
   void Clear();
 

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "services/protocol/foreign/foreign.h"
 #include "services/protocol/pop3/dot_stuffer.h"
 #include "services/protocol/pop3/line_reader.h"
 #include "services/protocol/sasl/base64.h"
@@ -214,6 +215,10 @@ class ServerSession::Impl {
     while (true) {
       if (listing_ != Listing::kNone) ContinueListing();
       if (output_.size() >= kFlushOctets) return Await(Waiting::kFlush, action::Flush{});
+      if (protocol::BeginsTls(lines_.waiting())) {
+        Err("TLS begins by STLS, or on another port");
+        return Close();
+      }
       const Line line = lines_.Next(awaiting_response_);
       if (line.kind == Line::Kind::kNone) return Await(Waiting::kOctets, action::Read{});
       std::optional<Action> action = awaiting_response_ ? OnResponse(line) : OnCommandLine(line);
@@ -237,6 +242,11 @@ class ServerSession::Impl {
   std::optional<Action> OnCommandLine(const Line& line) {
     if (line.kind == Line::Kind::kTooLong) return Fault("The line is too long");
     if (line.kind == Line::Kind::kMalformed) return Fault("Lines end with CRLF");
+    // Whatever comes after it is no command of the client's.
+    if (protocol::BeginsHttp(line.text)) {
+      Err("This is POP3, not HTTP");
+      return Close();
+    }
     const size_t space = line.text.find(' ');
     const absl::string_view keyword = line.text.substr(0, space);
     std::optional<absl::string_view> argument;

@@ -14,6 +14,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "services/protocol/foreign/foreign.h"
 #include "services/protocol/sasl/base64.h"
 #include "services/protocol/smtp/command.h"
 #include "services/protocol/smtp/command_reader.h"
@@ -359,9 +360,10 @@ class ServerSession::Impl {
 
   std::optional<Action> TakeLine() {
     const bool authenticating = mode_ == Mode::kAuth;
+    const absl::string_view input = absl::string_view(input_).substr(consumed_);
+    if (protocol::BeginsTls(input)) return Foreign("TLS begins by STARTTLS, or on another port");
     const CommandReader::Result result =
-        commands_.Read(absl::string_view(input_).substr(consumed_), authenticating,
-                       options_.submission && secure_);
+        commands_.Read(input, authenticating, options_.submission && secure_);
     consumed_ += result.consumed;
     if (result.status == CommandReader::Status::kIncomplete) return ReadMore();
     if (result.status == CommandReader::Status::kLine) {
@@ -384,7 +386,16 @@ class ServerSession::Impl {
 
   // ---- Commands. Each gives one reply, or an action whose answer does.
 
+  // Whatever comes after it is no command of the client's.
+  std::optional<Action> Foreign(absl::string_view why) {
+    consumed_ = input_.size();
+    Say(554, "5.5.1", why);
+    closing_ = true;
+    return std::nullopt;
+  }
+
   std::optional<Action> Dispatch(absl::string_view line) {
+    if (protocol::BeginsHttp(line)) return Foreign("This is SMTP, not HTTP");
     const Command command = ParseCommand(line);
     if (mode_ == Mode::kRefused && command.verb != Verb::kQuit) {
       Fail(503, "5.5.1", "No service here, send QUIT");
