@@ -1,6 +1,7 @@
 #include "services/process/service_main.h"
 
 #include <malloc.h>
+#include <openssl/crypto.h>
 #include <pthread.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -288,6 +289,9 @@ int ServiceMain(int argc, char** argv, absl::string_view service, google::protob
                 const std::function<absl::Status()>& check,
                 const std::function<absl::StatusOr<std::unique_ptr<RunningService>>()>& make,
                 const Commands& commands) {
+  // gRPC's threads are still there when main returns, perhaps in a handshake: OpenSSL must not take
+  // down under them, in exit(), what they use.
+  OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, nullptr);
   // Before any thread.
   StopSignals signals;
   std::signal(SIGPIPE, SIG_IGN);

@@ -1,4 +1,7 @@
 // A deployable for service_main_test.cc: what it does when it drains stands in database_file.
+#include <openssl/ssl.h>
+
+#include <cstdio>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -43,6 +46,8 @@ absl::Status Check(const StoreSvc& config) {
 }
 
 absl::StatusOr<std::unique_ptr<RunningService>> Make(const StoreSvc& config) {
+  OPENSSL_init_ssl(0, nullptr);
+  OPENSSL_atexit([] { std::fputs("OpenSSL is taken down\n", stderr); });
   if (config.database_file() == "fail") {
     return absl::InternalError("the database can't be opened");
   }

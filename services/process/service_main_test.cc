@@ -430,6 +430,15 @@ TEST(ServiceMainTest, ManyRequestsOnOneConnection) {
   EXPECT_EQ(count, 101);
 }
 
+// Threads of gRPC's may be in a handshake then.
+TEST(ServiceMainTest, OpenSslIsNotTakenDownAtTheEnd) {
+  Process process({"--config", Config("quick")});
+  process.EventuallyLogs("\"event\":\"started\"");
+  process.Signal(SIGTERM);
+  EXPECT_EQ(process.Wait(), 0);
+  EXPECT_FALSE(absl::StrContains(process.err(), "OpenSSL is taken down")) << process.err();
+}
+
 TEST(ServiceMainTest, LogsTextForPeople) {
   Process process({"--config", Config("quick"), "--log-format=text"});
   process.EventuallyLogs(" INFO fixture: started version=");
