@@ -24,6 +24,8 @@ _FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/openssl.cnf")
 _ZONES = pathlib.Path("/usr/share/zoneinfo")
 # Every zone a second and a third time, with and without leap seconds.
 _ZONE_COPIES = ("posix", "right")
+# RFC 8536 3.1. The tables beside them are for people and for compilers of zones.
+_ZONE_MAGIC = b"TZif"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +93,13 @@ def write(libraries: dict[str, pathlib.Path], root: pathlib.Path) -> None:
     for folder, folders, files in os.walk(_ZONES):
         folders[:] = sorted(name for name in folders if name not in _ZONE_COPIES)
         for name in files:
-            _put(pathlib.Path(folder, name), root / str(pathlib.Path(folder, name)).lstrip("/"))
+            zone = pathlib.Path(folder, name)
+            to = root / str(zone).lstrip("/")
+            if zone.is_symlink() and not os.readlink(zone).startswith("/"):
+                to.parent.mkdir(parents=True, exist_ok=True)
+                to.symlink_to(os.readlink(zone))
+            elif zone.read_bytes().startswith(_ZONE_MAGIC):
+                _put(zone, to)
     for name in ("tmp", "data"):
         (root / name).mkdir()
     (root / "tmp").chmod(0o1777)
