@@ -51,6 +51,7 @@ class Builder:
         self._revision = _revision()
         self._libraries = libraries.of(list(PROGRAMS.values()))
         self._packages = libraries.packages(sorted(set(self._libraries.values())))
+        self._static = {name: libraries.packages(libraries.linked_into(name)) for name in PROGRAMS}
 
     def _buildah(self, *arguments: str) -> None:
         # vfs and chroot: neither needs a kernel's overlay nor a container in which this may run itself.
@@ -71,7 +72,7 @@ class Builder:
         else:
             libraries.write(self._libraries, self._context / "libraries")
             self._add(name, program)
-            self._add_sbom(name, program, libraries.of([PROGRAMS[name]]).values())
+            self._add_sbom(name, [name], program, libraries.of([PROGRAMS[name]]).values())
         archive = self._to / f"{name}.tar"
         tag = f"postern/{name}:{self.tag}"
         self._buildah("build", "--isolation", "chroot", "--timestamp", "0", "--format", "oci", "--layers",
@@ -89,10 +90,12 @@ class Builder:
         run("strip", "--strip-unneeded", "-o", str(program / "usr/bin" / name), str(PROGRAMS[name]))
         (program / "usr/bin" / name).chmod(0o755)
 
-    def _add_sbom(self, name: str, program: pathlib.Path, files: Iterable[pathlib.Path]) -> None:
+    def _add_sbom(self, name: str, programs: Iterable[str], program: pathlib.Path,
+                  files: Iterable[pathlib.Path]) -> None:
         file = program / "usr/share/postern/sbom.spdx.json"
         file.parent.mkdir(parents=True)
         packages = [self._packages[path] for path in files]
+        packages += [package for one in programs for package in self._static[one].values()]
         file.write_text(sbom.text(name, self._version, self._revision, packages), encoding="utf-8")
 
     def _add_all(self, program: pathlib.Path) -> None:
@@ -113,4 +116,4 @@ class Builder:
         command.chmod(0o755)
         (program / "data").mkdir(mode=0o777)
         (program / "data").chmod(0o1777)
-        self._add_sbom(_ALL, program, self._packages)
+        self._add_sbom(_ALL, PROGRAMS, program, self._packages)

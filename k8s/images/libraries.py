@@ -50,6 +50,15 @@ def of(programs: list[pathlib.Path]) -> dict[str, pathlib.Path]:
     return found
 
 
+# What is in a program itself (WORKSPACE, "-l:").
+STATIC = {"auth-svc": ("libcjose.a", "libidn.a", "libjansson.a")}
+
+
+def linked_into(program: str) -> list[pathlib.Path]:
+    """The static libraries that ldd does not see."""
+    return [pathlib.Path(_LIBRARIES, name) for name in STATIC.get(program, ())]
+
+
 def packages(files: list[pathlib.Path]) -> dict[pathlib.Path, Package]:
     """Which package each file is of."""
     found = {}

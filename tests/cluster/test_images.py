@@ -8,6 +8,7 @@ import io
 import json
 import pathlib
 import poplib
+import re
 import secrets
 import smtplib
 import ssl
@@ -94,8 +95,14 @@ def test_the_list_of_packages_names_every_library(name: str) -> None:
     packages = {(package["name"], package["versionInfo"]) for package in listed["packages"]}
     assert (name, builder.version()) in packages
     program = builder.PROGRAMS[name]
-    for package in libraries.packages(sorted(set(libraries.of([program]).values()))).values():
+    files = [*sorted(set(libraries.of([program]).values())), *libraries.linked_into(name)]
+    for package in libraries.packages(files).values():
         assert (package.name, package.version) in packages
+
+
+def test_every_static_library_is_known_to_the_list_of_packages() -> None:
+    linked = re.findall(r'"-l:(lib\S+\.a)"', (ROOT / "WORKSPACE").read_text(encoding="utf-8"))
+    assert sorted(linked) == sorted(name for names in libraries.STATIC.values() for name in names)
 
 
 def test_programs_share_a_layer_of_libraries() -> None:
