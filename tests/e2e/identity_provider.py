@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import pathlib
-import socket
 import ssl
 import subprocess
 import urllib.parse
@@ -13,6 +12,8 @@ import urllib.request
 from typing import Any
 
 from tests.cluster.local import programs
+from tests.e2e.certificate_authority import CertificateAuthority
+from tests.e2e.remote_mta import free_port
 from tests.e2e.waiting import wait_until
 
 _HOST = "127.0.0.1"
@@ -23,37 +24,21 @@ PASSWORD = "of the provider"
 _HASH = "$2b$10$QdIyPJ3gWmC1f0aBxUuEyufCjAD7ReZJ5UK6IZyVEEQC/v4rLdG.C"
 
 
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind((_HOST, 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
-def _openssl(folder: pathlib.Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-
 class IdentityProvider:
     """Has the people whose addresses it is given. Its keys live as long as its process."""
 
     def __init__(self, folder: pathlib.Path, *addresses: str, token_seconds: int = 3600):
         self._folder = folder
-        self._port = _free_port()
+        self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True)
-        key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-        _openssl(folder, "req", "-x509", *key, "-days", "2", "-subj", "/CN=Provider CA", "-keyout", "ca.key", "-out",
-                 "ca.pem")
-        _openssl(folder, "req", *key, "-subj", "/CN=provider", "-keyout", "server.key", "-out", "server.csr")
-        (folder / "names").write_text(f"subjectAltName=IP:{_HOST}\n", encoding="ascii")
-        _openssl(folder, "x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-                 "-days", "2", "-extfile", "names", "-out", "server.pem")
+        authority = CertificateAuthority(folder)
+        self._ca_file = authority.file
+        certificate, key = authority.issue("server", f"subjectAltName=IP:{_HOST}")
         configuration = {
             "issuer": self.issuer,
             "storage": {"type": "memory"},
-            "web": {"https": f"{_HOST}:{self._port}", "tlsCert": str(folder / "server.pem"),
-                    "tlsKey": str(folder / "server.key")},
+            "web": {"https": f"{_HOST}:{self._port}", "tlsCert": str(certificate), "tlsKey": str(key)},
             "expiry": {"idTokens": f"{token_seconds}s"},
             "oauth2": {"passwordConnector": "local"},
             "enablePasswordDB": True,
@@ -63,7 +48,7 @@ class IdentityProvider:
         }
         # JSON is YAML.
         (folder / "dex.yaml").write_text(json.dumps(configuration), encoding="ascii")
-        self._tls = ssl.create_default_context(cafile=folder / "ca.pem")
+        self._tls = ssl.create_default_context(cafile=self._ca_file)
 
     @property
     def issuer(self) -> str:
@@ -72,7 +57,7 @@ class IdentityProvider:
     def settings(self, **others: Any) -> dict[str, Any]:
         """How auth-svc is told of it."""
         return {"name": "login", "domains": ["staff.test"], "issuer": self.issuer, "audiences": [_CLIENT],
-                "jwks_url": f"{self.issuer}/keys", "ca_file": str(self._folder / "ca.pem")} | others
+                "jwks_url": f"{self.issuer}/keys", "ca_file": str(self._ca_file)} | others
 
     def start(self) -> "IdentityProvider":
         """With new keys each time."""

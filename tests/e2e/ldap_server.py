@@ -6,10 +6,11 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 from typing import Any
 
+from tests.e2e.certificate_authority import CertificateAuthority
+from tests.e2e.remote_mta import free_port
 from tests.e2e.waiting import wait_until
 
 _HOST = "127.0.0.1"
@@ -26,7 +27,7 @@ moduleload ppolicy
 moduleload memberof
 moduleload syncprov
 TLSCACertificateFile {folder}/ca.pem
-TLSCertificateFile {folder}/server.pem
+TLSCertificateFile {folder}/server.crt
 TLSCertificateKeyFile {folder}/server.key
 database mdb
 suffix {base}
@@ -71,31 +72,15 @@ pwdMaxFailure: 5
 """
 
 
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind((_HOST, 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
-def _openssl(folder: pathlib.Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-
 class LdapServer:
     """Below dc=staff,dc=test, empty but for cn=postern, who may search."""
 
     def __init__(self, folder: pathlib.Path):
         self._folder = folder
-        self._port = _free_port()
+        self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         (folder / "db").mkdir(parents=True)
-        key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
-        _openssl(folder, "req", "-x509", *key, "-subj", "/CN=LDAP CA", "-keyout", "ca.key", "-out", "ca.pem")
-        _openssl(folder, "req", *key[:-2], "-subj", "/CN=ldap", "-keyout", "server.key", "-out", "server.csr")
-        (folder / "names").write_text(f"subjectAltName=IP:{_HOST}\n", encoding="ascii")
-        _openssl(folder, "x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-                 "-days", "2", "-extfile", "names", "-out", "server.pem")
+        CertificateAuthority(folder).issue("server", f"subjectAltName=IP:{_HOST}")
         (folder / "password").write_text("of-postern\n", encoding="ascii")
         (folder / "slapd.conf").write_text(_CONFIGURATION.format(folder=folder, base=_BASE), encoding="ascii")
         subprocess.run([self._program("slapadd"), "-q", "-f", str(folder / "slapd.conf")], check=True,

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.certificate_authority import CertificateAuthority
 from tests.e2e.mail_clients import HOST, TIMEOUT, Clients, make_message
 from tests.e2e.platform_under_test import Account, Platform
 from tests.e2e.waiting import wait_until
@@ -55,34 +56,9 @@ class Issuer:
         return f"{signed}.{_base64url(signature)}"
 
 
-class People:
-    """A CA that signs for people, and what it signs."""
-
-    def __init__(self, folder: pathlib.Path):
-        self._folder = folder
-        self.ca_file = folder / "people.pem"
-        self._openssl("req", "-x509", *self._NEW_KEY, "-days", "2", "-subj", "/CN=People", "-keyout", "people.key",
-                      "-out", "people.pem")
-
-    _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-
-    def _openssl(self, *arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=self._folder, check=True, capture_output=True)
-
-    def issue(self, name: str, *addresses: str, ca: str = "people") -> tuple[str, str]:
-        """Files of a certificate and its key."""
-        names = ",".join(f"email:{address}" for address in addresses)
-        (self._folder / f"{name}.ext").write_text(f"subjectAltName={names}\nextendedKeyUsage=clientAuth\n",
-                                                  encoding="ascii")
-        self._openssl("req", *self._NEW_KEY, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
-        self._openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{ca}.pem", "-CAkey", f"{ca}.key",
-                      "-CAcreateserial", "-days", "2", "-extfile", f"{name}.ext", "-out", f"{name}.crt")
-        return str(self._folder / f"{name}.crt"), str(self._folder / f"{name}.key")
-
-    def of_another_ca(self, name: str, *addresses: str) -> tuple[str, str]:
-        self._openssl("req", "-x509", *self._NEW_KEY, "-days", "2", "-subj", "/CN=Others", "-keyout", "others.key",
-                      "-out", "others.pem")
-        return self.issue(name, *addresses, ca="others")
+def _issue(authority: CertificateAuthority, name: str, *addresses: str) -> tuple[pathlib.Path, pathlib.Path]:
+    names = ",".join(f"email:{address}" for address in addresses)
+    return authority.issue(name, f"subjectAltName={names}", "extendedKeyUsage=clientAuth")
 
 
 @dataclass
@@ -90,7 +66,8 @@ class World:
     platform: Platform
     clients: Clients
     issuer: Issuer
-    people: People
+    # Signs for people.
+    people: CertificateAuthority
     folder: pathlib.Path
     # Whose domain has SCRAM, since everybody there has logged in with a password since it was switched on.
     alice: Account
@@ -149,11 +126,11 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("sasl")
     issuer = Issuer(folder)
-    people = People(folder)
+    people = CertificateAuthority(folder, "people")
     asking = {"security_domains": [{"name": "public", "request_client_certificates": True}]}
     platform = Platform(folder / "postern", {
         "auth-svc": {"password_hashing": {"scram_iterations": 4096}, "oauth": [issuer.settings()],
-                     "client_certificates": {"ca_file": str(people.ca_file)}},
+                     "client_certificates": {"ca_file": str(people.file)}},
         "gateway-smtp-submission": asking, "gateway-pop3": asking})
     try:
         platform.start()
@@ -278,7 +255,7 @@ def test_msmtp_logs_in_with_a_token(world: World) -> None:
 
 
 def test_a_client_certificate_logs_in_whose_address_it_has(world: World) -> None:
-    def curl(certificate: tuple[str, str], named: str = "") -> subprocess.CompletedProcess[str]:
+    def curl(certificate: tuple[pathlib.Path, pathlib.Path], named: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["curl", "--silent", "--show-error", "--cacert", world.platform.ca_file, "--cert", certificate[0], "--key",
              certificate[1], "--login-options", "AUTH=EXTERNAL", "--user", f"{named}:",
@@ -286,14 +263,14 @@ def test_a_client_certificate_logs_in_whose_address_it_has(world: World) -> None
             capture_output=True, text=True, timeout=TIMEOUT, check=False)
 
     address = world.alice.address
-    mine = world.people.issue("mine", address)
+    mine = _issue(world.people, "mine", address)
     for named in ("", address):
         assert curl(mine, named).returncode == 0, curl(mine, named).stderr
-    several = world.people.issue("several", address, "a@elsewhere.test")
+    several = _issue(world.people, "several", address, "a@elsewhere.test")
     assert curl(several, address).returncode == 0
     for why, certificate, named in (("another's", mine, STAFF), ("which of them", several, ""),
-                                    ("nobody here", world.people.issue("nobody", "nobody@scram.test"), ""),
-                                    ("of another CA", world.people.of_another_ca("foreign", address), "")):
+                                    ("nobody here", _issue(world.people, "nobody", "nobody@scram.test"), ""),
+                                    ("of another CA", _issue(CertificateAuthority(world.folder, "others"), "foreign", address), "")):
         refused = curl(certificate, named)
         assert refused.returncode == 67, (why, refused.stdout, refused.stderr)
     log = world.platform.log("auth-svc")
