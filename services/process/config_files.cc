@@ -98,8 +98,6 @@ class Checker {
       LookAt(*tls, path);
     } else if (const auto* domain = dynamic_cast<const config::v1::SecurityDomain*>(&message)) {
       LookAt(*domain, path);
-    } else if (const auto* database = dynamic_cast<const config::v1::PostgreSql*>(&message)) {
-      LookAt(*database, path);
     } else if (const auto* process = dynamic_cast<const config::v1::Process*>(&message);
                process != nullptr && !process->has_mtls()) {
       faults_.push_back({Below(path, "mtls"), "is not set"});
@@ -138,6 +136,12 @@ class Checker {
     if (name == "token_verification_keys_file") {
       Note(key, identity::TokenVerifier::Open(file).status());
     }
+    // Of databases, directories and identity providers, of which nobody here can say more.
+    if (name == "ca_file" || name == "certificate_file") Note(key, CheckDates(file, now_));
+    if (name == "private_key_file" || name == "password_file" || name == "bind_password_file" ||
+        name == "jwks_file") {
+      Note(key, config::ReadSmallFile(file, kMaxPemOctets).status());
+    }
   }
 
   void LookAt(const config::v1::MutualTls& tls, const std::string& path) {
@@ -166,21 +170,6 @@ class Checker {
           {Below(path, of_key ? "private_key_file" : "certificate_file"), std::string(why)});
     } else {
       Note(Below(path, "certificate_file"), CheckDates(domain.certificate_file(), now_));
-    }
-  }
-
-  void LookAt(const config::v1::PostgreSql& database, const std::string& path) {
-    for (const auto& [name, file] :
-         {std::pair<const char*, const std::string&>{"password_file", database.password_file()},
-          {"private_key_file", database.private_key_file()}}) {
-      if (!file.empty()) {
-        Note(Below(path, name), config::ReadSmallFile(file, kMaxPemOctets).status());
-      }
-    }
-    for (const auto& [name, file] :
-         {std::pair<const char*, const std::string&>{"ca_file", database.ca_file()},
-          {"certificate_file", database.certificate_file()}}) {
-      if (!file.empty()) Note(Below(path, name), CheckDates(file, now_));
     }
   }
 

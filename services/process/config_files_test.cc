@@ -151,6 +151,22 @@ TEST_F(ConfigFilesTest, OfADatabase) {
   EXPECT_TRUE(absl::StartsWith(faults[1], "postgresql.ca_file: old.pem: expired on")) << faults[1];
 }
 
+TEST_F(ConfigFilesTest, OfDirectoriesAndIdentityProviders) {
+  config::v1::AuthSvc config = Good();
+  config::v1::Ldap& ldap = *config.add_ldap();
+  ldap.set_ca_file(pki_.ca_file());
+  ldap.set_bind_password_file(File("nothing"));
+  config.add_oauth()->set_jwks_file(File("nothing"));
+  config.add_oauth()->set_ca_file(Issue("old", -7200, -3600));
+  config.mutable_client_certificates()->set_ca_file(File("nothing"));
+  const Lines faults = Faults(config);
+  ASSERT_EQ(faults.size(), 4u);
+  EXPECT_TRUE(absl::StartsWith(faults[0], "ldap[0].bind_password_file: nothing: ")) << faults[0];
+  EXPECT_TRUE(absl::StartsWith(faults[1], "oauth[0].jwks_file: nothing: ")) << faults[1];
+  EXPECT_TRUE(absl::StartsWith(faults[2], "oauth[1].ca_file: old.pem: expired on")) << faults[2];
+  EXPECT_TRUE(absl::StartsWith(faults[3], "client_certificates.ca_file: nothing: ")) << faults[3];
+}
+
 TEST_F(ConfigFilesTest, PublicCertificates) {
   config::v1::GatewaySmtp config;
   *config.mutable_process()->mutable_mtls() = mtls_;
