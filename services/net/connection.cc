@@ -471,6 +471,10 @@ std::string Connection::server_name() const {
   return name == nullptr ? "" : name;
 }
 
+bool Connection::bindable() const {
+  return secure() && (SSL_version(ssl_) == TLS1_3_VERSION || !tls_server_end_point().empty());
+}
+
 std::string Connection::tls_exporter() const {
   constexpr absl::string_view kLabel = "EXPORTER-Channel-Binding";
   // In TLS 1.2 it needs an extension, and its users differ in what they compute.

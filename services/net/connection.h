@@ -87,6 +87,8 @@ class Connection {
   // Channel bindings as a server (RFC 9266, in TLS 1.3 alone; RFC 5929 4). Empty: there is none.
   std::string tls_exporter() const;
   std::string tls_server_end_point() const;
+  // Whether there is one, without computing it where that is known.
+  bool bindable() const;
   // What the client showed, DER, its own first: its key is proved, and nothing else. At most 8, and
   // 32 KiB in all; empty when there is none, or more.
   std::vector<std::string> client_certificates() const;

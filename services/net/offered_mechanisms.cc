@@ -36,8 +36,7 @@ asio::awaitable<sasl::MechanismList> OfferedMechanisms::For(const Connection& co
   ListMechanismsRequest request;
   std::string name = connection.server_name();
   if (!absl::EqualsIgnoreCase(name, hostname_)) request.set_server_name(std::move(name));
-  request.set_bindable(!connection.tls_exporter().empty() ||
-                       !connection.tls_server_end_point().empty());
+  request.set_bindable(connection.bindable());
   request.set_certified(!connection.client_certificates().empty());
   const std::string key =
       absl::StrCat(request.bindable(), request.certified(), request.server_name());
