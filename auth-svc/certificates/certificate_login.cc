@@ -1,9 +1,7 @@
 #include "auth-svc/certificates/certificate_login.h"
 
-#include <openssl/bio.h>
 #include <openssl/bn.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
@@ -12,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "services/config/reloaded_file.h"
 #include "services/config/small_file.h"
+#include "services/crypto/certificates.h"
 
 namespace postern::auth::certificates {
 namespace {
@@ -20,8 +19,6 @@ constexpr size_t kMaxPemOctets = 1 << 20;
 constexpr int kMaxDepth = 8;
 
 struct Free {
-  void operator()(BIO* bio) const { BIO_free(bio); }
-  void operator()(X509* certificate) const { X509_free(certificate); }
   void operator()(X509_STORE_CTX* context) const { X509_STORE_CTX_free(context); }
   void operator()(STACK_OF(X509) * chain) const { sk_X509_pop_free(chain, X509_free); }
   void operator()(GENERAL_NAMES* names) const { GENERAL_NAMES_free(names); }
@@ -35,29 +32,23 @@ using Cas = std::shared_ptr<X509_STORE>;
 absl::StatusOr<Cas> ReadCas(absl::string_view file) {
   absl::StatusOr<std::string> text = config::ReadSmallFile(file, kMaxPemOctets);
   if (!text.ok()) return text.status();
-  const Cas cas(X509_STORE_new(), X509_STORE_free);
-  const Owned<BIO> bio(BIO_new_mem_buf(text->data(), static_cast<int>(text->size())));
-  if (cas == nullptr || bio == nullptr) return absl::ResourceExhaustedError("out of memory");
-  int read = 0;
-  while (true) {
-    const Owned<X509> ca(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
-    if (ca == nullptr) break;
-    X509_STORE_add_cert(cas.get(), ca.get());
-    ++read;
+  absl::StatusOr<std::vector<crypto::Certificate>> certificates = crypto::ReadCertificates(*text);
+  if (!certificates.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(file, ": ", certificates.status().message()));
   }
-  const unsigned long error = ERR_peek_last_error();
-  ERR_clear_error();
-  if (read == 0) return absl::InvalidArgumentError(absl::StrCat(file, ": no PEM certificate"));
-  if (error != 0 && ERR_GET_REASON(error) != PEM_R_NO_START_LINE) {
-    return absl::InvalidArgumentError(absl::StrCat(file, ": a broken certificate"));
+  const Cas cas(X509_STORE_new(), X509_STORE_free);
+  for (const crypto::Certificate& ca : *certificates) {
+    if (cas == nullptr || X509_STORE_add_cert(cas.get(), ca.get()) != 1) {
+      return absl::ResourceExhaustedError("out of memory");
+    }
   }
   return cas;
 }
 
-Owned<X509> ReadDer(const std::string& der) {
+crypto::Certificate ReadDer(const std::string& der) {
   const auto* octets = reinterpret_cast<const unsigned char*>(der.data());
   const unsigned char* const end = octets + der.size();
-  Owned<X509> certificate(d2i_X509(nullptr, &octets, static_cast<long>(der.size())));
+  crypto::Certificate certificate(d2i_X509(nullptr, &octets, static_cast<long>(der.size())));
   if (octets != end) return nullptr;
   return certificate;
 }
@@ -97,11 +88,11 @@ class FileVerifier final : public CertificateVerifier {
  private:
   absl::StatusOr<Verified> Judge(absl::Span<const std::string> certificates) const {
     if (certificates.empty()) return absl::UnauthenticatedError("the client shows no certificate");
-    const Owned<X509> own = ReadDer(certificates.front());
+    const crypto::Certificate own = ReadDer(certificates.front());
     if (own == nullptr) return absl::UnauthenticatedError("that is no certificate");
     const Owned<STACK_OF(X509)> others(sk_X509_new_null());
     for (const std::string& der : certificates.subspan(1)) {
-      Owned<X509> other = ReadDer(der);
+      crypto::Certificate other = ReadDer(der);
       if (other != nullptr && sk_X509_push(others.get(), other.get()) > 0) (void)other.release();
     }
     const std::shared_ptr<const Cas> cas = cas_->Get();

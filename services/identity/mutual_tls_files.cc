@@ -12,12 +12,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "openssl/bio.h"
+#include "openssl/crypto.h"
 #include "openssl/err.h"
 #include "openssl/evp.h"
 #include "openssl/pem.h"
 #include "openssl/ssl.h"
 #include "openssl/x509.h"
 #include "services/config/small_file.h"
+#include "services/crypto/certificates.h"
 
 namespace postern::identity {
 namespace {
@@ -32,7 +34,7 @@ struct Freer {
   }
 };
 using Bio = std::unique_ptr<BIO, Freer<BIO_free>>;
-using Certificate = std::unique_ptr<X509, Freer<X509_free>>;
+using crypto::Certificate;
 using Key = std::unique_ptr<EVP_PKEY, Freer<EVP_PKEY_free>>;
 using Context = std::unique_ptr<SSL_CTX, Freer<SSL_CTX_free>>;
 using Store = std::unique_ptr<X509_STORE, Freer<X509_STORE_free>>;
@@ -52,7 +54,7 @@ std::string Why() {
   return reason == nullptr ? "refused by OpenSSL" : reason;
 }
 
-absl::StatusOr<Bio> OpenPem(absl::string_view setting, const std::string& file) {
+absl::StatusOr<std::string> ReadPem(absl::string_view setting, const std::string& file) {
   if (file.empty()) {
     return absl::InvalidArgumentError(absl::StrCat("process.mtls.", setting, ": is not set"));
   }
@@ -61,33 +63,19 @@ absl::StatusOr<Bio> OpenPem(absl::string_view setting, const std::string& file) 
     return absl::InvalidArgumentError(
         absl::StrCat("process.mtls.", setting, ": ", pem.status().message()));
   }
-  Bio bio(BIO_new(BIO_s_mem()));
-  const int size = static_cast<int>(pem->size());
-  if (bio == nullptr || (size > 0 && BIO_write(bio.get(), pem->data(), size) != size)) {
-    return OutOfMemory();
-  }
-  return bio;
+  return pem;
 }
 
 // Every certificate of the file; at least one.
 absl::StatusOr<std::vector<Certificate>> ReadCertificates(absl::string_view setting,
                                                           const std::string& file) {
-  absl::StatusOr<Bio> bio = OpenPem(setting, file);
-  if (!bio.ok()) {
-    return bio.status();
+  absl::StatusOr<std::string> pem = ReadPem(setting, file);
+  if (!pem.ok()) {
+    return pem.status();
   }
-  std::vector<Certificate> certificates;
-  while (X509* next = PEM_read_bio_X509(bio->get(), nullptr, NoPassphrase, nullptr)) {
-    certificates.emplace_back(next);
-  }
-  // The end of the file reads as "no start line"; everything else is a certificate gone wrong.
-  if (const unsigned long error = ERR_peek_last_error();
-      ERR_GET_LIB(error) != ERR_LIB_PEM || ERR_GET_REASON(error) != PEM_R_NO_START_LINE) {
-    return Wrong(setting, file, absl::StrCat("holds a broken certificate: ", Why()));
-  }
-  ERR_clear_error();
-  if (certificates.empty()) {
-    return Wrong(setting, file, "holds no PEM certificate");
+  absl::StatusOr<std::vector<Certificate>> certificates = crypto::ReadCertificates(*pem);
+  if (absl::IsInvalidArgument(certificates.status())) {
+    return Wrong(setting, file, absl::StrCat("holds ", certificates.status().message()));
   }
   return certificates;
 }
@@ -130,11 +118,16 @@ absl::StatusOr<MutualTlsPem> LoadMutualTls(const config::v1::MutualTls& tls) {
   if (!chain.ok()) {
     return chain.status();
   }
-  const absl::StatusOr<Bio> key_file = OpenPem("private_key_file", tls.private_key_file());
-  if (!key_file.ok()) {
-    return key_file.status();
+  absl::StatusOr<std::string> key_pem = ReadPem("private_key_file", tls.private_key_file());
+  if (!key_pem.ok()) {
+    return key_pem.status();
   }
-  const Key key(PEM_read_bio_PrivateKey(key_file->get(), nullptr, NoPassphrase, nullptr));
+  const absl::Cleanup wipe_key = [&] { OPENSSL_cleanse(key_pem->data(), key_pem->size()); };
+  const Bio key_bio(BIO_new_mem_buf(key_pem->data(), static_cast<int>(key_pem->size())));
+  if (key_bio == nullptr) {
+    return OutOfMemory();
+  }
+  const Key key(PEM_read_bio_PrivateKey(key_bio.get(), nullptr, NoPassphrase, nullptr));
   if (key == nullptr) {
     return Wrong("private_key_file", tls.private_key_file(),
                  "holds no PEM private key without a passphrase");
