@@ -14,6 +14,7 @@
 #include "auth-svc/domain/upkeep.h"
 #include "auth-svc/sqlite/test_directory.h"
 #include "gtest/gtest.h"
+#include "services/async/wait.h"
 #include "services/limits/local_limits.h"
 
 namespace postern::auth {
@@ -105,16 +106,10 @@ class AuthenticatorTest : public testing::Test {
 
   LoginResult LogIn(const std::string& name, const std::string& password,
                     const std::string& acts_as = "", LoginUse use = LoginUse::kPop3) {
-    LoginResult result;
-    absl::Notification done;
-    authenticator_->LogIn(
-        {{acts_as, name}, password}, use, "192.0.2.0/24", [] { return false; },
-        [&](LoginResult r) {
-          result = std::move(r);
-          done.Notify();
-        });
-    done.WaitForNotification();
-    return result;
+    return async::Wait<LoginResult>([&](auto done) {
+      authenticator_->LogIn(
+          {{acts_as, name}, password}, use, "192.0.2.0/24", [] { return false; }, std::move(done));
+    });
   }
 
   const AliasLimits limits_;
@@ -301,15 +296,12 @@ TEST_F(AuthenticatorTest, MoreThanMayWaitAreToldToComeBack) {
 }
 
 TEST_F(AuthenticatorTest, NobodyWaitingMeansNoHash) {
-  absl::Notification done;
-  authenticator_->LogIn(
-      {{"", "alice@example.test"}, "correct horse"}, LoginUse::kPop3, "192.0.2.0/24",
-      [] { return true; },
-      [&](LoginResult r) {
-        EXPECT_EQ(r.outcome, Outcome::kTemporary);
-        done.Notify();
-      });
-  done.WaitForNotification();
+  const LoginResult result = async::Wait<LoginResult>([&](auto done) {
+    authenticator_->LogIn(
+        {{"", "alice@example.test"}, "correct horse"}, LoginUse::kPop3, "192.0.2.0/24",
+        [] { return true; }, std::move(done));
+  });
+  EXPECT_EQ(result.outcome, Outcome::kTemporary);
   EXPECT_EQ(hasher_.verifications, 0);
 }
 

@@ -5,7 +5,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/synchronization/notification.h"
 #include "auth-svc/domain/app_password.h"
 #include "auth-svc/domain/authenticator.h"
 #include "auth-svc/domain/freshness.h"
@@ -16,6 +15,7 @@
 #include "auth-svc/domain/vouched_login.h"
 #include "auth-svc/sqlite/test_directory.h"
 #include "gtest/gtest.h"
+#include "services/async/wait.h"
 #include "services/limits/local_limits.h"
 
 namespace postern::auth {
@@ -49,25 +49,15 @@ class ExternalLoginTest : public testing::Test {
     });
     return password;
   }
-  LoginResult Wait(std::function<void(absl::AnyInvocable<void(LoginResult)>)> begin) {
-    LoginResult result;
-    absl::Notification done;
-    begin([&](LoginResult r) {
-      result = std::move(r);
-      done.Notify();
-    });
-    done.WaitForNotification();
-    return result;
-  }
   LoginResult LogIn(const std::string& name, const std::string& password) {
-    return Wait([&](absl::AnyInvocable<void(LoginResult)> done) {
+    return async::Wait<LoginResult>([&](auto done) {
       authenticator_->LogIn(
           {{"", name}, password}, LoginUse::kPop3, "192.0.2.0/24", [] { return false; },
           std::move(done));
     });
   }
   LoginResult LogInVouched(const std::string& address) {
-    return Wait([&](absl::AnyInvocable<void(LoginResult)> done) {
+    return async::Wait<LoginResult>([&](auto done) {
       vouched_.LogIn(
           {}, "192.0.2.0/24",
           [&]() -> absl::StatusOr<Vouched> {

@@ -16,6 +16,7 @@
 #include "auth-svc/sqlite/test_directory.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "services/async/wait.h"
 
 namespace postern::auth {
 namespace {
@@ -38,14 +39,8 @@ class MirrorTest : public testing::Test {
   }
 
   absl::Status Refresh(const std::string& address) {
-    absl::Notification done;
-    absl::Status refreshed;
-    mirror_.Refresh({*CanonicalAddress(address)}, [&](absl::Status status) {
-      refreshed = std::move(status);
-      done.Notify();
-    });
-    done.WaitForNotification();
-    return refreshed;
+    return async::Wait<absl::Status>(
+        [&](auto done) { mirror_.Refresh({*CanonicalAddress(address)}, std::move(done)); });
   }
   // After a refresh: "alice@staff.test", "disabled", "unknown", or the error.
   std::string Resolve(const std::string& address) {

@@ -5,11 +5,11 @@
 #include <string>
 #include <utility>
 
-#include "absl/synchronization/notification.h"
 #include "auth-svc/domain/resolver.h"
 #include "auth-svc/domain/upkeep.h"
 #include "auth-svc/sqlite/test_directory.h"
 #include "gtest/gtest.h"
+#include "services/async/wait.h"
 #include "services/limits/local_limits.h"
 
 namespace postern::auth {
@@ -34,24 +34,13 @@ class ScramLoginTest : public testing::Test {
     ASSERT_EQ(directory_->Write([&](DirectoryWriter& w) { return body(w); }), absl::OkStatus());
   }
   ScramLogin::Begun Begin(const std::string& name, const std::string& acts_as = "") {
-    ScramLogin::Begun begun;
-    absl::Notification done;
-    login_.Begin({acts_as, name}, "192.0.2.0/24", [&](ScramLogin::Begun b) {
-      begun = std::move(b);
-      done.Notify();
+    return async::Wait<ScramLogin::Begun>([&](auto done) {
+      login_.Begin({acts_as, name}, "192.0.2.0/24", std::move(done));
     });
-    done.WaitForNotification();
-    return begun;
   }
   LoginResult End(ScramLogin::Begun begun, Proof proof) {
-    LoginResult result;
-    absl::Notification done;
-    login_.End(std::move(begun.attempt), proof, [&](LoginResult r) {
-      result = std::move(r);
-      done.Notify();
-    });
-    done.WaitForNotification();
-    return result;
+    return async::Wait<LoginResult>(
+        [&](auto done) { login_.End(std::move(begun.attempt), proof, std::move(done)); });
   }
 
   const AliasLimits limits_;

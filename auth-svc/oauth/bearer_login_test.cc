@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
 #include "auth-svc/domain/resolver.h"
 #include "auth-svc/domain/upkeep.h"
 #include "auth-svc/oauth/testing/test_key.h"
@@ -19,6 +18,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "proto/postern/config/v1/auth_svc.pb.h"
+#include "services/async/wait.h"
 #include "services/limits/local_limits.h"
 
 namespace postern::auth::oauth {
@@ -81,14 +81,9 @@ class BearerLoginTest : public testing::Test {
     ASSERT_EQ(directory_->Write([&](DirectoryWriter& w) { return body(w); }), absl::OkStatus());
   }
   LoginResult LogIn(const std::string& token, const std::string& named = "") {
-    LoginResult result;
-    absl::Notification done;
-    login_->LogIn({{named, ""}, token}, "192.0.2.0/24", [&](LoginResult r) {
-      result = std::move(r);
-      done.Notify();
+    return async::Wait<LoginResult>([&](auto done) {
+      login_->LogIn({{named, ""}, token}, "192.0.2.0/24", std::move(done));
     });
-    done.WaitForNotification();
-    return result;
   }
 
   const AliasLimits limits_;

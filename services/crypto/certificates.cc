@@ -33,8 +33,8 @@ absl::StatusOr<std::vector<Certificate>> ReadCertificates(absl::string_view pem)
   const unsigned long error = ERR_peek_last_error();
   if (ERR_GET_LIB(error) != ERR_LIB_PEM || ERR_GET_REASON(error) != PEM_R_NO_START_LINE) {
     const char* const reason = ERR_reason_error_string(error);
-    return absl::InvalidArgumentError(absl::StrCat(
-        "a broken certificate: ", reason == nullptr ? "refused by OpenSSL" : reason));
+    return absl::InvalidArgumentError(
+        absl::StrCat("a broken certificate: ", reason == nullptr ? "refused by OpenSSL" : reason));
   }
   if (certificates.empty()) return absl::InvalidArgumentError("no PEM certificate");
   return certificates;
