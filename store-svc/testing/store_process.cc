@@ -11,7 +11,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
-#include <iterator>
 #include <map>
 #include <thread>
 #include <utility>
@@ -28,12 +27,14 @@
 #include "services/storage/postgresql/connection.h"
 #include "services/storage/postgresql/testing/test_server.h"
 #include "services/storage/sqlite/sqlite.h"
+#include "services/storage/testing/server_process.h"
 
 extern char** environ;
 
 namespace postern::store {
 namespace {
 
+using storage::Contents;
 using storage::postgresql::Connection;
 using storage::postgresql::Server;
 using storage::postgresql::TestServer;
@@ -45,11 +46,6 @@ std::string MakeFolder() {
   std::string folder = absl::StrCat(testing::TempDir(), "/store.XXXXXX");
   if (mkdtemp(folder.data()) == nullptr) std::abort();
   return folder;
-}
-
-std::string Contents(const std::string& file) {
-  std::ifstream in(file);
-  return std::string(std::istreambuf_iterator<char>(in), {});
 }
 
 // Of a ports file, which is there as a whole or not at all; 0: not yet.
@@ -203,7 +199,7 @@ void StoreProcess::Kill() {
 }
 
 void StoreProcess::Terminate() { Signal(SIGTERM); }
-void StoreProcess::Stop() { Signal(SIGSTOP); }
+void StoreProcess::Stop() { storage::Suspend(pid_); }
 void StoreProcess::Continue() { Signal(SIGCONT); }
 
 int StoreProcess::Wait() {

@@ -10,6 +10,7 @@ import subprocess
 from typing import Any
 
 from tests.e2e.certificate_authority import CertificateAuthority
+from tests.e2e.hanging import suspend
 from tests.e2e.remote_mta import free_port
 from tests.e2e.waiting import wait_until
 
@@ -116,7 +117,7 @@ class LdapServer:
 
     def hang(self) -> None:
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        suspend(self._process.pid)
 
     def go_on(self) -> None:
         assert self._process is not None

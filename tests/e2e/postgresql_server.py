@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import pathlib
 import signal
 import subprocess
 from collections.abc import Iterator
 
 from ctl.up import layout, postgresql
+from tests.e2e.hanging import hung
 from tests.e2e.platform_under_test import Platform
 from tests.e2e.waiting import SLOWER, wait_until
 
@@ -51,16 +51,12 @@ class Server:
         """It and its backends have their connections and say nothing."""
         pid = int((self._folder / "data/postmaster.pid").read_text(encoding="ascii").split()[0])
         children = pathlib.Path(f"/proc/{pid}/task/{pid}/children")
-        pids = [pid, *map(int, children.read_text(encoding="ascii").split())]
-        for one in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(one, signal.SIGSTOP)
-        try:
+        with contextlib.ExitStack() as stack:
+            # The postmaster first: then no children come or go.
+            stack.enter_context(hung(pid))
+            for child in children.read_text(encoding="ascii").split():
+                stack.enter_context(hung(int(child)))
             yield
-        finally:
-            for one in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(one, signal.SIGCONT)
 
     def will_follow(self, other: "Server") -> None:
         """From its next start on it is a standby of the other one, and takes no writes."""

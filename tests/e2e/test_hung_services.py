@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import os
 import poplib
-import signal
 import smtplib
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.e2e.hanging import hung
 from tests.e2e.mail_clients import Clients, make_message
 from tests.e2e.platform_under_test import Account, Platform
 from tests.e2e.waiting import SLOWER, wait_until
@@ -30,16 +29,6 @@ def hanging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         yield platform.start()
     finally:
         platform.stop()
-
-
-@contextlib.contextmanager
-def hung(platform: Platform, service: str) -> Iterator[None]:
-    pid = platform.pid(service)
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def told(action: Callable[[], object]) -> float:
@@ -113,7 +102,7 @@ def test_the_store_hangs(hanging: Platform) -> None:
     sender.ehlo()
     sender.mail(SENDER)
     assert sender.rcpt(account.address)[0] == 250
-    with hung(hanging, "store-svc"):
+    with hung(hanging.pid("store-svc")):
         waits = all_told(DATA=lambda: deliver(clients, account, "not taken"),
                          RETR=lambda: reader.retr(1), QUIT=leaver.quit,
                          PASS=lambda: clients.pop3s(newcomer))
@@ -134,7 +123,7 @@ def test_the_store_hangs(hanging: Platform) -> None:
 def test_the_relay_hangs(hanging: Platform) -> None:
     clients, account = Clients(hanging), hanging.add_account()
     submitter = clients.smtp_submissions(account)
-    with hung(hanging, "relay-svc"):
+    with hung(hanging.pid("relay-svc")):
         waits = all_told(
             mx=lambda: deliver(clients, account, "not taken"),
             submission=lambda: submitter.sendmail(
@@ -145,7 +134,7 @@ def test_the_relay_hangs(hanging: Platform) -> None:
 
 def test_the_directory_hangs(hanging: Platform) -> None:
     clients, account = Clients(hanging), hanging.add_account()
-    with hung(hanging, "auth-svc"):
+    with hung(hanging.pid("auth-svc")):
         waits = all_told(RCPT=lambda: deliver(clients, account, "not taken"),
                          AUTH=lambda: clients.smtp_submissions(account),
                          PASS=lambda: clients.pop3s(account))

@@ -5,9 +5,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import contextlib
-import os
 import poplib
-import signal
 import smtplib
 import socket
 import ssl
@@ -16,6 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.e2e.hanging import hung
 from tests.e2e.mail_clients import Clients, make_message
 from tests.e2e.platform_under_test import Platform, run_up_command
 from tests.e2e.waiting import SLOWER, wait_until
@@ -201,16 +200,6 @@ def test_greylist(counting: Platform) -> None:
     assert rcpt("dave@elsewhere.test") == 250
 
 
-@contextlib.contextmanager
-def _hung(platform: Platform) -> Iterator[None]:
-    pid = platform.pid("redis")
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
 @pytest.mark.parametrize("trouble", ["hung", "killed"])
 def test_nobody_waits_for_redis(counting: Platform, trouble: str) -> None:
     """Logins and mail go on, counted by each process alone; then all count together again."""
@@ -229,7 +218,7 @@ def test_nobody_waits_for_redis(counting: Platform, trouble: str) -> None:
 
     work()
     if trouble == "hung":
-        with _hung(counting):
+        with hung(counting.pid("redis")):
             for _ in range(3):
                 work()
             wait_until(lambda: all_have(0), 30, "all know that Redis is away")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import poplib
-import signal
 import smtplib
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 
 from ctl.up import layout, postgresql
+from tests.e2e.hanging import hung
 from tests.e2e.mail_clients import Clients, make_message
 from tests.e2e.platform_under_test import Platform, run_up_command
 from tests.e2e.trouble import SENDER, People, mail_survives
@@ -23,16 +21,6 @@ from tests.e2e.waiting import SLOWER, too_slow_for_a_sanitizer, wait_until
 HANG_SECONDS = 4.0
 SERVICES = ("auth-svc", "store-svc", "relay-svc", "gateway-pop3", "gateway-smtp-submission",
             "gateway-smtp-mx")
-
-
-@contextlib.contextmanager
-def _hung(platform: Platform, process: str) -> Iterator[None]:
-    pid = platform.pid(process)
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def test_status_names_them(replicated: Platform) -> None:
@@ -102,7 +90,7 @@ def test_one_is_killed_while_clients_send(replicated: Platform, service: str) ->
 @pytest.mark.parametrize("service", SERVICES)
 def test_one_hangs_while_clients_send(replicated: Platform, service: str) -> None:
     def hangs(people: People) -> None:
-        with _hung(replicated, f"{service}-1"):
+        with hung(replicated.pid(f"{service}-1")):
             # Whom the kernel gives to a hung gateway waits for it.
             people.try_for(HANG_SECONDS, but=service)
 
@@ -126,7 +114,7 @@ def test_one_hangs_and_its_callers_go_elsewhere(replicated: Platform, service: s
             return False
         return True
 
-    with _hung(replicated, f"{service}-0"):
+    with hung(replicated.pid(f"{service}-0")):
         # What is on its way to it, or comes before it is known, goes to the other one.
         for _ in range(10):
             wait_until(works, 5 * SLOWER, "mail goes on within 5 s")

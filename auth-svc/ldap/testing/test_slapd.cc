@@ -159,7 +159,7 @@ void TestSlapd::Kill() {
   pid_ = -1;
 }
 
-void TestSlapd::Stop() { kill(pid_, SIGSTOP); }
+void TestSlapd::Stop() { storage::Suspend(pid_); }
 
 void TestSlapd::Continue() { kill(pid_, SIGCONT); }
 

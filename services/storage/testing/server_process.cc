@@ -6,10 +6,17 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <system_error>
+#include <thread>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 
 extern char** environ;
 
@@ -41,6 +48,26 @@ pid_t Spawn(std::vector<std::string> arguments, const std::string& log,
   Check(posix_spawnp(&pid, argv[0], &actions, nullptr, argv.data(), environ) == 0, argv[0]);
   posix_spawn_file_actions_destroy(&actions);
   return pid;
+}
+
+void Suspend(pid_t pid) {
+  Check(pid > 0 && kill(pid, SIGSTOP) == 0, "not running");
+  // Of proc(5): the state stands behind the name, which may have parentheses of its own. Z and X:
+  // ended.
+  const auto still = [](const std::filesystem::path& task) {
+    const std::string stat = Contents(task / "stat");
+    const size_t name_end = stat.rfind(')');
+    return name_end == std::string::npos || absl::StrContains("TZX", stat[name_end + 2]);
+  };
+  const std::string tasks = absl::StrCat("/proc/", pid, "/task");
+  for (bool all = false; !all;) {
+    std::error_code gone;
+    all = true;
+    for (const auto& task : std::filesystem::directory_iterator(tasks, gone)) {
+      all = all && still(task.path());
+    }
+    std::this_thread::yield();
+  }
 }
 
 int FreePort() {

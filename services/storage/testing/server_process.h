@@ -19,6 +19,10 @@ void Check(bool good, absl::string_view what);
 pid_t Spawn(std::vector<std::string> arguments, const std::string& log,
             const std::string& end_signal, const std::string& user = "");
 
+// Stops it (SIGSTOP), every thread of it: when this returns it does nothing more until SIGCONT.
+// kill() alone returns while threads on other processors are still at work.
+void Suspend(pid_t pid);
+
 // Of 127.0.0.1; somebody else may still take it.
 int FreePort();
 

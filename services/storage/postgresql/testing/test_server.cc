@@ -9,10 +9,12 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <memory>
 #include <sstream>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -62,12 +64,10 @@ pid_t SpawnPostgres(std::vector<std::string> arguments, const std::string& log) 
   return Spawn(std::move(arguments), log, "QUIT", geteuid() == 0 ? kUser : "");
 }
 
-// The postmaster and its children: a signal to the first alone leaves the others at work.
-void SignalAll(pid_t pid, int signal) {
-  Check(pid > 0, "not running");
+// Of the postmaster.
+std::vector<pid_t> Children(pid_t pid) {
   std::istringstream children(Contents(absl::StrCat("/proc/", pid, "/task/", pid, "/children")));
-  kill(pid, signal);
-  for (pid_t child; children >> child;) kill(child, signal);
+  return {std::istream_iterator<pid_t>(children), {}};
 }
 
 }  // namespace
@@ -141,9 +141,17 @@ void TestServer::Kill() {
   pid_ = -1;
 }
 
-void TestServer::Stop() { SignalAll(pid_, SIGSTOP); }
+void TestServer::Stop() {
+  // The postmaster first: then no children come or go.
+  Suspend(pid_);
+  for (const pid_t child : Children(pid_)) Suspend(child);
+}
 
-void TestServer::Continue() { SignalAll(pid_, SIGCONT); }
+void TestServer::Continue() {
+  Check(pid_ > 0, "not running");
+  for (const pid_t child : Children(pid_)) kill(child, SIGCONT);
+  kill(pid_, SIGCONT);
+}
 
 Server TestServer::NewDatabase() {
   static int count = 0;

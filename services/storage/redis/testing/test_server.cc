@@ -91,7 +91,7 @@ void TestServer::Kill() {
   pid_ = -1;
 }
 
-void TestServer::Stop() { kill(pid_, SIGSTOP); }
+void TestServer::Stop() { Suspend(pid_); }
 
 void TestServer::Continue() { kill(pid_, SIGCONT); }
 
