@@ -248,7 +248,7 @@ class AuthService final : public process::RunningService {
         token_pool_(kTokenThreads, kMaxWaitingReads),
         mirror_(*directory_, Sources(config, ldap_), resolver_, config.mailbox_shards(),
                 static_cast<size_t>(config.max_alias_mailboxes())),
-        directory_service_(*directory_, mirror_, resolver_, reading_pool_),
+        directory_service_(*directory_, mirror_, resolver_, reading_pool_, process::SystemClock()),
         admin_service_(*directory_, mirror_,
                        Upkeep(resolver_, Limits(config), config.mailbox_shards(), Names(config)),
                        keeper_, admin_pool_, hashing_pool_, process::SystemClock()),

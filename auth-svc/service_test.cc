@@ -33,6 +33,7 @@ using identity::kPosternctl;
 using identity::kRelaySvc;
 using identity::kStoreSvc;
 using testing::HasSubstr;
+using testing::MatchesRegex;
 using v1::AuthenticateRequest;
 using v1::AuthenticateResponse;
 
@@ -487,6 +488,69 @@ TEST_P(ServiceTest, AliasesByRpc) {
   ASSERT_TRUE(Call(*admin_, &Admin::ListAliases, v1::ListAliasesRequest(), &list).ok());
   ASSERT_EQ(list.aliases_size(), 1);
   EXPECT_EQ(list.aliases(0).targets(0), "alice@example.test");
+}
+
+TEST_P(ServiceTest, AliasesForwardByRpc) {
+  v1::AddAliasRequest add;
+  add.set_request_id("once");
+  add.mutable_alias()->set_address("sales@example.test");
+  add.mutable_alias()->add_targets("alice@example.test");
+  add.mutable_alias()->add_forwards("Zoe@Elsewhere.test");
+  v1::AddAliasResponse added;
+  ASSERT_TRUE(Call(*admin_, &Admin::AddAlias, add, &added).ok());
+  ASSERT_EQ(added.alias().forwards_size(), 1);
+  EXPECT_EQ(added.alias().forwards(0), "Zoe@elsewhere.test");
+  // Another change, though the targets are the same.
+  add.mutable_alias()->add_forwards("amy@elsewhere.test");
+  EXPECT_EQ(Call(*admin_, &Admin::AddAlias, add, &added).error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
+  v1::ListAliasesResponse list;
+  ASSERT_TRUE(Call(*admin_, &Admin::ListAliases, v1::ListAliasesRequest(), &list).ok());
+  ASSERT_EQ(list.aliases_size(), 1);
+  EXPECT_EQ(list.aliases(0).forwards_size(), 1);
+
+  auto directory = v1::DirectoryService::NewStub(service_.Connect(kRelaySvc));
+  auto resolve = [&](const std::string& address, const std::string& sender) {
+    v1::ResolveRecipientRequest request;
+    request.set_address(address);
+    request.set_sender(sender);
+    v1::ResolveRecipientResponse response;
+    const grpc::Status status =
+        Call(*directory, &v1::DirectoryService::Stub::ResolveRecipient, request, &response);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    EXPECT_EQ(response.outcome(), v1::ResolveRecipientResponse::OUTCOME_LOCAL);
+    return response;
+  };
+  const v1::ResolveRecipientResponse there = resolve("sales@example.test", "Sue@sender.test");
+  EXPECT_EQ(there.mailboxes_size(), 1);
+  ASSERT_EQ(there.forwards_size(), 1);
+  EXPECT_EQ(there.forwards(0), "Zoe@elsewhere.test");
+  EXPECT_THAT(there.forward_sender(),
+              MatchesRegex("SRS0=[a-z2-7]{6}=[A-Z2-7]{2}=sender\\.test=Sue@example\\.test"));
+  EXPECT_EQ(resolve("sales@example.test", "no address").forward_sender(), "no address");
+  const v1::ResolveRecipientResponse back = resolve(there.forward_sender(), "");
+  EXPECT_EQ(back.mailboxes_size(), 0);
+  ASSERT_EQ(back.forwards_size(), 1);
+  EXPECT_EQ(back.forwards(0), "Sue@sender.test");
+  EXPECT_EQ(back.forward_sender(), "");
+
+  v1::SetAliasTargetsRequest set;
+  set.mutable_alias()->set_address("sales@example.test");
+  set.mutable_alias()->add_forwards("alice@example.test");
+  v1::SetAliasTargetsResponse changed;
+  const grpc::Status inside = Call(*admin_, &Admin::SetAliasTargets, set, &changed);
+  EXPECT_EQ(inside.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(inside.error_message(), HasSubstr("give it as a target"));
+  v1::ImportRequest import;
+  v1::Alias& imported = *import.add_entries()->mutable_alias();
+  imported.set_address("out@example.test");
+  imported.add_forwards("zoe@elsewhere.test");
+  v1::ImportResponse results;
+  ASSERT_TRUE(Call(*admin_, &Admin::Import, import, &results).ok());
+  EXPECT_EQ(results.results(0).outcome(), v1::ImportResponse::OUTCOME_ADDED);
+  EXPECT_EQ(resolve("out@example.test", "alice@example.test").forward_sender(),
+            "alice@example.test");
+  EXPECT_EQ(AddDomain("elsewhere.test").error_code(), grpc::StatusCode::FAILED_PRECONDITION);
 }
 
 TEST_P(ServiceTest, OnlyThoseWhoMayCall) {

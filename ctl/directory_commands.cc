@@ -1,5 +1,6 @@
 #include "ctl/directory_commands.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -8,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "services/text/idna.h"
 
 namespace postern::ctl {
 namespace {
@@ -33,10 +35,12 @@ JsonObject Done(absl::string_view key, absl::string_view what) {
   return JsonObject().Text(key, what);
 }
 
-auth::v1::Alias MakeAlias(const std::string& address, const std::vector<std::string>& targets) {
+auth::v1::Alias MakeAlias(const std::string& address, const std::vector<std::string>& targets,
+                          const std::vector<std::string>& forwards) {
   auth::v1::Alias alias;
   alias.set_address(address);
   for (const std::string& target : targets) alias.add_targets(target);
+  for (const std::string& forward : forwards) alias.add_forwards(forward);
   return alias;
 }
 
@@ -50,7 +54,10 @@ void Put(const NewPassword& password, Request* request) {
 }
 
 std::string AliasText(const auth::v1::Alias& alias) {
-  return absl::StrCat(alias.address(), " leads to ", absl::StrJoin(alias.targets(), ", "));
+  const std::string forwards = absl::StrJoin(alias.forwards(), ", ");
+  if (alias.targets().empty()) return absl::StrCat(alias.address(), " leads on to ", forwards);
+  return absl::StrCat(alias.address(), " leads to ", absl::StrJoin(alias.targets(), ", "),
+                      forwards.empty() ? "" : ", and on to ", forwards);
 }
 
 // Well within a request's size (services/rpc/limits.h) and a transaction's time.
@@ -68,11 +75,31 @@ auth::v1::ImportRequest::Entry ToEntry(const ImportLine& line) {
       entry.mutable_account()->set_password_hash(line.password_hash);
       break;
     case ImportLine::Kind::kAlias:
-      entry.mutable_alias()->set_address(line.name);
-      for (const std::string& target : line.targets) entry.mutable_alias()->add_targets(target);
+      *entry.mutable_alias() = MakeAlias(line.name, line.targets, line.forwards);
       break;
   }
   return entry;
+}
+
+// As the directory has it. What is no domain name is refused there, as it is.
+std::string CanonicalDomainOf(absl::string_view name) {
+  const std::string domain =
+      absl::AsciiStrToLower(absl::StripSuffix(name.substr(name.rfind('@') + 1), "."));
+  return text::ToALabels(domain).value_or(domain);
+}
+
+// Makes forwards of targets in no domain of `ours` or of a line.
+void ForwardOutside(const std::vector<auth::v1::Domain>& ours, std::vector<ImportLine>* lines) {
+  absl::flat_hash_set<std::string> inside;
+  for (const auth::v1::Domain& domain : ours) inside.insert(domain.name());
+  for (const ImportLine& line : *lines) inside.insert(CanonicalDomainOf(line.name));
+  for (ImportLine& line : *lines) {
+    const auto outside = std::stable_partition(
+        line.targets.begin(), line.targets.end(),
+        [&](const std::string& t) { return inside.contains(CanonicalDomainOf(t)); });
+    line.forwards.assign(outside, line.targets.end());
+    line.targets.erase(outside, line.targets.end());
+  }
 }
 
 }  // namespace
@@ -88,9 +115,13 @@ absl::Status DirectoryCommands::AddDomain(const std::string& name) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::vector<auth::v1::Domain>> DirectoryCommands::AllDomains() {
+  return remote_.List(&Stub::ListDomains, auth::v1::ListDomainsRequest(),
+                      &auth::v1::ListDomainsResponse::mutable_domains);
+}
+
 absl::Status DirectoryCommands::ListDomains() {
-  auto domains = remote_.List(&Stub::ListDomains, auth::v1::ListDomainsRequest(),
-                              &auth::v1::ListDomainsResponse::mutable_domains);
+  auto domains = AllDomains();
   if (!domains.ok()) return domains.status();
   std::vector<Output::Row> rows;
   for (const auth::v1::Domain& domain : *domains) {
@@ -295,7 +326,13 @@ absl::Status DirectoryCommands::RemoveAppPassword(const std::string& address,
   return absl::OkStatus();
 }
 
-absl::Status DirectoryCommands::Import(const std::vector<ImportLine>& lines, bool dry_run) {
+absl::Status DirectoryCommands::Import(std::vector<ImportLine> lines, bool dry_run,
+                                       bool forward_outside) {
+  if (forward_outside) {
+    auto domains = AllDomains();
+    if (!domains.ok()) return domains.status();
+    ForwardOutside(*domains, &lines);
+  }
   std::vector<Output::Row> rows;
   size_t refused = 0;
   auto say = [&](const ImportLine& line, absl::string_view outcome, const std::string& why) {
@@ -373,10 +410,11 @@ absl::Status DirectoryCommands::Import(const std::vector<ImportLine>& lines, boo
 }
 
 absl::Status DirectoryCommands::AddAlias(const std::string& address,
-                                         const std::vector<std::string>& targets) {
+                                         const std::vector<std::string>& targets,
+                                         const std::vector<std::string>& forwards) {
   auth::v1::AddAliasRequest request;
   request.set_request_id(NewRequestId());
-  *request.mutable_alias() = MakeAlias(address, targets);
+  *request.mutable_alias() = MakeAlias(address, targets, forwards);
   auto response = remote_.Call(&Stub::AddAlias, request);
   if (!response.ok()) return response.status();
   output_.Thing(JsonObject(response->alias()), AliasText(response->alias()));
@@ -384,10 +422,11 @@ absl::Status DirectoryCommands::AddAlias(const std::string& address,
 }
 
 absl::Status DirectoryCommands::SetAlias(const std::string& address,
-                                         const std::vector<std::string>& targets) {
+                                         const std::vector<std::string>& targets,
+                                         const std::vector<std::string>& forwards) {
   auth::v1::SetAliasTargetsRequest request;
   request.set_request_id(NewRequestId());
-  *request.mutable_alias() = MakeAlias(address, targets);
+  *request.mutable_alias() = MakeAlias(address, targets, forwards);
   auto response = remote_.Call(&Stub::SetAliasTargets, request);
   if (!response.ok()) return response.status();
   output_.Thing(JsonObject(response->alias()), AliasText(response->alias()));
@@ -402,7 +441,9 @@ absl::Status DirectoryCommands::ListAliases(const std::string& domain) {
   if (!aliases.ok()) return aliases.status();
   std::vector<Output::Row> rows;
   for (const auth::v1::Alias& alias : *aliases) {
-    rows.push_back({JsonObject(alias), {alias.address(), absl::StrJoin(alias.targets(), ", ")}});
+    std::vector<std::string> leads(alias.targets().begin(), alias.targets().end());
+    leads.insert(leads.end(), alias.forwards().begin(), alias.forwards().end());
+    rows.push_back({JsonObject(alias), {alias.address(), absl::StrJoin(leads, ", ")}});
   }
   output_.List("aliases", {"ADDRESS", "LEADS TO"}, rows);
   return absl::OkStatus();

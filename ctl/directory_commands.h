@@ -46,10 +46,13 @@ class DirectoryCommands {
   absl::Status RemoveAppPassword(const std::string& address, const std::string& name);
 
   // Says of each line what becomes, or would become, of it. An error when any was refused.
-  absl::Status Import(const std::vector<ImportLine>& lines, bool dry_run);
+  // `forward_outside`: targets in domains that neither the directory nor a line has are forwards.
+  absl::Status Import(std::vector<ImportLine> lines, bool dry_run, bool forward_outside);
 
-  absl::Status AddAlias(const std::string& address, const std::vector<std::string>& targets);
-  absl::Status SetAlias(const std::string& address, const std::vector<std::string>& targets);
+  absl::Status AddAlias(const std::string& address, const std::vector<std::string>& targets,
+                        const std::vector<std::string>& forwards);
+  absl::Status SetAlias(const std::string& address, const std::vector<std::string>& targets,
+                        const std::vector<std::string>& forwards);
   absl::Status ListAliases(const std::string& domain);
   absl::Status RemoveAlias(const std::string& address);
 
@@ -58,6 +61,8 @@ class DirectoryCommands {
   absl::StatusOr<std::vector<auth::v1::Account>> AllAccounts(const std::string& domain);
 
  private:
+  absl::StatusOr<std::vector<auth::v1::Domain>> AllDomains();
+
   Remote<auth::v1::DirectoryAdminService> remote_;
   Output& output_;
 };

@@ -24,6 +24,9 @@ struct ImportLine {
   std::vector<std::string> targets;
   // Not empty: why the line is none of these; without a secret.
   std::string fault;
+  // An alias's, of which no file says that they are: DirectoryCommands::Import takes them from
+  // `targets`.
+  std::vector<std::string> forwards;
 };
 
 // "passwd-file": Dovecot's, USER:{SCHEME}HASH:... (what is behind the hash is not read).

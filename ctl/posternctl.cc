@@ -40,7 +40,7 @@ everything else.
 Examples:
   posternctl domain add example.test
   posternctl account add alice@example.test
-  posternctl alias add sales@example.test alice@example.test bob@example.test
+  posternctl alias add sales@example.test alice@example.test --forward bob@elsewhere.test
   posternctl --json queue list)";
 
 // The clients of one run, made from the configuration.
@@ -308,7 +308,10 @@ class CommandLine {
     TakesPassword(add);
     CLI::App* import = AddCommand(
         group, "import", "Adds the people, and aliases, of another system's file.",
-        [this](Commands& c) { return c.directory.Import(lines_, dry_run_); }, Input::kImport);
+        [this](Commands& c) {
+          return c.directory.Import(std::move(lines_), dry_run_, forward_outside_);
+        },
+        Input::kImport);
     NeedsSubject(import, "FILE", "The file; - is standard input.");
     import->add_option("--format", format_, "What the file is: Dovecot's, Postfix's, or a table.")
         ->required()
@@ -316,6 +319,9 @@ class CommandLine {
         ->type_name("FORMAT");
     import->add_option("--domain", domain_, "Of names without one.")->type_name("NAME");
     import->add_flag("--dry-run", dry_run_, "Only say what each line would do.");
+    import->add_flag("--forward-outside", forward_outside_,
+                     "Let aliases forward mail to targets in domains that are neither here nor in "
+                     "the file.");
     TakesDomain(AddCommand(group, "list", "Lists the accounts.",
                            [this](Commands& c) { return c.directory.ListAccounts(domain_); }));
     NeedsSubject(
@@ -354,18 +360,26 @@ class CommandLine {
   }
 
   void AddAliasCommands() {
-    CLI::App* group = AddGroup("alias", "Addresses that lead to accounts or to other aliases.");
+    CLI::App* group =
+        AddGroup("alias", "Addresses that lead to accounts, other aliases or addresses elsewhere.");
     CLI::App* add = AddCommand(group, "add", "Adds an alias.", [this](Commands& c) {
-      return c.directory.AddAlias(subject_, targets_);
+      return c.directory.AddAlias(subject_, targets_, forwards_);
     });
-    CLI::App* set = AddCommand(group, "set", "Replaces an alias's targets.", [this](Commands& c) {
-      return c.directory.SetAlias(subject_, targets_);
-    });
+    CLI::App* set = AddCommand(
+        group, "set", "Replaces an alias's targets and forwards.",
+        [this](Commands& c) { return c.directory.SetAlias(subject_, targets_, forwards_); });
     for (CLI::App* app : {add, set}) {
       NeedsSubject(app, "ADDRESS", "The alias; @domain has what nothing else in the domain has.");
-      app->add_option("TARGET", targets_, "Local addresses: accounts or aliases.")
-          ->required()
-          ->type_name("");
+      app->add_option("TARGET", targets_, "Local addresses: accounts or aliases.")->type_name("");
+      app->add_option("--forward", forwards_,
+                      "An address elsewhere, to which mail goes on. Once for each.")
+          ->allow_extra_args(false)
+          ->type_name("ADDRESS");
+      app->parse_complete_callback([this] {
+        if (!targets_.empty() || !forwards_.empty()) return;
+        throw CLI::RequiredError("an alias leads somewhere: give a TARGET or --forward ADDRESS",
+                                 CLI::ExitCodes::RequiredError);
+      });
     }
     TakesDomain(AddCommand(group, "list", "Lists the aliases.",
                            [this](Commands& c) { return c.directory.ListAliases(domain_); }));
@@ -427,6 +441,7 @@ class CommandLine {
   std::string app_password_;
   std::string use_;
   std::vector<std::string> targets_;
+  std::vector<std::string> forwards_;
   std::string domain_;
   bool password_stdin_ = false;
   bool yes_ = false;
@@ -434,6 +449,7 @@ class CommandLine {
   NewPassword password_;
   std::string format_;
   bool dry_run_ = false;
+  bool forward_outside_ = false;
   std::vector<ImportLine> lines_;
   Command command_;
   Input input_ = Input::kNone;

@@ -236,7 +236,7 @@ TEST_F(PosternctlTest, Aliases) {
             "sales@example.test leads to bob@example.test\n");
   EXPECT_EQ(Ok({"--json", "alias", "list"}),
             "{\"aliases\": [{\"address\": \"sales@example.test\", \"targets\": "
-            "[\"bob@example.test\"], \"source\": \"\"}]}\n");
+            "[\"bob@example.test\"], \"forwards\": [], \"source\": \"\"}]}\n");
   EXPECT_THAT(Fails(kRefused, {"alias", "set", "sales@example.test", "sales@example.test"}),
               HasSubstr("sales@example.test -> sales@example.test"));
   EXPECT_THAT(Fails(kRefused, {"account", "remove", "bob@example.test"}),
@@ -247,6 +247,68 @@ TEST_F(PosternctlTest, Aliases) {
   EXPECT_THAT(Fails(kRefused, {"alias", "add", "x@example.test", "@example.test"}),
               HasSubstr("\"@example.test\" is no mail address"));
   EXPECT_EQ(Ok({"alias", "remove", "@example.test"}), "alias @example.test removed\n");
+}
+
+TEST_F(PosternctlTest, AliasesForward) {
+  Ok({"domain", "add", "example.test"});
+  Ok({"account", "add", "alice@example.test", "--password-stdin"}, "correct horse\n");
+  EXPECT_EQ(Ok({"alias", "add", "sales@example.test", "--forward", "Bob@elsewhere.test",
+                "alice@example.test", "--forward", "amy@distant.test"}),
+            "sales@example.test leads to alice@example.test, and on to Bob@elsewhere.test, "
+            "amy@distant.test\n");
+  EXPECT_EQ(Ok({"alias", "list"}),
+            "ADDRESS             LEADS TO\n"
+            "sales@example.test  alice@example.test, Bob@elsewhere.test, amy@distant.test\n");
+  EXPECT_EQ(Ok({"alias", "set", "sales@example.test", "--forward", "Bob@elsewhere.test"}),
+            "sales@example.test leads on to Bob@elsewhere.test\n");
+  EXPECT_EQ(Ok({"--json", "alias", "list"}),
+            "{\"aliases\": [{\"address\": \"sales@example.test\", \"targets\": [], "
+            "\"forwards\": [\"Bob@elsewhere.test\"], \"source\": \"\"}]}\n");
+  EXPECT_THAT(RunWith(config_file_, {"auth", "test", "sales@example.test"}, "").out,
+              HasSubstr("sales@example.test is an alias to Bob@elsewhere.test: nobody logs in"));
+  EXPECT_THAT(Fails(kRefused, {"domain", "add", "elsewhere.test"}),
+              HasSubstr("alias sales@example.test forwards into elsewhere.test"));
+  EXPECT_THAT(Fails(kRefused, {"alias", "add", "x@example.test", "amy@distant.test"}),
+              HasSubstr("distant.test is none of our domains; an alias leads elsewhere by a "
+                        "forward (posternctl alias add --forward, account import "
+                        "--forward-outside)"));
+  EXPECT_THAT(
+      Fails(kRefused, {"alias", "add", "x@example.test", "--forward", "alice@example.test"}),
+      HasSubstr("forward alice@example.test is in a domain of this directory: give it as a "
+                "target"));
+  for (const char* command : {"add", "set"}) {
+    EXPECT_EQ(Fails(kWrongUse, {"alias", command, "x@example.test"}),
+              "posternctl: an alias leads somewhere: give a TARGET or --forward ADDRESS "
+              "(posternctl --help explains)\n");
+  }
+}
+
+TEST_F(PosternctlTest, AliasesOfAFileForward) {
+  Ok({"domain", "add", "a.test"});
+  Ok({"account", "add", "alice@a.test", "--password-stdin"}, "correct horse\n");
+  const std::string text =
+      "x@a.test alice@a.test, Zoe@Elsewhere.test\ny@a.test zoe@elsewhere.test\n"
+      "z@a.test carol@B.test\nb@b.test alice@a.test\n";
+  std::vector<std::string> import = {"account", "import", "-", "--format", "virtual"};
+  const Result without = RunWith(config_file_, import, text);
+  EXPECT_THAT(without.out,
+              HasSubstr("1     x@a.test  refused: target zoe@elsewhere.test is not local"));
+  EXPECT_THAT(without.out, HasSubstr("--forward-outside"));
+  import.push_back("--forward-outside");
+  for (const bool dry_run : {true, false}) {
+    if (dry_run) import.push_back("--dry-run");
+    const Result result = RunWith(config_file_, import, text);
+    const std::string added = dry_run ? "would be added\n" : "added\n";
+    EXPECT_THAT(result.out, HasSubstr("1     x@a.test  " + added));
+    EXPECT_THAT(result.out, HasSubstr("2     y@a.test  " + added));
+    // Of a domain that should be ours.
+    EXPECT_THAT(result.out, HasSubstr("3     z@a.test  refused: target carol@b.test is not local"));
+    EXPECT_THAT(result.out, HasSubstr("4     b@b.test  refused: there is no domain b.test"));
+    if (dry_run) import.pop_back();
+  }
+  EXPECT_EQ(Ok({"alias", "list"}),
+            "ADDRESS   LEADS TO\nx@a.test  alice@a.test, Zoe@elsewhere.test\n"
+            "y@a.test  zoe@elsewhere.test\n");
 }
 
 TEST_F(PosternctlTest, FilesOfOtherSystemsAreImported) {

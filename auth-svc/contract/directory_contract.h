@@ -486,6 +486,72 @@ TEST_P(DirectoryContract, AliasNeedsItsTargetsAndTargetsStay) {
       Write([&](DirectoryWriter& w) { return w.DeleteAlias(alias.address); })));
 }
 
+TEST_P(DirectoryContract, AliasKeepsItsForwards) {
+  AddDomain("example.test");
+  AddAccount("alice", "example.test");
+  auto find = [&](const Address& address) {
+    return Get<std::optional<Alias>>([&](DirectoryReader& r) { return r.FindAlias(address); });
+  };
+  auto update = [&](const Alias& alias) {
+    return Write([&](DirectoryWriter& w) { return w.UpdateAlias(alias); });
+  };
+  Alias alias = MakeAlias("sales", {});
+  alias.forwards = {{"Zoe", "elsewhere.test"}, {"bob", "elsewhere.test"}};
+  ASSERT_EQ(Write([&](DirectoryWriter& w) { return w.InsertAlias(alias); }), absl::OkStatus());
+  EXPECT_EQ(find(alias.address), alias);
+  alias.targets = {alice_};
+  alias.forwards.push_back({"amy", "distant.test"});
+  ASSERT_EQ(update(alias), absl::OkStatus());
+  EXPECT_EQ(find(alias.address), alias);
+  EXPECT_EQ(Get<std::vector<Alias>>([](DirectoryReader& r) { return r.ListAliases("", {}, 9); }),
+            std::vector<Alias>{alias});
+  Alias inside = alias;
+  inside.forwards = {{"bob", "example.test"}};
+  EXPECT_TRUE(absl::IsFailedPrecondition(update(inside)));
+  EXPECT_EQ(find(alias.address), alias);
+  alias.forwards.clear();
+  ASSERT_EQ(update(alias), absl::OkStatus());
+  EXPECT_EQ(find(alias.address), alias);
+  alias.targets.clear();
+  EXPECT_FALSE(update(alias).ok());
+}
+
+TEST_P(DirectoryContract, ADomainThatIsForwardedIntoStaysElsewhere) {
+  AddDomain("example.test");
+  auto into = [&](absl::string_view domain) {
+    return Get<std::optional<Address>>([&](DirectoryReader& r) { return r.FindForwardTo(domain); });
+  };
+  for (const char* name : {"sales", "all"}) {
+    Alias alias = MakeAlias(name, {});
+    alias.forwards = {{"bob", "elsewhere.test"}};
+    ASSERT_EQ(Write([&](DirectoryWriter& w) { return w.InsertAlias(alias); }), absl::OkStatus());
+  }
+  EXPECT_EQ(into("elsewhere.test"), (Address{"all", "example.test"}));
+  EXPECT_EQ(into("example.test"), std::nullopt);
+  const absl::Status refused = Write([](DirectoryWriter& w) {
+    return w.InsertDomain({"elsewhere.test", true});
+  });
+  EXPECT_EQ(refused, absl::FailedPreconditionError(
+                         "alias all@example.test forwards into elsewhere.test: take that forward "
+                         "from it first"));
+  for (const char* name : {"sales", "all"}) {
+    ASSERT_EQ(Write([&](DirectoryWriter& w) { return w.DeleteAlias(MakeAlias(name, {}).address); }),
+              absl::OkStatus());
+  }
+  AddDomain("elsewhere.test");
+}
+
+TEST_P(DirectoryContract, TheFirstSrsKeyStays) {
+  auto key = [&] {
+    return Get<std::optional<std::string>>([](DirectoryReader& r) { return r.FindSrsKey(); });
+  };
+  EXPECT_EQ(key(), std::nullopt);
+  for (const char* one : {"first", "second"}) {
+    ASSERT_EQ(Write([&](DirectoryWriter& w) { return w.InsertSrsKey(one); }), absl::OkStatus());
+    EXPECT_EQ(key(), "first");
+  }
+}
+
 TEST_P(DirectoryContract, AliasesToAnAddressAreFound) {
   AddDomain("example.test");
   AddAccount("alice", "example.test");

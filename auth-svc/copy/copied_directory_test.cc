@@ -103,7 +103,7 @@ void Fill(Directory& directory) {
   });
   Write(directory, [](DirectoryWriter& w) {
     return w.InsertAlias(
-        {{"other-name", "a.test"}, {{"theirs", "a.test"}}, Origin{"ldap", "", ""}});
+        {{"other-name", "a.test"}, {{"theirs", "a.test"}}, {}, Origin{"ldap", "", ""}});
   });
   Write(directory, [](DirectoryWriter& w) {
     return w.InsertAlias({{"all", "a.test"},
@@ -114,8 +114,11 @@ void Fill(Directory& directory) {
                             "cher.test"}}});
   });
   Write(directory, [](DirectoryWriter& w) {
-    return w.InsertAlias({{"everyone", "z.test"}, {{"all", "a.test"}, {"bob", "a.test"}}});
+    return w.InsertAlias({{"everyone", "z.test"},
+                          {{"all", "a.test"}, {"bob", "a.test"}},
+                          {{"Zoe", "elsewhere.test"}, {"bob", "elsewhere.test"}}});
   });
+  Write(directory, [](DirectoryWriter& w) { return w.InsertSrsKey("key"); });
   Write(directory, [](DirectoryWriter& w) {
     return w.InsertRequest({"request-1", "fingerprint", std::string("\0\xff answer", 9),
                             absl::FromUnixMicros(1700000000123456)},
@@ -157,8 +160,10 @@ std::string Dump(Directory& directory) {
     for (const Alias& alias : Of(r.ListAliases("", {}, 100))) {
       absl::StrAppend(&all, "alias ", Text(alias.address), " ", alias.origin.source);
       for (const Address& target : alias.targets) absl::StrAppend(&all, " ", Text(target));
+      for (const Address& forward : alias.forwards) absl::StrAppend(&all, " on ", Text(forward));
       absl::StrAppend(&all, "\n");
     }
+    absl::StrAppend(&all, "SRS key ", Of(r.FindSrsKey()).value_or("none"), "\n");
     const auto request = Of(r.FindRequest("request-1"));
     absl::StrAppend(&all, "request ", request->fingerprint, " ", request->answer, " ",
                     absl::ToUnixMicros(request->answered_at), "\n");
@@ -177,6 +182,8 @@ TEST(CopiedDirectory, GoesToPostgresqlAndComesBack) {
   });
   EXPECT_THAT(before, HasSubstr("account bob@a.test"));
   EXPECT_THAT(before, HasSubstr("application password phone"));
+  EXPECT_THAT(before, HasSubstr("on Zoe@elsewhere.test on bob@elsewhere.test"));
+  EXPECT_THAT(before, HasSubstr("SRS key key"));
 
   const TestDatabase database(Description());
   auto copied = Copy(Description(), file, database.place());

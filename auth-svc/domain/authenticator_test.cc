@@ -60,9 +60,7 @@ class AuthenticatorTest : public testing::Test {
       return upkeep_.SetAccountEnabled(w, "bob@example.test", false);
     });
     Change([&](DirectoryWriter& w) {
-      return upkeep_
-          .AddAlias(w, "sales@example.test", std::vector<std::string>{"alice@example.test"})
-          .status();
+      return upkeep_.AddAlias(w, {"sales@example.test", {"alice@example.test"}}).status();
     });
     Make(/*rehash_on_login=*/false);
   }

@@ -71,13 +71,26 @@ absl::StatusOr<std::string> CanonicalDomain(absl::string_view text) {
 }
 
 absl::StatusOr<Address> CanonicalAddress(absl::string_view text) {
+  absl::StatusOr<Address> address = ForwardAddress(text);
+  if (address.ok()) address->local_part = mail::CanonicalLocalPart(address->local_part);
+  return address;
+}
+
+absl::StatusOr<Address> CanonicalAliasAddress(absl::string_view text) {
+  if (!absl::StartsWith(text, "@")) return CanonicalAddress(text);
+  absl::StatusOr<std::string> domain = CanonicalDomain(text.substr(1));
+  if (!domain.ok()) return domain.status();
+  return Address{"", *std::move(domain)};
+}
+
+absl::StatusOr<Address> ForwardAddress(absl::string_view text) {
   absl::StatusOr<mail::Address> parsed = mail::ParseAddress(text, /*allow_utf8=*/true);
   if (!parsed.ok()) {
     return absl::InvalidArgumentError(
         absl::StrCat(Shown(text), " is no mail address: ", parsed.status().message()));
   }
   Address address;
-  address.local_part = mail::CanonicalLocalPart(parsed->local_part);
+  address.local_part = std::move(parsed->local_part);
   if (address.local_part.empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat(Shown(text), " is no mail address: there is nothing before the @"));
@@ -97,13 +110,6 @@ absl::StatusOr<Address> CanonicalAddress(absl::string_view text) {
   if (!domain.ok()) return domain.status();
   address.domain = *std::move(domain);
   return address;
-}
-
-absl::StatusOr<Address> CanonicalAliasAddress(absl::string_view text) {
-  if (!absl::StartsWith(text, "@")) return CanonicalAddress(text);
-  absl::StatusOr<std::string> domain = CanonicalDomain(text.substr(1));
-  if (!domain.ok()) return domain.status();
-  return Address{"", *std::move(domain)};
 }
 
 }  // namespace postern::auth

@@ -12,8 +12,8 @@ namespace postern::auth {
 
 // An address in canonical form. Only the functions here and the database make one.
 struct Address {
-  // Empty: a catch-all, which an alias alone may be. Unquoted; ASCII is lower case. Octets beyond
-  // ASCII are compared as they are.
+  // Empty: a catch-all, which an alias alone may be. Unquoted; ASCII is lower case, but elsewhere
+  // (ForwardAddress). Octets beyond ASCII are compared as they are.
   std::string local_part;
   // A-labels, lower case.
   std::string domain;
@@ -43,6 +43,10 @@ absl::StatusOr<Address> CanonicalAddress(absl::string_view text);
 // The same, or "@domain": an alias of that name has every address of the domain that nothing else
 // has.
 absl::StatusOr<Address> CanonicalAliasAddress(absl::string_view text);
+
+// As CanonicalAddress, of an address that is not ours: its local part stays as it is, for only its
+// own host may say that case does not matter (RFC 5321 2.4).
+absl::StatusOr<Address> ForwardAddress(absl::string_view text);
 
 }  // namespace postern::auth
 

@@ -87,6 +87,27 @@ TEST(CanonicalAddress, OneSpelling) {
   }
 }
 
+TEST(ForwardAddress, KeepsTheLocalPart) {
+  const struct {
+    const char* text;
+    const char* shown;
+  } kCases[] = {
+      {"Alice@Elsewhere.TEST", "Alice@elsewhere.test"},
+      {"\"Alice\"@elsewhere.test.", "Alice@elsewhere.test"},
+      {"\"A b\"@elsewhere.test", "\"A b\"@elsewhere.test"},
+      {"J\xc3\x96RG@B\xc3\x9c"
+       "CHER.example",
+       "J\xc3\x96RG@xn--bcher-kva.example"},
+      {"Alice@[192.0.2.1]", "Alice@[192.0.2.1]"},
+  };
+  for (const auto& c : kCases) {
+    absl::StatusOr<Address> address = ForwardAddress(c.text);
+    ASSERT_TRUE(address.ok()) << c.text << ": " << address.status();
+    EXPECT_EQ(address->ToString(), c.shown) << c.text;
+  }
+  EXPECT_EQ(ForwardAddress("alice").status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST(CanonicalAddress, RefusesWhatIsNoAddress) {
   for (const std::string& text :
        {std::string(""), std::string("alice"), std::string("@example.test"), std::string("alice@"),

@@ -70,8 +70,10 @@ struct Account {
 
 struct Alias {
   Address address;
-  // At least one; in the order given.
+  // Accounts and aliases of ours; in the order given, as all that follows.
   std::vector<Address> targets;
+  // Addresses in no domain of ours (ForwardAddress). With `targets` at least one.
+  std::vector<Address> forwards;
   // Of `origin.source` alone.
   Origin origin;
 
@@ -122,6 +124,10 @@ class DirectoryReader {
   // Aliases that name `target` themselves, at most `limit`, in order.
   virtual absl::StatusOr<std::vector<Address>> FindAliasesTo(const Address& target,
                                                              size_t limit) = 0;
+  // An alias that forwards into `domain`.
+  virtual absl::StatusOr<std::optional<Address>> FindForwardTo(absl::string_view domain) = 0;
+  // Signs the senders of what is forwarded (srs.h).
+  virtual absl::StatusOr<std::optional<std::string>> FindSrsKey() = 0;
   // An account's or alias's address in `domain`.
   virtual absl::StatusOr<std::optional<Address>> FindAnyAddress(absl::string_view domain) = 0;
 
@@ -153,6 +159,7 @@ class DirectoryReader {
 // FAILED_PRECONDITION when something still refers to it or it refers to nothing.
 class DirectoryWriter : public DirectoryReader {
  public:
+  // FAILED_PRECONDITION, too, while an alias forwards into it: the sentence is an operator's.
   virtual absl::Status InsertDomain(const Domain& domain) = 0;
   virtual absl::Status UpdateDomain(const Domain& domain) = 0;
   virtual absl::Status DeleteDomain(absl::string_view name) = 0;
@@ -164,9 +171,11 @@ class DirectoryWriter : public DirectoryReader {
   virtual absl::Status MoveAccount(const Address& from, const Address& to) = 0;
   virtual absl::Status DeleteAccount(const Address& address) = 0;
   virtual absl::Status InsertAlias(const Alias& alias) = 0;
-  // By address: the targets. The origin stays.
+  // By address: the targets and forwards. The origin stays.
   virtual absl::Status UpdateAlias(const Alias& alias) = 0;
   virtual absl::Status DeleteAlias(const Address& address) = 0;
+  // Changes nothing when there is one.
+  virtual absl::Status InsertSrsKey(absl::string_view key) = 0;
   virtual absl::Status InsertAppPassword(const AppPassword& password) = 0;
   virtual absl::Status DeleteAppPassword(absl::string_view account_id, absl::string_view name) = 0;
   // Changes nothing when it is gone, or was used later already.

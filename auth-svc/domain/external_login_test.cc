@@ -131,8 +131,7 @@ TEST_F(ExternalLoginTest, ThePolicyIsThatOfTheAccountsDomain) {
     return upkeep_.AddAccount(w, "robot@ours.test", {"hash"}).status();
   });
   Change([&](DirectoryWriter& w) {
-    return upkeep_.AddAlias(w, "bob@other.test", std::vector<std::string>{"robot@ours.test"})
-        .status();
+    return upkeep_.AddAlias(w, {"bob@other.test", {"robot@ours.test"}}).status();
   });
   EXPECT_EQ(LogIn("bob@other.test", "secret").outcome, Outcome::kAccepted);
   SetPolicy("staff.test", LoginPolicy::kNoPasswords);

@@ -100,11 +100,12 @@ void LoginTrial::Begin(const std::shared_ptr<Trial>& trial) {
     AskElsewhere(trial);
   } else {
     if (alias.has_value()) {
-      trial->Say(
-          address->ToString(), " is an alias to ",
-          absl::StrJoin(alias->targets, ", ",
-                        [](std::string* out, const Address& a) { out->append(a.ToString()); }),
-          ": nobody logs in as an alias");
+      std::vector<std::string> leads;
+      for (const std::vector<Address>& some : {alias->targets, alias->forwards}) {
+        for (const Address& one : some) leads.push_back(one.ToString());
+      }
+      trial->Say(address->ToString(), " is an alias to ", absl::StrJoin(leads, ", "),
+                 ": nobody logs in as an alias");
     } else {
       trial->Say("there is no account ", address->ToString());
     }

@@ -104,7 +104,7 @@ absl::StatusOr<std::optional<Account>> MirrorRows::Begin(const ExternalEntry& en
 absl::Status MirrorRows::Lead(const Address& address, std::vector<Address> targets) {
   absl::StatusOr<std::optional<Alias>> present = rows_.FindAlias(address);
   if (!present.ok()) return present.status();
-  const Alias alias{address, std::move(targets), Origin{source_, "", ""}};
+  const Alias alias{address, std::move(targets), {}, Origin{source_, "", ""}};
   if (!present->has_value()) {
     return Place(address, /*id=*/"", [&](DirectoryWriter& w) { return w.InsertAlias(alias); })
         .status();

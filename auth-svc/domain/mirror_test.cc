@@ -47,7 +47,7 @@ class MirrorTest : public testing::Test {
     if (absl::Status refreshed = Refresh(address); !refreshed.ok()) return refreshed.ToString();
     std::string text;
     const absl::Status status = directory_->Read([&](DirectoryReader& reader) {
-      absl::StatusOr<Resolution> found = resolver_.Resolve(reader, address);
+      absl::StatusOr<Resolution> found = resolver_.Resolve(reader, address, "", absl::UnixEpoch());
       if (!found.ok()) return found.status();
       text = found->outcome == Resolution::Outcome::kDisabled  ? "disabled"
              : found->outcome == Resolution::Outcome::kUnknown ? "unknown"
@@ -166,8 +166,7 @@ TEST_F(MirrorTest, AnotherAddressKeepsTheMailbox) {
   Resolve("alice@staff.test");
   const std::string mailbox = Mailbox("alice@staff.test");
   Change([&](DirectoryWriter& w) {
-    return upkeep_.AddAlias(w, "team@ours.test", std::vector<std::string>{"alice@staff.test"})
-        .status();
+    return upkeep_.AddAlias(w, {"team@ours.test", {"alice@staff.test"}}).status();
   });
   external_.Person("1", {"alice.smith@staff.test"});
   Forget();
@@ -182,8 +181,7 @@ TEST_F(MirrorTest, WhoHasAnAddressNowHasItAndNobodyLosesAMailbox) {
   Resolve("alice@staff.test");
   const std::string alices = Mailbox("alice@staff.test");
   Change([&](DirectoryWriter& w) {
-    return upkeep_.AddAlias(w, "team@ours.test", std::vector<std::string>{"alice@staff.test"})
-        .status();
+    return upkeep_.AddAlias(w, {"team@ours.test", {"alice@staff.test"}}).status();
   });
   // A successor takes it as a further address; she herself was not asked about yet.
   external_.Person("2", {"bob@staff.test"});
@@ -239,8 +237,7 @@ TEST_F(MirrorTest, AnAddressIsWhatThePersonsAttributesHave) {
 TEST_F(MirrorTest, WhatIsBehindOursIsAskedForOnceThatIsGone) {
   AddOurs("carol@ours.test");
   Change([&](DirectoryWriter& w) {
-    return upkeep_.AddAlias(w, "sales@staff.test", std::vector<std::string>{"carol@ours.test"})
-        .status();
+    return upkeep_.AddAlias(w, {"sales@staff.test", {"carol@ours.test"}}).status();
   });
   external_.Person("1", {"sales@staff.test"});
   EXPECT_EQ(Resolve("sales@staff.test"), "carol@ours.test");
@@ -264,8 +261,7 @@ TEST_F(MirrorTest, WhatIsOursStays) {
   AddOurs("robot@staff.test");
   AddOurs("carol@ours.test");
   Change([&](DirectoryWriter& w) {
-    return upkeep_.AddAlias(w, "sales@staff.test", std::vector<std::string>{"carol@ours.test"})
-        .status();
+    return upkeep_.AddAlias(w, {"sales@staff.test", {"carol@ours.test"}}).status();
   });
   external_.Person("1", {"robot@staff.test"});
   external_.Person("2", {"sales@staff.test", "bob@staff.test"});
@@ -305,8 +301,7 @@ TEST_F(MirrorTest, GroupsAreAliases) {
   Forget();
   Resolve("team@staff.test");
   Change([&](DirectoryWriter& w) {
-    return upkeep_.AddAlias(w, "list@ours.test", std::vector<std::string>{"team@staff.test"})
-        .status();
+    return upkeep_.AddAlias(w, {"list@ours.test", {"team@staff.test"}}).status();
   });
   external_.Remove("team@staff.test");
   Forget();
@@ -368,8 +363,7 @@ TEST_F(MirrorTest, WhatItKeepsIsChangedThere) {
   refused([&](auto& w) { return upkeep_.RemoveAccount(w, "alice@staff.test"); });
   refused([&](auto& w) { return upkeep_.RemoveAlias(w, "a@staff.test"); });
   refused([&](auto& w) {
-    return upkeep_.SetAliasTargets(w, "a@staff.test", std::vector<std::string>{"alice@staff.test"})
-        .status();
+    return upkeep_.SetAliasTargets(w, {"a@staff.test", {"alice@staff.test"}}).status();
   });
   // Gone there, it can go here.
   external_.Person("1", {"somebody@other.test"});

@@ -9,6 +9,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "auth-svc/domain/srs.h"
+#include "services/protocol/mail/address.h"
 
 namespace postern::auth {
 namespace {
@@ -30,7 +32,13 @@ class Expansion {
     return height.ok() ? absl::OkStatus() : height.status();
   }
 
-  std::vector<Account> TakeAccounts() && { return std::move(accounts_); }
+  // `accounts`, enabled or not, and `forwards`.
+  Resolution Take() && {
+    Resolution found;
+    found.accounts = std::move(accounts_);
+    found.forwards = std::move(forwards_);
+    return found;
+  }
 
  private:
   // Recursion is bounded by max_depth. Returns how many aliases lie on the longest way from here.
@@ -48,6 +56,11 @@ class Expansion {
       if (!below.ok()) return below;
       height = std::max(height, 1 + *below);
     }
+    for (const Address& forward : alias.forwards) {
+      if (!seen_.insert(forward).second) continue;
+      if (IsFull()) return TooMany();
+      forwards_.push_back(forward);
+    }
     path_.pop_back();
     heights_[alias.address] = height;
     return height;
@@ -64,8 +77,8 @@ class Expansion {
     if (!account.ok()) return account.status();
     if (account->has_value()) {
       Note((*account)->origin, target, not_ours_);
-      if (accounts_seen_.insert(target).second) {
-        if (accounts_.size() >= static_cast<size_t>(limits_.max_mailboxes)) return TooMany();
+      if (seen_.insert(target).second) {
+        if (IsFull()) return TooMany();
         accounts_.push_back(**std::move(account));
       }
       return 0;
@@ -76,6 +89,10 @@ class Expansion {
     if (!alias->has_value()) return 0;
     Note((*alias)->origin, target, not_ours_);
     return Visit(**alias);
+  }
+
+  bool IsFull() const {
+    return accounts_.size() + forwards_.size() >= static_cast<size_t>(limits_.max_mailboxes);
   }
 
   absl::Status Loop(const Address& target) const {
@@ -94,9 +111,9 @@ class Expansion {
   }
 
   absl::Status TooMany() const {
-    return absl::FailedPreconditionError(
-        absl::StrCat("alias ", path_.front().ToString(), " would lead to more than ",
-                     limits_.max_mailboxes, " mailboxes or aliases (max_alias_mailboxes)"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "alias ", path_.front().ToString(), " would lead to more than ", limits_.max_mailboxes,
+        " mailboxes, addresses elsewhere or aliases (max_alias_mailboxes)"));
   }
 
   static constexpr int kOnPath = -1;
@@ -105,18 +122,64 @@ class Expansion {
   std::vector<Address>* const not_ours_;
   std::vector<Address> path_;
   absl::flat_hash_map<Address, int> heights_;
-  absl::flat_hash_set<Address> accounts_seen_;
+  // Accounts and forwards: none is both.
+  absl::flat_hash_set<Address> seen_;
   std::vector<Account> accounts_;
+  std::vector<Address> forwards_;
 };
 
 bool Usable(const Account& account) { return account.enabled && account.domain_enabled; }
 
-Resolution Only(Resolution::Outcome outcome) { return Resolution{outcome, {}}; }
+// As CanonicalAddress has it.
+Address Ours(const Address& given) {
+  return {mail::CanonicalLocalPart(given.local_part), given.domain};
+}
+
+Resolution Only(Resolution::Outcome outcome) {
+  Resolution only;
+  only.outcome = outcome;
+  return only;
+}
+
+// Whom the local part of an SRS address of ours stands for.
+absl::StatusOr<std::optional<Address>> FindOriginal(DirectoryReader& directory,
+                                                    absl::string_view local_part, absl::Time now) {
+  // Most bounces are for accounts, and need no key.
+  if (!absl::StartsWithIgnoreCase(local_part, "SRS")) return std::optional<Address>();
+  absl::StatusOr<std::optional<std::string>> key = directory.FindSrsKey();
+  if (!key.ok()) return key.status();
+  if (!key->has_value()) return std::optional<Address>();
+  const std::optional<std::string> text = OriginalSender(local_part, **key, now);
+  if (!text.has_value()) return std::optional<Address>();
+  absl::StatusOr<Address> original = ForwardAddress(*text);
+  if (!original.ok()) return std::optional<Address>();
+  return std::optional<Address>(*std::move(original));
+}
+
+// Of what an address in `domain_name` forwards.
+absl::StatusOr<std::string> ForwardSender(DirectoryReader& directory, absl::string_view sender,
+                                          absl::string_view domain_name, absl::Time now) {
+  if (sender.empty()) return std::string();
+  const absl::StatusOr<Address> address = CanonicalAddress(sender);
+  // There is nothing to lead back to.
+  if (!address.ok()) return std::string(sender);
+  absl::StatusOr<std::optional<Domain>> domain = directory.FindDomain(address->domain);
+  if (!domain.ok()) return domain.status();
+  if (domain->has_value()) return std::string(sender);
+  absl::StatusOr<std::optional<std::string>> key = directory.FindSrsKey();
+  if (!key.ok()) return key.status();
+  // Made with the first forward: not reached with a sound database.
+  if (!key->has_value()) return std::string(sender);
+  return RewriteSender(sender, domain_name, **key, now);
+}
 
 }  // namespace
 
 absl::StatusOr<Resolution> Resolver::Resolve(DirectoryReader& directory, absl::string_view text,
+                                             absl::string_view sender, absl::Time now,
                                              std::vector<Address>* not_ours) const {
+  absl::StatusOr<Resolution> resolution;
+  std::string domain_name;
   if (absl::EqualsIgnoreCase(text, kPostmaster)) {
     absl::StatusOr<std::optional<Domain>> domain = directory.FindOldestDomain();
     if (!domain.ok()) return domain.status();
@@ -124,11 +187,23 @@ absl::StatusOr<Resolution> Resolver::Resolve(DirectoryReader& directory, absl::s
       return absl::FailedPreconditionError(
           "there is no enabled domain, so nobody is postmaster: add a domain and an account");
     }
-    return ResolvePostmaster(directory, (*domain)->name, not_ours);
+    domain_name = (*domain)->name;
+    resolution = ResolvePostmaster(directory, domain_name, not_ours);
+  } else {
+    // An SRS address has somebody else's local part in it.
+    absl::StatusOr<Address> given = ForwardAddress(text);
+    if (!given.ok()) return given.status();
+    domain_name = given->domain;
+    absl::StatusOr<std::optional<Address>> original = std::optional<Address>();
+    if (sender.empty()) original = FindOriginal(directory, given->local_part, now);
+    if (!original.ok()) return original.status();
+    resolution = ResolveRecipient(directory, Ours(*given), *original, not_ours);
   }
-  absl::StatusOr<Address> address = CanonicalAddress(text);
-  if (!address.ok()) return address.status();
-  return ResolveRecipient(directory, *address, not_ours);
+  if (!resolution.ok() || resolution->forwards.empty()) return resolution;
+  absl::StatusOr<std::string> forward_sender = ForwardSender(directory, sender, domain_name, now);
+  if (!forward_sender.ok()) return forward_sender.status();
+  resolution->forward_sender = *std::move(forward_sender);
+  return resolution;
 }
 
 absl::StatusOr<Resolution> Resolver::ResolveAddress(DirectoryReader& directory,
@@ -153,10 +228,21 @@ absl::StatusOr<Resolution> Resolver::ResolveAddress(DirectoryReader& directory,
 
 absl::StatusOr<Resolution> Resolver::ResolveRecipient(DirectoryReader& directory,
                                                       const Address& address,
+                                                      const std::optional<Address>& original,
                                                       std::vector<Address>* not_ours) const {
   absl::StatusOr<Resolution> named = ResolveAddress(directory, address, not_ours);
   if (!named.ok() || named->outcome != Resolution::Outcome::kUnknown) return named;
-  return ResolveExact(directory, {"", address.domain}, not_ours);
+  if (!original.has_value()) return ResolveExact(directory, {"", address.domain}, not_ours);
+  absl::StatusOr<std::optional<Domain>> domain = directory.FindDomain(original->domain);
+  if (!domain.ok()) return domain.status();
+  if (domain->has_value()) {
+    // It has become ours. Once is enough: no address of ours was rewritten.
+    return ResolveRecipient(directory, Ours(*original), /*original=*/std::nullopt, not_ours);
+  }
+  Resolution back;
+  back.outcome = Resolution::Outcome::kLocal;
+  back.forwards.push_back(*original);
+  return back;
 }
 
 std::vector<Address> Resolver::Forms(const Address& address) const {
@@ -196,10 +282,11 @@ absl::StatusOr<Resolution> Resolver::ResolveExact(DirectoryReader& directory,
   Expansion expansion(directory, limits_, not_ours);
   absl::Status followed = expansion.Follow(**alias);
   if (!followed.ok()) return followed;
-  result.accounts = std::move(expansion).TakeAccounts();
+  result = std::move(expansion).Take();
   std::erase_if(result.accounts, [](const Account& a) { return !Usable(a); });
-  result.outcome =
-      result.accounts.empty() ? Resolution::Outcome::kDisabled : Resolution::Outcome::kLocal;
+  result.outcome = result.accounts.empty() && result.forwards.empty()
+                       ? Resolution::Outcome::kDisabled
+                       : Resolution::Outcome::kLocal;
   return result;
 }
 
@@ -261,7 +348,7 @@ absl::StatusOr<std::vector<Account>> Resolver::Expand(DirectoryReader& directory
   Expansion expansion(directory, limits_, /*not_ours=*/nullptr);
   absl::Status followed = expansion.Follow(**alias);
   if (!followed.ok()) return followed;
-  return std::move(expansion).TakeAccounts();
+  return std::move(expansion).Take().accounts;
 }
 
 }  // namespace postern::auth

@@ -4,7 +4,10 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "absl/time/time.h"
 #include "auth-svc/domain/upkeep.h"
 #include "auth-svc/sqlite/test_directory.h"
 #include "gmock/gmock.h"
@@ -14,8 +17,11 @@ namespace postern::auth {
 namespace {
 
 using testing::HasSubstr;
+using testing::MatchesRegex;
 
 constexpr char kHash[] = "$argon2id$hash";
+// srs.h has "RA" for it.
+const absl::Time kNow = absl::UnixEpoch() + absl::Hours(24 * 20000);
 
 class ResolverTest : public testing::Test {
  protected:
@@ -30,8 +36,11 @@ class ResolverTest : public testing::Test {
   void AddAccount(const std::string& address) {
     Change([&](DirectoryWriter& w) { return upkeep_.AddAccount(w, address, {kHash}).status(); });
   }
-  void AddAlias(const std::string& address, const std::vector<std::string>& targets) {
-    Change([&](DirectoryWriter& w) { return upkeep_.AddAlias(w, address, targets).status(); });
+  void AddAlias(const std::string& address, const std::vector<std::string>& targets,
+                const std::vector<std::string>& forwards = {}) {
+    Change([&](DirectoryWriter& w) {
+      return upkeep_.AddAlias(w, {address, targets, forwards}).status();
+    });
   }
   void SetEnabled(const std::string& address, bool enabled) {
     Change([&](DirectoryWriter& w) { return upkeep_.SetAccountEnabled(w, address, enabled); });
@@ -40,12 +49,19 @@ class ResolverTest : public testing::Test {
     Change([&](DirectoryWriter& w) { return upkeep_.SetDomainEnabled(w, name, enabled).status(); });
   }
 
-  // "alice@example.test bob@example.test", or the outcome's name, or the error.
-  std::string Resolve(absl::string_view address) { return ResolveWith(resolver_, address); }
-  std::string ResolveWith(const Resolver& resolver, absl::string_view address) {
+  // "alice@example.test bob@example.test", with " on bob@elsewhere.test from SENDER" behind them,
+  // or the outcome's name, or the error.
+  std::string Resolve(absl::string_view address, absl::string_view sender = "",
+                      absl::Duration later = absl::ZeroDuration()) {
+    return ResolveWith(resolver_, address, sender, later);
+  }
+  std::string ResolveWith(const Resolver& resolver, absl::string_view address,
+                          absl::string_view sender = "",
+                          absl::Duration later = absl::ZeroDuration()) {
     std::string text;
     absl::Status status = directory_->Read([&](DirectoryReader& reader) {
-      absl::StatusOr<Resolution> resolution = resolver.Resolve(reader, address);
+      absl::StatusOr<Resolution> resolution =
+          resolver.Resolve(reader, address, sender, kNow + later);
       if (!resolution.ok()) return resolution.status();
       switch (resolution->outcome) {
         case Resolution::Outcome::kUnknown:
@@ -62,8 +78,15 @@ class ResolverTest : public testing::Test {
             EXPECT_TRUE(account.enabled && account.domain_enabled);
             absl::StrAppend(&text, text.empty() ? "" : " ", account.address.ToString());
           }
+          for (const Address& forward : resolution->forwards) {
+            absl::StrAppend(&text, text.empty() ? "on " : " on ", forward.ToString());
+          }
       }
-      EXPECT_EQ(resolution->outcome == Resolution::Outcome::kLocal, !resolution->accounts.empty());
+      EXPECT_EQ(resolution->outcome == Resolution::Outcome::kLocal,
+                !resolution->accounts.empty() || !resolution->forwards.empty());
+      if (!resolution->forward_sender.empty()) {
+        absl::StrAppend(&text, " from ", resolution->forward_sender);
+      }
       return absl::OkStatus();
     });
     return status.ok() ? text : status.ToString();
@@ -151,6 +174,7 @@ TEST_F(ResolverTest, WhatAnotherKeepsIsNamed) {
   theirs.enabled = false;
   const Alias group{*CanonicalAddress("group@example.test"),
                     {theirs.address, *CanonicalAddress("ours@example.test")},
+                    {},
                     Origin{"staff", "", ""}};
   Change([&](DirectoryWriter& w) { return w.InsertAccount(theirs); });
   Change([&](DirectoryWriter& w) { return w.InsertAlias(group); });
@@ -172,7 +196,7 @@ TEST_F(ResolverTest, WhatAnotherKeepsIsNamed) {
                     ->Read([&](DirectoryReader& reader) {
                       std::vector<Address> not_ours;
                       const absl::Status status =
-                          resolver_.Resolve(reader, c.address, &not_ours).status();
+                          resolver_.Resolve(reader, c.address, "", kNow, &not_ours).status();
                       for (const Address& a : not_ours) found.push_back(a.ToString());
                       return status;
                     })
@@ -349,6 +373,127 @@ TEST_F(ResolverTest, MaySendAs) {
   SetEnabled("alice@example.test", true);
   SetDomainEnabled("example.test", false);
   EXPECT_FALSE(MaySendAs("alice@example.test", {"team@other.test"}));
+}
+
+TEST_F(ResolverTest, AliasesLeadElsewhere) {
+  AddAccount("alice@example.test");
+  AddAccount("bob@other.test");
+  SetEnabled("bob@other.test", false);
+  AddAlias("out@example.test", {}, {"Zoe@Elsewhere.test"});
+  AddAlias("both@example.test", {"alice@example.test"}, {"amy@distant.test", "Zoe@elsewhere.test"});
+  AddAlias("all@other.test", {"both@example.test", "out@example.test", "bob@other.test"},
+           {"last@elsewhere.test"});
+  AddAlias("bobs@example.test", {"bob@other.test"}, {"bob@elsewhere.test"});
+  struct {
+    const char* address;
+    const char* expected;
+  } const kCases[] = {
+      {"out@example.test", "on Zoe@elsewhere.test"},
+      {"Out+list@example.test", "on Zoe@elsewhere.test"},
+      {"both@example.test", "alice@example.test on amy@distant.test on Zoe@elsewhere.test"},
+      // Each once.
+      {"all@other.test",
+       "alice@example.test on amy@distant.test on Zoe@elsewhere.test on last@elsewhere.test"},
+      {"bobs@example.test", "on bob@elsewhere.test"},
+      {"alice@example.test", "alice@example.test"},
+  };
+  for (const auto& c : kCases) EXPECT_EQ(Resolve(c.address), c.expected) << c.address;
+  // Nobody sends as one that only leads elsewhere.
+  EXPECT_FALSE(MaySendAs("alice@example.test", {"out@example.test"}));
+  EXPECT_TRUE(MaySendAs("alice@example.test", {"both@example.test"}));
+  EXPECT_THAT(ResolveWith(Resolver("+", {3, 3}), "all@other.test"),
+              HasSubstr("more than 3 mailboxes"));
+  SetDomainEnabled("example.test", false);
+  EXPECT_EQ(Resolve("out@example.test"), "disabled");
+}
+
+TEST_F(ResolverTest, ForwardsHaveASenderWhoMaySend) {
+  AddAccount("alice@example.test");
+  AddAlias("out@example.test", {}, {"zoe@elsewhere.test"});
+  AddAlias("all@other.test", {"out@example.test"});
+  AddAlias("postmaster@example.test", {}, {"zoe@elsewhere.test"});
+  AddAlias("@other.test", {}, {"zoe@elsewhere.test"});
+  struct {
+    const char* address;
+    const char* sender;
+    const char* from;
+  } const kCases[] = {
+      {"out@example.test", "", ""},
+      {"out@example.test", "Alice@Example.test", " from Alice@Example.test"},
+      {"out@example.test", "nobody@other.test", " from nobody@other.test"},
+      {"out@example.test", "Sue@Sender.test",
+       " from SRS0=[a-z2-7]{6}=RA=sender\\.test=Sue@example\\.test"},
+      {"out@example.test", "SRS0=x@sender.test",
+       " from SRS1=[a-z2-7]{6}=sender\\.test==x@example\\.test"},
+      // The address's own domain, not that of the last alias on the way.
+      {"all+x@OTHER.test", "sue@sender.test",
+       " from SRS0=[a-z2-7]{6}=RA=sender\\.test=sue@other\\.test"},
+      {"anybody@other.test", "sue@sender.test",
+       " from SRS0=[a-z2-7]{6}=RA=sender\\.test=sue@other\\.test"},
+      {"postmaster", "sue@sender.test",
+       " from SRS0=[a-z2-7]{6}=RA=sender\\.test=sue@example\\.test"},
+      // What can't be rewritten.
+      {"out@example.test", "no address", " from no address"},
+      {"out@example.test", "j\xc3\xb6rg@sender.test", " from j\xc3\xb6rg@sender.test"},
+  };
+  for (const auto& c : kCases) {
+    EXPECT_THAT(Resolve(c.address, c.sender),
+                MatchesRegex(absl::StrCat("on zoe@elsewhere\\.test", c.from)))
+        << c.address << " " << c.sender;
+  }
+  EXPECT_EQ(Resolve("alice@example.test", "sue@sender.test"), "alice@example.test");
+}
+
+TEST_F(ResolverTest, SrsAddressesLeadBack) {
+  AddAccount("alice@example.test");
+  AddAccount("bob@other.test");
+  AddAlias("out@example.test", {}, {"zoe@elsewhere.test"});
+  AddAlias("@example.test", {"alice@example.test"});
+  const auto rewritten = [&](absl::string_view sender) {
+    return std::string(
+        absl::StripPrefix(Resolve("out@example.test", sender), "on zoe@elsewhere.test from "));
+  };
+  const std::string sue = rewritten("Sue@sender.test");
+  EXPECT_EQ(Resolve(sue), "on Sue@sender.test");
+  EXPECT_EQ(Resolve(absl::AsciiStrToLower(sue)), "on sue@sender.test");
+  EXPECT_EQ(Resolve(rewritten("SRS0=x@sender.test")), "on SRS0=x@sender.test");
+  // In every domain of ours.
+  EXPECT_EQ(Resolve(absl::StrCat(absl::StripSuffix(sue, "example.test"), "other.test")),
+            "on Sue@sender.test");
+  EXPECT_EQ(Resolve(absl::StrCat(absl::StripSuffix(sue, "example.test"), "elsewhere.test")),
+            "not local");
+  // Answers have the null sender (RFC 5321 4.5.5); all else is for whoever has what nobody has.
+  EXPECT_EQ(Resolve(sue, "zoe@elsewhere.test"), "alice@example.test");
+  EXPECT_EQ(Resolve(sue, "", absl::Hours(24 * 30)), "alice@example.test");
+  EXPECT_EQ(Resolve("SRS0=aaaaaa=RA=sender.test=Sue@example.test"), "alice@example.test");
+  EXPECT_EQ(Resolve("SRS0=aaaaaa=RA=sender.test=Sue@other.test"), "unknown");
+  // What somebody has is theirs.
+  AddAccount(sue);
+  EXPECT_EQ(Resolve(sue), absl::AsciiStrToLower(sue));
+  SetDomainEnabled("other.test", false);
+  EXPECT_EQ(Resolve(absl::StrCat(absl::StripSuffix(sue, "example.test"), "other.test")),
+            "disabled");
+}
+
+TEST_F(ResolverTest, AnSrsAddressOfADomainThatBecameOursIsFollowedOnce) {
+  AddAlias("out@example.test", {}, {"zoe@elsewhere.test"});
+  const auto rewritten = [&](absl::string_view sender) {
+    return std::string(
+        absl::StripPrefix(Resolve("out@example.test", sender), "on zoe@elsewhere.test from "));
+  };
+  const std::string sue = rewritten("Sue+x@new.test");
+  const std::string amy = rewritten("amy@new.test");
+  // Of an address that is one of ours by then.
+  const std::string twice =
+      rewritten(absl::StrCat(absl::StripSuffix(sue, "example.test"), "new.test"));
+  Change([&](DirectoryWriter& w) { return upkeep_.AddDomain(w, "new.test").status(); });
+  AddAccount("sue@new.test");
+  EXPECT_EQ(Resolve(sue), "sue@new.test");
+  EXPECT_EQ(Resolve(amy), "unknown");
+  EXPECT_THAT(twice, HasSubstr("SRS1="));
+  EXPECT_EQ(Resolve(twice), "unknown");
+  AddAlias("@new.test", {}, {"zoe@elsewhere.test"});
+  EXPECT_EQ(Resolve(amy), "on zoe@elsewhere.test");
 }
 
 TEST_F(ResolverTest, AnUnknownAccountMaySendAsNobody) {

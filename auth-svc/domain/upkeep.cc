@@ -8,10 +8,12 @@
 #include "absl/functional/function_ref.h"
 #include "absl/random/random.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "auth-svc/domain/app_password.h"
 #include "services/crypto/random_id.h"
+#include "services/crypto/random_octets.h"
 #include "services/text/utf8.h"
 
 namespace postern::auth {
@@ -31,6 +33,7 @@ constexpr size_t kMaxDependentAliases = 1000;
 // Of one account.
 constexpr size_t kMaxAppPasswords = 100;
 constexpr size_t kMaxAppPasswordName = 64;
+constexpr size_t kSrsKeyOctets = 32;
 
 absl::StatusOr<Domain> NeedDomain(DirectoryReader& directory, absl::string_view name) {
   absl::StatusOr<std::optional<Domain>> domain = directory.FindDomain(name);
@@ -108,6 +111,14 @@ absl::Status CheckUnnamed(DirectoryReader& directory, const Address& address) {
       absl::StrJoin(*aliases, ", ",
                     [](std::string* out, const Address& a) { out->append(a.ToString()); }),
       more ? " and more" : "", ": change or remove these aliases first"));
+}
+
+// What forwards rewrites senders, and answers to these come back for weeks: the key is made once.
+absl::Status NeedSrsKey(DirectoryWriter& directory, const Alias& alias) {
+  if (alias.forwards.empty()) return absl::OkStatus();
+  absl::StatusOr<std::optional<std::string>> key = directory.FindSrsKey();
+  if (!key.ok() || key->has_value()) return key.status();
+  return directory.InsertSrsKey(absl::BytesToHexString(crypto::RandomOctets(kSrsKeyOctets)));
 }
 
 }  // namespace
@@ -272,23 +283,22 @@ absl::StatusOr<std::vector<AppPassword>> Upkeep::ListAppPasswords(DirectoryReade
   return directory.ListAppPasswords(account->account_id);
 }
 
-absl::StatusOr<Alias> Upkeep::ReadAlias(DirectoryReader& directory, absl::string_view address,
-                                        absl::Span<const std::string> targets) const {
-  absl::StatusOr<Address> canonical = CanonicalAliasAddress(address);
+absl::StatusOr<Alias> Upkeep::ReadAlias(DirectoryReader& directory, const NewAlias& asked) const {
+  absl::StatusOr<Address> canonical = CanonicalAliasAddress(asked.address);
   if (!canonical.ok()) return canonical.status();
   Alias alias;
   alias.address = *std::move(canonical);
-  if (targets.empty()) {
+  if (asked.targets.empty() && asked.forwards.empty()) {
     return absl::InvalidArgumentError(
-        absl::StrCat("alias ", alias.address.ToString(), " needs at least one target"));
+        absl::StrCat("alias ", alias.address.ToString(), " needs at least one target or forward"));
   }
-  if (targets.size() > static_cast<size_t>(limits_.max_mailboxes)) {
-    return absl::FailedPreconditionError(absl::StrCat("alias ", alias.address.ToString(),
-                                                      " names more than ", limits_.max_mailboxes,
-                                                      " targets (max_alias_mailboxes)"));
+  if (asked.targets.size() + asked.forwards.size() > static_cast<size_t>(limits_.max_mailboxes)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("alias ", alias.address.ToString(), " names more than ", limits_.max_mailboxes,
+                     " targets and forwards (max_alias_mailboxes)"));
   }
   absl::flat_hash_set<Address> seen;
-  for (const std::string& text : targets) {
+  for (const std::string& text : asked.targets) {
     absl::StatusOr<Address> target = CanonicalAddress(text);
     if (!target.ok()) return target.status();
     if (*target == alias.address) {
@@ -301,7 +311,8 @@ absl::StatusOr<Alias> Upkeep::ReadAlias(DirectoryReader& directory, absl::string
     if (!domain->has_value()) {
       return absl::InvalidArgumentError(
           absl::StrCat("target ", target->ToString(), " is not local: ", target->domain,
-                       " is none of our domains, and an alias leads to local addresses only"));
+                       " is none of our domains; an alias leads elsewhere by a forward (posternctl "
+                       "alias add --forward, account import --forward-outside)"));
     }
     absl::StatusOr<std::optional<Account>> account = directory.FindAccount(*target);
     if (!account.ok()) return account.status();
@@ -315,6 +326,18 @@ absl::StatusOr<Alias> Upkeep::ReadAlias(DirectoryReader& directory, absl::string
       }
     }
     alias.targets.push_back(*std::move(target));
+  }
+  for (const std::string& text : asked.forwards) {
+    absl::StatusOr<Address> forward = ForwardAddress(text);
+    if (!forward.ok()) return forward.status();
+    absl::StatusOr<std::optional<Domain>> domain = directory.FindDomain(forward->domain);
+    if (!domain.ok()) return domain.status();
+    if (domain->has_value()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("forward ", forward->ToString(),
+                       " is in a domain of this directory: give it as a target"));
+    }
+    if (seen.insert(*forward).second) alias.forwards.push_back(*std::move(forward));
   }
   return alias;
 }
@@ -343,13 +366,13 @@ absl::Status Upkeep::CheckExpansions(DirectoryReader& directory, const Address& 
   return absl::OkStatus();
 }
 
-absl::StatusOr<Alias> Upkeep::AddAlias(DirectoryWriter& directory, absl::string_view address,
-                                       absl::Span<const std::string> targets) const {
-  absl::StatusOr<Alias> alias = ReadAlias(directory, address, targets);
+absl::StatusOr<Alias> Upkeep::AddAlias(DirectoryWriter& directory, const NewAlias& asked) const {
+  absl::StatusOr<Alias> alias = ReadAlias(directory, asked);
   if (!alias.ok()) return alias;
   absl::Status is_free = CheckFree(directory, alias->address);
   if (!is_free.ok()) return is_free;
   absl::Status inserted = directory.InsertAlias(*alias);
+  if (inserted.ok()) inserted = NeedSrsKey(directory, *alias);
   if (!inserted.ok()) return inserted;
   // Nothing can name it yet, but it may itself lead too far.
   absl::Status checked = CheckExpansions(directory, alias->address);
@@ -357,15 +380,16 @@ absl::StatusOr<Alias> Upkeep::AddAlias(DirectoryWriter& directory, absl::string_
   return alias;
 }
 
-absl::StatusOr<Alias> Upkeep::SetAliasTargets(DirectoryWriter& directory, absl::string_view address,
-                                              absl::Span<const std::string> targets) const {
-  absl::StatusOr<Alias> present = NeedAlias(directory, address);
+absl::StatusOr<Alias> Upkeep::SetAliasTargets(DirectoryWriter& directory,
+                                              const NewAlias& asked) const {
+  absl::StatusOr<Alias> present = NeedAlias(directory, asked.address);
   if (!present.ok()) return present;
   absl::Status own = CheckOwn(present->origin, present->address);
   if (!own.ok()) return own;
-  absl::StatusOr<Alias> alias = ReadAlias(directory, address, targets);
+  absl::StatusOr<Alias> alias = ReadAlias(directory, asked);
   if (!alias.ok()) return alias;
   absl::Status updated = directory.UpdateAlias(*alias);
+  if (updated.ok()) updated = NeedSrsKey(directory, *alias);
   if (!updated.ok()) return updated;
   absl::Status checked = CheckExpansions(directory, alias->address);
   if (!checked.ok()) return checked;

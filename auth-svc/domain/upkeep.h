@@ -11,7 +11,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "absl/types/span.h"
 #include "auth-svc/domain/directory.h"
 #include "auth-svc/domain/password.h"
 #include "auth-svc/domain/resolver.h"
@@ -20,6 +19,13 @@ namespace postern::auth {
 
 // A new account, enabled, with ids of its own and a mailbox in one of `mailbox_shards` shards.
 Account NewAccount(const Address& address, int32_t mailbox_shards);
+
+// An alias as an operator typed it.
+struct NewAlias {
+  std::string address;
+  std::vector<std::string> targets;
+  std::vector<std::string> forwards;
+};
 
 // A value; any thread. Each function runs inside one Directory::Write, whose caller must return its
 // error from there, so that nothing of a refused change stays. Names and addresses come as an
@@ -63,20 +69,18 @@ class Upkeep {
                                                             absl::string_view address) const;
 
   // FAILED_PRECONDITION: a loop, or beyond the limits. INVALID_ARGUMENT: a target in a domain that
-  // is not ours. NOT_FOUND: a target that is neither an account nor an alias.
-  absl::StatusOr<Alias> AddAlias(DirectoryWriter& directory, absl::string_view address,
-                                 absl::Span<const std::string> targets) const;
+  // is not ours, or a forward in one that is. NOT_FOUND: a target that is neither an account nor an
+  // alias.
+  absl::StatusOr<Alias> AddAlias(DirectoryWriter& directory, const NewAlias& asked) const;
   // The same, for an alias that is there.
-  absl::StatusOr<Alias> SetAliasTargets(DirectoryWriter& directory, absl::string_view address,
-                                        absl::Span<const std::string> targets) const;
+  absl::StatusOr<Alias> SetAliasTargets(DirectoryWriter& directory, const NewAlias& asked) const;
   // FAILED_PRECONDITION while another alias names it.
   absl::Status RemoveAlias(DirectoryWriter& directory, absl::string_view address) const;
 
  private:
   absl::Status CheckOwn(const Origin& origin, const Address& address) const;
   absl::StatusOr<Account> NeedOwnAccount(DirectoryReader& directory, absl::string_view text) const;
-  absl::StatusOr<Alias> ReadAlias(DirectoryReader& directory, absl::string_view address,
-                                  absl::Span<const std::string> targets) const;
+  absl::StatusOr<Alias> ReadAlias(DirectoryReader& directory, const NewAlias& asked) const;
   // That `changed`, and every alias that leads to it, still expands within the limits.
   absl::Status CheckExpansions(DirectoryReader& directory, const Address& changed) const;
 

@@ -45,13 +45,37 @@ class UpkeepTest : public testing::Test {
   absl::Status RemoveAccount(const std::string& address) {
     return Write([&](DirectoryWriter& w) { return upkeep_.RemoveAccount(w, address); });
   }
-  absl::Status AddAlias(const std::string& address, const std::vector<std::string>& targets) {
-    return Write(
-        [&](DirectoryWriter& w) { return upkeep_.AddAlias(w, address, targets).status(); });
+  absl::Status AddAlias(const std::string& address, const std::vector<std::string>& targets,
+                        const std::vector<std::string>& forwards = {}) {
+    return Write([&](DirectoryWriter& w) {
+      return upkeep_.AddAlias(w, {address, targets, forwards}).status();
+    });
   }
-  absl::Status SetAlias(const std::string& address, const std::vector<std::string>& targets) {
-    return Write(
-        [&](DirectoryWriter& w) { return upkeep_.SetAliasTargets(w, address, targets).status(); });
+  absl::Status SetAlias(const std::string& address, const std::vector<std::string>& targets,
+                        const std::vector<std::string>& forwards = {}) {
+    return Write([&](DirectoryWriter& w) {
+      return upkeep_.SetAliasTargets(w, {address, targets, forwards}).status();
+    });
+  }
+  Alias FindAlias(const std::string& address) {
+    Alias found;
+    EXPECT_EQ(directory_->Read([&](DirectoryReader& r) {
+      auto alias = r.FindAlias(*CanonicalAddress(address));
+      if (alias.ok() && alias->has_value()) found = **alias;
+      return alias.status();
+    }),
+              absl::OkStatus());
+    return found;
+  }
+  std::string SrsKey() {
+    std::string found;
+    EXPECT_EQ(directory_->Read([&](DirectoryReader& r) {
+      auto key = r.FindSrsKey();
+      if (key.ok()) found = key->value_or("none");
+      return key.status();
+    }),
+              absl::OkStatus());
+    return found;
   }
   absl::Status RemoveAlias(const std::string& address) {
     return Write([&](DirectoryWriter& w) { return upkeep_.RemoveAlias(w, address); });
@@ -217,12 +241,56 @@ TEST_F(UpkeepTest, WhatAnAliasNamesStays) {
 TEST_F(UpkeepTest, TargetsAreKeptOnce) {
   EXPECT_EQ(Write([&](DirectoryWriter& w) {
               auto alias = upkeep_.AddAlias(
-                  w, "sales@example.test",
-                  std::vector<std::string>{"alice@example.test", "ALICE@example.test"});
+                  w, {"sales@example.test", {"alice@example.test", "ALICE@example.test"}});
               EXPECT_EQ(alias->targets.size(), 1u);
               return alias.status();
             }),
             absl::OkStatus());
+}
+
+TEST_F(UpkeepTest, ForwardsLeadElsewhere) {
+  EXPECT_EQ(SrsKey(), "none");
+  ExpectRefused(AddAlias("sales@example.test", {}, {"nobody"}), StatusCode::kInvalidArgument,
+                {"\"nobody\" is no mail address"});
+  ExpectRefused(AddAlias("sales@example.test", {}, {"Bob@Other.test"}),
+                StatusCode::kInvalidArgument,
+                {"forward Bob@other.test is in a domain of this directory: give it as a target"});
+  ExpectRefused(AddAlias("sales@example.test", {}, {"@elsewhere.test"}),
+                StatusCode::kInvalidArgument, {"@elsewhere.test"});
+  EXPECT_EQ(AddAlias("sales@example.test", {"alice@example.test"}), absl::OkStatus());
+  EXPECT_EQ(SrsKey(), "none");
+  EXPECT_EQ(SetAlias("sales@example.test", {"alice@example.test"},
+                     {"Bob@Elsewhere.test", "Bob@elsewhere.TEST", "bob@elsewhere.test"}),
+            absl::OkStatus());
+  EXPECT_EQ(FindAlias("sales@example.test").forwards,
+            (std::vector<Address>{{"Bob", "elsewhere.test"}, {"bob", "elsewhere.test"}}));
+  const std::string key = SrsKey();
+  EXPECT_THAT(key, MatchesRegex("[0-9a-f]{64}"));
+  EXPECT_EQ(AddAlias("all@example.test", {}, {"carol@distant.test"}), absl::OkStatus());
+  EXPECT_EQ(SrsKey(), key);
+  // What leads nowhere else.
+  ExpectRefused(SetAlias("all@example.test", {}), StatusCode::kInvalidArgument, {"or forward"});
+}
+
+TEST_F(UpkeepTest, ADomainThatIsForwardedIntoIsRefused) {
+  ASSERT_EQ(AddAlias("sales@example.test", {}, {"bob@elsewhere.test"}), absl::OkStatus());
+  ExpectRefused(AddDomain("Elsewhere.test"), StatusCode::kFailedPrecondition,
+                {"alias sales@example.test forwards into elsewhere.test"});
+  ASSERT_EQ(SetAlias("sales@example.test", {"bob@example.test"}), absl::OkStatus());
+  EXPECT_EQ(AddDomain("elsewhere.test"), absl::OkStatus());
+}
+
+TEST_F(UpkeepTest, ForwardsCountAsMailboxesDo) {
+  ExpectRefused(AddAlias("all@example.test", {"alice@example.test"},
+                         {"a@x.test", "b@x.test", "c@x.test", "d@x.test"}),
+                StatusCode::kFailedPrecondition, {"max_alias_mailboxes"});
+  ASSERT_EQ(AddAlias("some@example.test", {"alice@example.test"}, {"a@x.test", "b@x.test"}),
+            absl::OkStatus());
+  ASSERT_EQ(AddAlias("more@example.test", {"some@example.test"}, {"a@x.test", "c@x.test"}),
+            absl::OkStatus());
+  ExpectRefused(SetAlias("some@example.test", {"alice@example.test", "bob@example.test"},
+                         {"a@x.test", "b@x.test"}),
+                StatusCode::kFailedPrecondition, {"more@example.test", "max_alias_mailboxes"});
 }
 
 }  // namespace

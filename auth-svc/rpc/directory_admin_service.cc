@@ -52,6 +52,7 @@ void ToProto(const AppPassword& password, v1::AppPassword* out) {
 void ToProto(const Alias& alias, v1::Alias* out) {
   out->set_address(alias.address.ToString());
   for (const Address& target : alias.targets) out->add_targets(target.ToString());
+  for (const Address& forward : alias.forwards) out->add_forwards(forward.ToString());
   out->set_source(alias.origin.source);
 }
 
@@ -69,8 +70,10 @@ v1::TestLoginResponse::Outcome ToProto(TriedLogin::Outcome outcome) {
   return v1::TestLoginResponse::OUTCOME_UNSPECIFIED;
 }
 
-std::vector<std::string> Targets(const v1::Alias& alias) {
-  return {alias.targets().begin(), alias.targets().end()};
+NewAlias FromProto(const v1::Alias& alias) {
+  return {alias.address(),
+          {alias.targets().begin(), alias.targets().end()},
+          {alias.forwards().begin(), alias.forwards().end()}};
 }
 
 // The domain of a List request: "" is every one; NOT_FOUND: none of ours.
@@ -219,17 +222,18 @@ template <typename Response>
 grpc::ServerUnaryReactor* DirectoryAdminService::SubmitAlias(
     grpc::CallbackServerContext* context, absl::string_view method, const std::string& request_id,
     const v1::Alias& asked, Response* response,
-    absl::StatusOr<Alias> (Upkeep::*write)(DirectoryWriter&, absl::string_view,
-                                           absl::Span<const std::string>) const) {
-  return SubmitAbout(
-      Targets(asked), context,
-      {method, absl::StrCat(asked.address(), " -> ", absl::StrJoin(asked.targets(), ", ")),
-       request_id, response},
-      [=, this, &asked](DirectoryWriter& writer) {
-        absl::StatusOr<Alias> alias = (upkeep_.*write)(writer, asked.address(), Targets(asked));
-        if (alias.ok()) ToProto(*alias, response->mutable_alias());
-        return alias.status();
-      });
+    absl::StatusOr<Alias> (Upkeep::*write)(DirectoryWriter&, const NewAlias&) const) {
+  return SubmitAbout(FromProto(asked).targets, context,
+                     {method,
+                      absl::StrCat(asked.address(), " -> ", absl::StrJoin(asked.targets(), ", "),
+                                   asked.forwards().empty() ? "" : "; on to ",
+                                   absl::StrJoin(asked.forwards(), ", ")),
+                      request_id, response},
+                     [=, this, &asked](DirectoryWriter& writer) {
+                       absl::StatusOr<Alias> alias = (upkeep_.*write)(writer, FromProto(asked));
+                       if (alias.ok()) ToProto(*alias, response->mutable_alias());
+                       return alias.status();
+                     });
 }
 
 grpc::ServerUnaryReactor* DirectoryAdminService::List(
@@ -483,7 +487,7 @@ absl::Status DirectoryAdminService::ImportOne(DirectoryWriter& writer,
     }
     case v1::ImportRequest::Entry::kAlias: {
       const v1::Alias& asked = entry.alias();
-      absl::Status added = upkeep_.AddAlias(writer, asked.address(), Targets(asked)).status();
+      absl::Status added = upkeep_.AddAlias(writer, FromProto(asked)).status();
       if (added.ok() || absl::IsAlreadyExists(added)) return added;
       // It was refused for where it leads, once it was there.
       const absl::Status undone = upkeep_.RemoveAlias(writer, asked.address());

@@ -133,8 +133,7 @@ class DirectoryAdminService final : public v1::DirectoryAdminService::CallbackSe
   grpc::ServerUnaryReactor* SubmitAlias(
       grpc::CallbackServerContext* context, absl::string_view method, const std::string& request_id,
       const v1::Alias& asked, Response* response,
-      absl::StatusOr<Alias> (Upkeep::*write)(DirectoryWriter&, absl::string_view,
-                                             absl::Span<const std::string>) const);
+      absl::StatusOr<Alias> (Upkeep::*write)(DirectoryWriter&, const NewAlias&) const);
   grpc::ServerUnaryReactor* List(grpc::CallbackServerContext* context,
                                  absl::AnyInvocable<absl::Status(DirectoryReader&)> body);
 

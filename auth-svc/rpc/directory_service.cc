@@ -105,7 +105,7 @@ grpc::ServerUnaryReactor* DirectoryService::ResolveRecipient(
       context, "ResolveRecipient",
       [this, request, response](DirectoryReader& reader, std::vector<Address>* addresses) {
         absl::StatusOr<Resolution> resolution =
-            resolver_.Resolve(reader, request->address(), addresses);
+            resolver_.Resolve(reader, request->address(), request->sender(), clock_(), addresses);
         if (!resolution.ok()) return resolution.status();
         response->Clear();
         response->set_outcome(ToProto(resolution->outcome));
@@ -114,6 +114,10 @@ grpc::ServerUnaryReactor* DirectoryService::ResolveRecipient(
           mailbox.set_mailbox_id(account.mailbox_id);
           mailbox.set_address(account.address.ToString());
         }
+        for (const Address& forward : resolution->forwards) {
+          response->add_forwards(forward.ToString());
+        }
+        response->set_forward_sender(resolution->forward_sender);
         return absl::OkStatus();
       });
 }

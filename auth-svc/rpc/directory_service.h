@@ -14,6 +14,7 @@
 #include "auth-svc/domain/mirror.h"
 #include "auth-svc/domain/resolver.h"
 #include "proto/postern/auth/v1/directory.grpc.pb.h"
+#include "services/process/clock.h"
 #include "services/process/worker_pool.h"
 
 namespace postern::auth {
@@ -23,8 +24,12 @@ class DirectoryService final : public v1::DirectoryService::CallbackService {
  public:
   // What `directory`, `mirror` and `pool`, on which it is read, hold must outlive every call.
   DirectoryService(Directory& directory, Mirror& mirror, Resolver resolver,
-                   process::WorkerPool& pool)
-      : directory_(directory), mirror_(mirror), resolver_(std::move(resolver)), pool_(pool) {}
+                   process::WorkerPool& pool, process::Clock clock)
+      : directory_(directory),
+        mirror_(mirror),
+        resolver_(std::move(resolver)),
+        pool_(pool),
+        clock_(std::move(clock)) {}
 
   grpc::ServerUnaryReactor* ResolveRecipient(grpc::CallbackServerContext* context,
                                              const v1::ResolveRecipientRequest* request,
@@ -50,6 +55,7 @@ class DirectoryService final : public v1::DirectoryService::CallbackService {
   Mirror& mirror_;
   const Resolver resolver_;
   process::WorkerPool& pool_;
+  const process::Clock clock_;
 };
 
 }  // namespace postern::auth

@@ -1,6 +1,8 @@
 #include "auth-svc/sql/queries.h"
 
+#include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <utility>
@@ -91,9 +93,12 @@ Address ReadAddress(const SqlRows& rows, size_t row) {
   return Address{TextAt(rows, row, 1), TextAt(rows, row, 0)};
 }
 
-// An alias's one target, and its origin.
+// An alias's one target or forward, and its origin.
 Alias ReadAliasTo(const SqlRows& rows, size_t row) {
-  return Alias{{}, {ReadAddress(rows, row)}, Origin{TextAt(rows, row, 2), "", ""}};
+  Alias alias;
+  alias.origin.source = TextAt(rows, row, 2);
+  (rows.Int(row, 3) == 0 ? alias.targets : alias.forwards).push_back(ReadAddress(rows, row));
+  return alias;
 }
 
 #define POSTERN_ACCOUNT_COLUMNS                                                         \
@@ -213,19 +218,25 @@ absl::StatusOr<std::optional<Account>> Queries::FindOldestAccount(absl::string_v
 }
 
 absl::StatusOr<std::optional<Alias>> Queries::FindAlias(const Address& address) {
-  // An alias has at least one target, so its targets tell that it is there.
-  absl::StatusOr<std::vector<Alias>> targets =
+  // An alias leads somewhere, so where it leads tells that it is there.
+  absl::StatusOr<std::vector<Alias>> leads =
       Query(sql_,
-            "SELECT target_domain, target_local_part, source FROM alias_target "
-            "JOIN alias USING (domain, local_part) "
-            "WHERE domain = $1 AND local_part = $2 ORDER BY position")
+            "SELECT target_domain, target_local_part, source, 0, position FROM alias_target "
+            "JOIN alias USING (domain, local_part) WHERE domain = $1 AND local_part = $2 "
+            "UNION ALL "
+            "SELECT forward_domain, forward_local_part, source, 1, position FROM alias_forward "
+            "JOIN alias USING (domain, local_part) WHERE domain = $1 AND local_part = $2 "
+            "ORDER BY 4, 5")
           .Text(address.domain)
           .Text(address.local_part)
           .All(&ReadAliasTo);
-  if (!targets.ok()) return targets.status();
-  if (targets->empty()) return std::optional<Alias>();
-  Alias alias{address, {}, std::move(targets->front().origin)};
-  for (Alias& target : *targets) alias.targets.push_back(std::move(target.targets.front()));
+  if (!leads.ok()) return leads.status();
+  if (leads->empty()) return std::optional<Alias>();
+  Alias alias{address, {}, {}, std::move(leads->front().origin)};
+  for (Alias& one : *leads) {
+    std::move(one.targets.begin(), one.targets.end(), std::back_inserter(alias.targets));
+    std::move(one.forwards.begin(), one.forwards.end(), std::back_inserter(alias.forwards));
+  }
   return std::optional<Alias>(std::move(alias));
 }
 
@@ -238,6 +249,18 @@ absl::StatusOr<std::vector<Address>> Queries::FindAliasesTo(const Address& targe
       .Text(target.local_part)
       .Int(static_cast<int64_t>(limit))
       .All(&ReadAddress);
+}
+
+absl::StatusOr<std::optional<Address>> Queries::FindForwardTo(absl::string_view domain) {
+  return Query(sql_,
+               "SELECT domain, local_part FROM alias_forward WHERE forward_domain = $1 "
+               "ORDER BY domain, local_part LIMIT 1")
+      .Text(domain)
+      .First(&ReadAddress);
+}
+
+absl::StatusOr<std::optional<std::string>> Queries::FindSrsKey() {
+  return Query(sql_, "SELECT key FROM srs_key WHERE id = 1").First(&ReadText);
 }
 
 absl::StatusOr<std::optional<Address>> Queries::FindAnyAddress(absl::string_view domain) {
@@ -359,6 +382,13 @@ absl::StatusOr<std::optional<AnsweredRequest>> Queries::FindRequest(absl::string
 }
 
 absl::Status Queries::InsertDomain(const Domain& domain) {
+  absl::StatusOr<std::optional<Address>> alias = FindForwardTo(domain.name);
+  if (!alias.ok()) return alias.status();
+  if (alias->has_value()) {
+    return absl::FailedPreconditionError(absl::StrCat("alias ", (*alias)->ToString(),
+                                                      " forwards into ", domain.name,
+                                                      ": take that forward from it first"));
+  }
   return Query(sql_, "INSERT INTO domain (name, enabled, login_policy) VALUES ($1, $2, $3)")
       .Text(domain.name)
       .Int(domain.enabled)
@@ -495,7 +525,9 @@ absl::Status Queries::DeleteAccount(const Address& address) {
 }
 
 absl::Status Queries::InsertTargets(const Alias& alias) {
-  if (alias.targets.empty()) return absl::InvalidArgumentError("an alias without targets");
+  if (alias.targets.empty() && alias.forwards.empty()) {
+    return absl::InvalidArgumentError("an alias without targets and forwards");
+  }
   int64_t position = 0;
   for (const Address& target : alias.targets) {
     absl::StatusOr<std::optional<Address>> taken =
@@ -518,11 +550,40 @@ absl::Status Queries::InsertTargets(const Alias& alias) {
                                 .Run();
     if (!inserted.ok()) return inserted;
   }
+  return InsertForwards(alias);
+}
+
+absl::Status Queries::InsertForwards(const Alias& alias) {
+  int64_t position = 0;
+  for (const Address& forward : alias.forwards) {
+    absl::StatusOr<std::optional<Domain>> domain = FindDomain(forward.domain);
+    if (!domain.ok()) return domain.status();
+    if (domain->has_value()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(forward.ToString(), " is in a domain of ours"));
+    }
+    absl::Status inserted = Query(sql_,
+                                  "INSERT INTO alias_forward (domain, local_part, position, "
+                                  "forward_domain, forward_local_part) VALUES ($1, $2, $3, $4, $5)")
+                                .Text(alias.address.domain)
+                                .Text(alias.address.local_part)
+                                .Int(position++)
+                                .Text(forward.domain)
+                                .Text(forward.local_part)
+                                .Run();
+    if (!inserted.ok()) return inserted;
+  }
   return absl::OkStatus();
 }
 
 absl::Status Queries::DeleteTargets(const Address& alias) {
-  return Query(sql_, "DELETE FROM alias_target WHERE domain = $1 AND local_part = $2")
+  absl::Status deleted =
+      Query(sql_, "DELETE FROM alias_target WHERE domain = $1 AND local_part = $2")
+          .Text(alias.domain)
+          .Text(alias.local_part)
+          .Run();
+  if (!deleted.ok()) return deleted;
+  return Query(sql_, "DELETE FROM alias_forward WHERE domain = $1 AND local_part = $2")
       .Text(alias.domain)
       .Text(alias.local_part)
       .Run();
@@ -558,6 +619,12 @@ absl::Status Queries::DeleteAlias(const Address& address) {
                              .Text(address.local_part)
                              .ChangeOne(absl::StrCat("alias ", address.ToString()));
   return deleted.ok() ? DeleteAddress(address) : deleted;
+}
+
+absl::Status Queries::InsertSrsKey(absl::string_view key) {
+  return Query(sql_, "INSERT INTO srs_key (id, key) VALUES (1, $1) ON CONFLICT (id) DO NOTHING")
+      .Text(key)
+      .Run();
 }
 
 absl::Status Queries::InsertAppPassword(const AppPassword& password) {

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -30,6 +31,8 @@ class Queries final : public DirectoryWriter {
   absl::StatusOr<std::optional<Account>> FindOldestAccount(absl::string_view domain) override;
   absl::StatusOr<std::optional<Alias>> FindAlias(const Address& address) override;
   absl::StatusOr<std::vector<Address>> FindAliasesTo(const Address& target, size_t limit) override;
+  absl::StatusOr<std::optional<Address>> FindForwardTo(absl::string_view domain) override;
+  absl::StatusOr<std::optional<std::string>> FindSrsKey() override;
   absl::StatusOr<std::optional<Address>> FindAnyAddress(absl::string_view domain) override;
   absl::StatusOr<std::optional<AppPassword>> FindAppPassword(absl::string_view account_id,
                                                              absl::string_view hash) override;
@@ -52,6 +55,7 @@ class Queries final : public DirectoryWriter {
   absl::Status InsertAlias(const Alias& alias) override;
   absl::Status UpdateAlias(const Alias& alias) override;
   absl::Status DeleteAlias(const Address& address) override;
+  absl::Status InsertSrsKey(absl::string_view key) override;
   absl::Status InsertAppPassword(const AppPassword& password) override;
   absl::Status DeleteAppPassword(absl::string_view account_id, absl::string_view name) override;
   absl::Status UseAppPassword(const AppPassword& password, absl::Time at) override;
@@ -65,7 +69,9 @@ class Queries final : public DirectoryWriter {
   absl::Status DeleteAddress(const Address& address);
   // Those of the account at an address, unless it is `kept_id`.
   absl::Status DeleteAppPasswords(const Address& account, absl::string_view kept_id);
+  // And its forwards.
   absl::Status InsertTargets(const Alias& alias);
+  absl::Status InsertForwards(const Alias& alias);
   absl::Status DeleteTargets(const Address& alias);
 
   storage::Sql& sql_;

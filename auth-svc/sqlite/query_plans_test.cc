@@ -75,6 +75,8 @@ TEST_F(QueryPlans, OneAddressIsFoundByIndex) {
               HasSubstr("(source=? AND source_id=?)"));
   EXPECT_THAT(PlanOf([&](Queries& q) { return q.FindAliasesTo(alice_, 10); }),
               Not(HasSubstr("SCAN")));
+  EXPECT_THAT(PlanOf([&](Queries& q) { return q.FindForwardTo("elsewhere.test"); }),
+              HasSubstr("COVERING INDEX alias_forward_by_domain (forward_domain=?)"));
 }
 
 TEST_F(QueryPlans, PageBeginsWhereItsIndexLeads) {

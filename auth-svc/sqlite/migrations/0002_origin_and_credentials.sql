@@ -38,3 +38,26 @@ CREATE TABLE app_password (
 -- Who is postmaster where nobody is by name: the oldest account, of a domain or of all.
 CREATE INDEX account_by_age_in_domain ON account (domain, position) WHERE enabled = 1 AND source = '';
 CREATE INDEX account_by_age ON account (position) WHERE enabled = 1 AND source = '';
+
+-- Where aliases lead outside.
+CREATE TABLE alias_forward (
+  domain TEXT NOT NULL,
+  local_part TEXT NOT NULL,
+  -- Forwards keep the order in which they were given.
+  position INTEGER NOT NULL,
+  forward_domain TEXT NOT NULL,
+  -- As it was given: elsewhere case may matter.
+  forward_local_part TEXT NOT NULL,
+  PRIMARY KEY (domain, local_part, position),
+  FOREIGN KEY (domain, local_part) REFERENCES alias (domain, local_part)
+) STRICT, WITHOUT ROWID;
+
+-- A domain that is to become ours may not be one of them.
+CREATE INDEX alias_forward_by_domain ON alias_forward (forward_domain, domain, local_part);
+
+-- Signs the senders of what is forwarded; at most one row.
+CREATE TABLE srs_key (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  -- 32 random octets as hexadecimal digits.
+  key TEXT NOT NULL
+) STRICT;
