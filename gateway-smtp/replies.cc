@@ -77,6 +77,8 @@ Reply ReplyTo(const ContentFault& fault) {
       return content("Bare CR or LF in the message (RFC 5321 2.3.8)");
     case ContentFault::KIND_TOO_LARGE:
       return {552, "5.3.4", "Message size exceeds the limit"};
+    case ContentFault::KIND_LOOP:
+      return {554, "5.4.6", "Message loops: it has come by here too often"};
     default:
       return content("Message content not accepted");
   }

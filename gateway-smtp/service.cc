@@ -31,6 +31,7 @@ class Upstream {
     const std::shared_ptr<grpc::Channel> relay = channels_.back().second;
     policy_ = clients::MakePolicyClient(relay);
     if (config.role() == GatewaySmtp::mx) {
+      forwarding_ = clients::MakeForwardingClient(relay);
       status = Open(config, config.store_svc(), identity::kStoreSvc);
       if (!status.ok()) return status;
       delivery_ =
@@ -68,6 +69,7 @@ class Upstream {
     setup.options.max_errors = config.limits().max_errors();
     setup.policy = policy_.get();
     setup.delivery = delivery_.get();
+    setup.forwarding = forwarding_.get();
     setup.authentication = authentication_.get();
     setup.mechanisms = mechanisms_.get();
     setup.submission = submission_.get();
@@ -86,6 +88,7 @@ class Upstream {
   std::vector<std::pair<std::string, std::shared_ptr<grpc::Channel>>> channels_;
   std::unique_ptr<clients::PolicyClient> policy_;
   std::unique_ptr<clients::DeliveryClient> delivery_;
+  std::unique_ptr<clients::SubmissionClient> forwarding_;
   std::unique_ptr<clients::AuthenticationClient> authentication_;
   std::unique_ptr<net::OfferedMechanisms> mechanisms_;
   std::unique_ptr<clients::SubmissionClient> submission_;

@@ -48,6 +48,8 @@ struct Transaction {
   rpc::TraceContext trace = rpc::TraceContext::New();
   // mx: RCPT's answers, as Deliver wants them.
   store::v1::DeliveryHeader delivery;
+  // mx: mail for a recipient leaves the platform, so that all of it goes by the queue.
+  bool forwards = false;
   // The mailboxes in it, and since when they are known.
   std::vector<std::string> mailboxes;
   steady_clock::time_point known_since;
@@ -83,6 +85,8 @@ class Session {
 
  private:
   bool submission() const { return setup_.options.submission; }
+  // Into the queue, not into the maildrops.
+  bool queued() const { return submission() || transaction_->forwards; }
 
   rpc::CallContext Call(const rpc::TraceContext& trace) const {
     return {trace, absl::Now() + absl::FromChrono(setup_.question_timeout)};
@@ -355,8 +359,10 @@ asio::awaitable<smtp::Event> Session::CheckRecipient(const std::string& address)
     co_return event::Refused{ReplyTo(response.status(), Question::kRecipient)};
   }
   relay::v1::Refusal refusal = response->refusal();
-  // An mx gateway has nowhere to put mail that is not local (R3), whatever it is told.
-  if (refusal == relay::v1::REFUSAL_UNSPECIFIED && !submission() && response->mailboxes().empty()) {
+  // An mx gateway has nowhere to put mail for others (R3), whatever it is told: where what
+  // `forwards` goes, ForwardingService asks for itself.
+  if (refusal == relay::v1::REFUSAL_UNSPECIFIED && !submission() && response->mailboxes().empty() &&
+      !response->forwards()) {
     refusal = relay::v1::REFUSAL_RELAYING;
   }
   if (refusal != relay::v1::REFUSAL_UNSPECIFIED) {
@@ -377,7 +383,6 @@ smtp::Event Session::AcceptRecipient(const std::string& address,
                                      const relay::v1::CheckRecipientResponse& response) {
   size_t octets = address.size() + kRecipientOverhead;
   if (!submission()) {
-    octets = 0;
     for (const auth::v1::Mailbox& mailbox : response.mailboxes()) {
       octets += mailbox.mailbox_id().size() + mailbox.address().size() + address.size() +
                 kRecipientOverhead;
@@ -392,6 +397,7 @@ smtp::Event Session::AcceptRecipient(const std::string& address,
   }
   transaction_->envelope_octets += octets;
   transaction_->destinations = destinations;
+  transaction_->forwards |= response.forwards();
   if (submission()) return event::Accepted{};
   // The store gives a mailbox that stands twice one copy.
   for (const auth::v1::Mailbox& mailbox : response.mailboxes()) {
@@ -479,7 +485,7 @@ void Session::BeginMessage() {
   options.timeout = setup_.commit_timeout;
   options.session_deadline = context_.session_deadline;
 
-  if (!submission()) {
+  if (!queued()) {
     store::v1::DeliveryHeader& header = transaction_->delivery;
     header.set_delivery_id(transaction_->delivery_id);
     header.set_envelope_sender(envelope.sender);
@@ -487,8 +493,10 @@ void Session::BeginMessage() {
     return;
   }
   relay::v1::EnqueueHeader header;
-  header.set_token(login_->token);
-  header.set_session_nonce(sasl_.session_nonce());
+  if (submission()) {
+    header.set_token(login_->token);
+    header.set_session_nonce(sasl_.session_nonce());
+  }
   header.set_delivery_id(transaction_->delivery_id);
   header.set_envelope_sender(envelope.sender);
   for (const smtp::Recipient& recipient : envelope.recipients) {
@@ -496,13 +504,14 @@ void Session::BeginMessage() {
   }
   header.set_smtputf8(envelope.smtputf8);
   header.set_eight_bit(envelope.eight_bit);
-  transaction_->message = NewSubmission(setup_.submission, std::move(header), std::move(options));
+  transaction_->message = NewSubmission(submission() ? setup_.submission : setup_.forwarding,
+                                        std::move(header), std::move(options));
 }
 
 asio::awaitable<smtp::Event> Session::EndMessage() {
   const steady_clock::time_point began = steady_clock::now();
   absl::Status stands;
-  if (!submission()) stands = co_await CheckRecipientsAgain();
+  if (!queued()) stands = co_await CheckRecipientsAgain();
   absl::StatusOr<std::string> id;
   if (stands.ok()) {
     id = co_await transaction_->message->Commit();
@@ -517,7 +526,7 @@ asio::awaitable<smtp::Event> Session::EndMessage() {
     reply = {250, "2.0.0", absl::StrCat("Accepted as ", *id)};
     metrics.message_octets.Add(static_cast<double>(transaction_->message->octets()));
   } else {
-    reply = ReplyTo(id.status(), submission() ? Question::kEnqueue : Question::kDeliver);
+    reply = ReplyTo(id.status(), queued() ? Question::kEnqueue : Question::kDeliver);
   }
   metrics.MessagesWith(reply.code).Add();
   LogMessage(reply, id.ok() ? *id : "", id.status());

@@ -24,6 +24,8 @@ struct SessionSetup {
   clients::PolicyClient* policy = nullptr;
   // mx.
   clients::DeliveryClient* delivery = nullptr;
+  // For aliases that leave the platform.
+  clients::SubmissionClient* forwarding = nullptr;
   // submission.
   clients::AuthenticationClient* authentication = nullptr;
   net::OfferedMechanisms* mechanisms = nullptr;

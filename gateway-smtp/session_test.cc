@@ -124,6 +124,8 @@ class SessionTest : public testing::Test {
 
   void StartMx() {
     if (setup_.delivery == nullptr) setup_.delivery = &delivery_;
+    setup_.forwarding = &forwarding_;
+    forwarding_.AddToken("");
     Start();
   }
 
@@ -204,6 +206,7 @@ class SessionTest : public testing::Test {
   clients::FakeAuthenticationClient authentication_;
   net::OfferedMechanisms mechanisms_{&authentication_, "mail.example.test"};
   clients::FakeSubmissionClient submission_;
+  clients::FakeSubmissionClient forwarding_;
   auth::v1::AuthenticateResponse::Success success_;
   int port_ = 0;
   // First to go.
@@ -278,6 +281,34 @@ TEST_F(SessionTest, AnAliasLeadsToAllItsMailboxes) {
   for (const auto& recipient : recipients) {
     EXPECT_EQ(recipient.original_recipient(), "team@example.test");
   }
+}
+
+// All of a transaction goes where one commit stands behind its 250.
+TEST_F(SessionTest, AnAliasThatLeavesTakesTheMessageToTheQueue) {
+  relay::v1::CheckRecipientResponse leaves;
+  leaves.set_forwards(true);
+  policy_.SetRecipient("out@example.test", leaves);
+  StartMx();
+  const auto client = Open();
+  ASSERT_TRUE(Says(*client, "MAIL FROM:<x@elsewhere.test>\r\n", "250"));
+  ASSERT_TRUE(Says(*client, "RCPT TO:<alice@example.test>\r\n", "250"));
+  ASSERT_TRUE(Says(*client, "RCPT TO:<out@example.test>\r\n", "250"));
+  ASSERT_TRUE(Says(*client, "DATA\r\n", "354"));
+  ASSERT_TRUE(Says(*client, "x\r\n.\r\n", "250 2.0.0 Accepted as queue-1"));
+  ASSERT_EQ(forwarding_.enqueued().size(), 1u);
+  const relay::v1::EnqueueHeader header = forwarding_.enqueued()[0].header();
+  EXPECT_EQ(header.envelope_sender(), "x@elsewhere.test");
+  ASSERT_EQ(header.recipients_size(), 2);
+  EXPECT_EQ(header.recipients(0), "alice@example.test");
+  EXPECT_EQ(header.recipients(1), "out@example.test");
+  // The next one does not.
+  ASSERT_TRUE(Envelope(*client, "alice@example.test"));
+  ASSERT_TRUE(Says(*client, "x\r\n.\r\n", "250"));
+  EXPECT_EQ(delivery_.delivered().size(), 1u);
+  forwarding_.FailNext(absl::AbortedError("gone"));
+  ASSERT_TRUE(Envelope(*client, "out@example.test"));
+  ASSERT_TRUE(Says(*client, "x\r\n.\r\n", "451 4.3.0"));
+  EXPECT_EQ(forwarding_.enqueued().size(), 1u);
 }
 
 // R3, and what RSET and a new MAIL leave behind: nothing.

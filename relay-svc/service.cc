@@ -129,9 +129,11 @@ class RelayService : public process::RunningService {
   std::unique_ptr<QueueRunner> runner;
   std::unique_ptr<Policy> policy;
   SubmissionParts submission;
+  SubmissionParts forwarding;
   boost::asio::thread_pool pool{kRpcThreads};
   std::unique_ptr<PolicyServiceAdapter> policy_rpc;
   std::unique_ptr<SubmissionServiceAdapter> submission_rpc;
+  std::unique_ptr<ForwardingServiceAdapter> forwarding_rpc;
   std::unique_ptr<QueueAdminServiceAdapter> queue_admin_rpc;
   std::unique_ptr<rpc::RpcServer> server;
 
@@ -297,16 +299,21 @@ absl::StatusOr<std::unique_ptr<process::RunningService>> MakeService(
     // A repetition: nobody may know yet of what the first try committed.
     due.empty() ? runner->Wake() : runner->Offer(std::move(due));
   };
+  service->forwarding = service->submission;
+  service->forwarding.options.from = SubmissionOptions::From::kAnybody;
 
   service->policy_rpc =
       std::make_unique<PolicyServiceAdapter>(service->policy.get(), &service->pool);
   service->submission_rpc =
       std::make_unique<SubmissionServiceAdapter>(&service->submission, &service->pool);
+  service->forwarding_rpc =
+      std::make_unique<ForwardingServiceAdapter>(&service->forwarding, &service->pool);
   service->queue_admin_rpc = std::make_unique<QueueAdminServiceAdapter>(
       service->spool.get(), service->runner.get(), process::SystemClock());
-  absl::StatusOr<std::unique_ptr<rpc::RpcServer>> server = rpc::RpcServer::Start(
-      config.rpc(), tls,
-      {service->policy_rpc.get(), service->submission_rpc.get(), service->queue_admin_rpc.get()});
+  absl::StatusOr<std::unique_ptr<rpc::RpcServer>> server =
+      rpc::RpcServer::Start(config.rpc(), tls,
+                            {service->policy_rpc.get(), service->submission_rpc.get(),
+                             service->forwarding_rpc.get(), service->queue_admin_rpc.get()});
   if (!server.ok()) return server.status();
   service->server = *std::move(server);
   return service;

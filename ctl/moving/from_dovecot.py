@@ -181,7 +181,7 @@ class Postern:
     def _list(self, domain: str) -> dict[str, list[str]]:
         done = self._run("--json", "alias", "list", domain)
         listed = json.loads(done.stdout)["aliases"] if done.returncode == 0 else []
-        return {one["address"]: sorted(one["targets"]) for one in listed}
+        return {one["address"]: sorted([*one["targets"], *one.get("forwards", [])]) for one in listed}
 
 
 class Journal:
@@ -302,15 +302,17 @@ class Mover:
         self._summary.count("accounts made, with a new password" if made else "accounts that were there")
         return True
 
-    def make_aliases(self, aliases: dict[str, list[str]]) -> None:
-        """An alias may lead to one that is made later: as many rounds as something is made."""
+    def make_aliases(self, aliases: dict[str, list[str]], domains: set[str] | None) -> None:
+        """An alias may lead to one that is made later: as many rounds as something is made. Targets outside of these domains
+        are forwards; None: there are none."""
         left = dict(aliases)
         complaints: dict[str, str] = {}
         progress = True
         while left and progress:
             progress, complaints = False, {}
             for address, targets in list(left.items()):
-                made, wrong = self._postern.make("alias", address, *targets)
+                made, wrong = self._postern.make("alias", address, *(
+                    target if domains is None or target.rpartition("@")[2] in domains else f"--forward={target}" for target in targets))
                 if not made and not wrong and self._postern.targets(address) != sorted(targets):
                     wrong = "there is one that leads elsewhere"
                 if wrong:
@@ -380,6 +382,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--domain", default="", help="of names without one")
     parser.add_argument("--aliases", type=pathlib.Path, help="Postfix's virtual_alias_maps, as text")
     parser.add_argument("--local-aliases", type=pathlib.Path, help="Postfix's alias_maps, such as /etc/aliases; of --domain")
+    parser.add_argument("--forward-outside", action="store_true", help="aliases send on to targets in other domains")
     parser.add_argument("--posternctl", default="posternctl", metavar="COMMAND",
                         help="such as \"kubectl exec -i deploy/postern-posternctl -- posternctl\"")
     parser.add_argument("--mx", default="localhost:25", metavar="HOST:PORT", help="Postern's, for mail from the internet")
@@ -408,7 +411,7 @@ def main(arguments: list[str]) -> int:
         known = [address for address, password_hash in people.items()
                  if address.rpartition("@")[2] in domains and mover.make_account(address, password_hash)]
         mover.make_aliases({address: targets for address, targets in aliases.items()
-                            if address.rpartition("@")[2] in domains})
+                            if address.rpartition("@")[2] in domains}, domains if given.forward_outside else None)
         for address in known:
             local, _, domain = address.partition("@")
             mover.bring(address, pathlib.Path(given.maildirs.replace("%d", domain).replace("%n", local)))

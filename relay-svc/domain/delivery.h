@@ -27,8 +27,12 @@ struct DeliveryResult {
   // Of a recipient that leads to several mailboxes which fared differently: those that have no copy
   // yet, each to be decided for itself. The others have theirs.
   std::vector<DeliveryResult> members;
-  // Of a member: the mailbox's address.
+  // Of a member: its address.
   std::string address;
+  // Of a recipient that leads elsewhere (too): where to, with the destination of each, and the
+  // sender of what goes on.
+  std::vector<NewMessage::Recipient> forwards;
+  std::string forward_sender;
   // A part of the platform was not there (the store, the directory, the spool): nobody was asked
   // for the recipient, so that this is no attempt, and is done again soon.
   bool ours = false;
@@ -53,6 +57,8 @@ struct DeliveryRecipient {
   std::string address;
   // Of a local recipient.
   std::vector<auth::v1::Mailbox> mailboxes;
+  // It leads elsewhere too: a mailbox without a copy is decided for itself, be it the only one.
+  bool forwarded = false;
 };
 
 // Runs on the queue runner's loop and must outlive every attempt.

@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -41,6 +42,7 @@ awaitable<std::vector<ResolvedOr>> Resolve(const Job& job, size_t count,
       count, kResolvesAtOnce, [&](size_t i, async::Done<ResolveRecipientResponse> done) {
         auth::v1::ResolveRecipientRequest request;
         request.set_address(job.recipients[i].address);
+        request.set_sender(job.message.sender);
         directory->ResolveRecipient(NewCall(job.message.trace_id), std::move(request),
                                     std::move(done));
       });
@@ -79,6 +81,54 @@ awaitable<void> DeliverGroup(const Job& job, const std::string& destination, con
   for (size_t i = 0; i < group.indices.size() && i < answers.size(); ++i) {
     (*results)[group.indices[i]] = std::move(answers[i]);
   }
+}
+
+// The destination of an address whose domain may be anything.
+absl::StatusOr<std::string> DestinationOfAddress(const std::string& text) {
+  absl::StatusOr<mail::Address> address = mail::ParseAddress(text, /*allow_utf8=*/true);
+  return address.ok() ? DestinationOf(address->domain) : address.status();
+}
+
+DeliveryResult NoSuchDomain() {
+  return DeliveryResult::Permanent("5.1.2", "no mail goes to this domain");
+}
+
+// Adds to what became of a recipient here what of it goes on elsewhere.
+void AddForwards(const ResolveRecipientResponse& resolved, DeliveryResult* result) {
+  for (const std::string& address : resolved.forwards()) {
+    absl::StatusOr<std::string> destination = DestinationOfAddress(address);
+    if (destination.ok()) {
+      result->forwards.push_back({address, *std::move(destination)});
+    } else {
+      result->members.push_back(NoSuchDomain());
+      result->members.back().address = address;
+    }
+  }
+  result->forward_sender = resolved.forward_sender();
+  absl::StrAppend(&result->text, result->text.empty() ? "" : "; ", "sent on to ",
+                  result->forwards.size(), " elsewhere");
+}
+
+// Of each sender one message to all that it goes on to.
+std::vector<NewMessage> Forwarded(const Job& job, const std::vector<DeliveryResult>& results,
+                                  absl::Time now) {
+  std::map<std::string, NewMessage> by_sender;
+  absl::flat_hash_set<std::pair<std::string, std::string>> seen;
+  for (const DeliveryResult& result : results) {
+    for (const NewMessage::Recipient& recipient : result.forwards) {
+      if (!seen.emplace(result.forward_sender, recipient.address).second) continue;
+      by_sender[result.forward_sender].recipients.push_back(recipient);
+    }
+  }
+  std::vector<NewMessage> messages;
+  for (auto& [sender, message] : by_sender) {
+    message.message = job.message;
+    message.message.queue_id = NewQueueId();
+    message.message.sender = sender;
+    message.message.enqueued_at = now;
+    messages.push_back(std::move(message));
+  }
+  return messages;
 }
 
 std::string OneLine(absl::string_view text) {
@@ -142,6 +192,11 @@ awaitable<std::vector<DeliveryResult>> AttemptDelivery(const Job& job, MessageBo
     DeliveryRecipient recipient{job.recipients[i].address, {}};
     if (resolved[i]->outcome() == ResolveRecipientResponse::OUTCOME_LOCAL) {
       recipient.mailboxes.assign(resolved[i]->mailboxes().begin(), resolved[i]->mailboxes().end());
+      recipient.forwarded = resolved[i]->forwards_size() > 0;
+      if (recipient.forwarded && recipient.mailboxes.empty()) {
+        results[i] = DeliveryResult::Delivered("");
+        continue;
+      }
       here.indices.push_back(i);
       here.recipients.push_back(std::move(recipient));
       continue;
@@ -149,12 +204,9 @@ awaitable<std::vector<DeliveryResult>> AttemptDelivery(const Job& job, MessageBo
     std::string destination = job.destination;
     if (destination == kLocalDestination) {
       // It was ours when the message came.
-      absl::StatusOr<mail::Address> address =
-          mail::ParseAddress(recipient.address, /*allow_utf8=*/true);
-      absl::StatusOr<std::string> domain =
-          address.ok() ? DestinationOf(address->domain) : address.status();
+      absl::StatusOr<std::string> domain = DestinationOfAddress(recipient.address);
       if (!domain.ok()) {
-        results[i] = DeliveryResult::Permanent("5.1.2", "no mail goes to this domain");
+        results[i] = NoSuchDomain();
         continue;
       }
       destination = *std::move(domain);
@@ -166,6 +218,10 @@ awaitable<std::vector<DeliveryResult>> AttemptDelivery(const Job& job, MessageBo
   co_await DeliverGroup(job, std::string(kLocalDestination), here, local, body, &results);
   for (const auto& [destination, group] : elsewhere) {
     co_await DeliverGroup(job, destination, group, remote, body, &results);
+  }
+  for (size_t i = 0; i < count; ++i) {
+    if (resolved[i].ok() && resolved[i]->forwards_size() > 0)
+      AddForwards(*resolved[i], &results[i]);
   }
   co_return results;
 }
@@ -242,6 +298,7 @@ JobOutcome DecideOutcome(const Job& job, const std::vector<DeliveryResult>& resu
                                next_attempt(recipient, member), LastResult(member), delay_told});
     }
   }
+  outcome.forwarded = Forwarded(job, results, context.now);
   if (reported.empty() || job.message.sender.empty()) return outcome;
 
   DeliveryNotice notice;
@@ -260,7 +317,7 @@ JobOutcome DecideOutcome(const Job& job, const std::vector<DeliveryResult>& resu
   spooled.message.message.enqueued_at = context.now;
   spooled.message.message.trace_id = job.message.trace_id;
   spooled.message.message.smtputf8 = NeedsUtf8(notice);
-  // Whoever sent through us was ours; the attempt asks the directory again.
+  // Ours, mostly; the attempt asks the directory again.
   spooled.message.recipients.push_back({job.message.sender, std::string(kLocalDestination)});
   return outcome;
 }

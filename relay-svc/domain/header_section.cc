@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
 #include "services/clients/content_fault.h"
 #include "services/protocol/mail/header.h"
 #include "services/text/utf8.h"
@@ -43,6 +44,23 @@ int CountReceived(absl::string_view message) {
     if (absl::EqualsIgnoreCase(field.name, "Received")) ++count;
   }
   return count;
+}
+
+int HopsThroughHere(absl::string_view section) {
+  std::string here;
+  int hops = 0;
+  for (const mail::HeaderField& field : mail::ParseHeader(section)) {
+    if (!absl::EqualsIgnoreCase(field.name, "Received")) continue;
+    const std::vector<absl::string_view> words =
+        absl::StrSplit(field.value, absl::ByAnyChar(" \t\r\n;"), absl::SkipEmpty());
+    const auto by = std::find_if(words.begin(), words.end(), [](absl::string_view word) {
+      return absl::EqualsIgnoreCase(word, "by");
+    });
+    if (by == words.end() || by + 1 == words.end()) continue;
+    if (here.empty()) here = std::string(by[1].data(), by[1].size());
+    if (absl::EqualsIgnoreCase(by[1], here)) ++hops;
+  }
+  return hops;
 }
 
 absl::StatusOr<Originators> ReadOriginators(absl::string_view section) {

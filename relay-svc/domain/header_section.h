@@ -24,6 +24,12 @@ bool HasWholeHeader(absl::string_view start);
 // Received fields (mail::kMaxReceivedFields).
 int CountReceived(absl::string_view message);
 
+// How often a message has come by the host that wrote the first Received field, this time included:
+// by how many of them name it behind "by" (RFC 5321 4.4).
+int HopsThroughHere(absl::string_view section);
+// More often, and it is in a loop. An alias that sends on, and comes back to another here, is none.
+inline constexpr int kMaxHopsThroughHere = 5;
+
 struct Originators {
   // Of From, Sender, Resent-From and Resent-Sender.
   std::vector<std::string> addresses;

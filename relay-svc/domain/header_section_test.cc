@@ -36,6 +36,21 @@ TEST(HeaderSectionTest, CountsReceived) {
       CountReceived("Received: a\r\nFrom: x@y\r\nRECEIVED: b\r\n c\r\n\r\nReceived: body\r\n"), 2);
 }
 
+TEST(HeaderSectionTest, HopsThroughHere) {
+  const struct {
+    const char* section;
+    int hops;
+  } cases[] = {
+      {"Received: from a (b)\r\n\tby mx.here with ESMTP\r\n\tid 1; now\r\n", 1},
+      {"Received: from a by mx.here with X\r\nReceived: from c by mx.there\r\n"
+       "RECEIVED: from d\r\n\tBY MX.here; then\r\nX: Received: by mx.here\r\n",
+       2},
+      {"Received: nothing\r\nReceived: by\r\n", 0},
+      {"", 0},
+  };
+  for (const auto& c : cases) EXPECT_EQ(HopsThroughHere(c.section), c.hops) << c.section;
+}
+
 TEST(HeaderSectionTest, ReadsOriginators) {
   const struct {
     const char* section;

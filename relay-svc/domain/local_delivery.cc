@@ -64,11 +64,13 @@ DeliveryResult ToResult(const DeliverResponseOr& response) {
   }
 }
 
-// What became of a recipient, from what became of each of its mailboxes.
-DeliveryResult Together(std::vector<DeliveryResult> mailboxes) {
-  const bool alike =
-      std::all_of(mailboxes.begin(), mailboxes.end(),
-                  [&](const DeliveryResult& result) { return result.kind == mailboxes[0].kind; });
+// What became of a recipient, from what became of each of its mailboxes, and of its part that was
+// `forwarded`.
+DeliveryResult Together(std::vector<DeliveryResult> mailboxes, bool forwarded) {
+  const DeliveryResult::Kind kind =
+      forwarded ? DeliveryResult::Kind::kDelivered : mailboxes[0].kind;
+  const bool alike = std::all_of(mailboxes.begin(), mailboxes.end(),
+                                 [&](const DeliveryResult& result) { return result.kind == kind; });
   if (alike) {
     DeliveryResult result = std::move(mailboxes[0]);
     result.address.clear();
@@ -163,7 +165,7 @@ awaitable<std::vector<DeliveryResult>> LocalDelivery::Deliver(
     // The directory names at least one mailbox of a local recipient.
     results.push_back(mailboxes.empty()
                           ? DeliveryResult::Temporary("4.3.0", "the directory names no mailbox")
-                          : Together(std::move(mailboxes)));
+                          : Together(std::move(mailboxes), recipient.forwarded));
   }
   co_return results;
 }

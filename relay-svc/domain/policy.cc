@@ -151,6 +151,7 @@ awaitable<absl::StatusOr<CheckRecipientResponse>> Policy::CheckRecipient(
 
   auth::v1::ResolveRecipientRequest resolve;
   resolve.set_address(request.recipient());
+  resolve.set_sender(request.sender());
   absl::StatusOr<ResolveRecipientResponse> resolved =
       co_await async::Await<absl::StatusOr<ResolveRecipientResponse>>(
           [&](async::Done<ResolveRecipientResponse> done) {
@@ -172,19 +173,23 @@ awaitable<absl::StatusOr<CheckRecipientResponse>> Policy::CheckRecipient(
       co_return absl::UnavailableError("the directory's answer is not known here");
   }
 
+  // What leaves goes by the queue, where a full mailbox is tried again.
+  const bool forwards = resolved->forwards_size() > 0;
   if (!submission) {
-    store::v1::CheckQuotaRequest quota;
-    for (const auth::v1::Mailbox& mailbox : resolved->mailboxes()) {
-      quota.add_mailbox_ids(mailbox.mailbox_id());
+    if (!forwards) {
+      store::v1::CheckQuotaRequest quota;
+      for (const auth::v1::Mailbox& mailbox : resolved->mailboxes()) {
+        quota.add_mailbox_ids(mailbox.mailbox_id());
+      }
+      absl::StatusOr<store::v1::CheckQuotaResponse> full =
+          co_await async::Await<absl::StatusOr<store::v1::CheckQuotaResponse>>(
+              [&](async::Done<store::v1::CheckQuotaResponse> done) {
+                store_->CheckQuota(caller.call, std::move(quota), std::move(done));
+              });
+      if (!full.ok()) co_return absl::UnavailableError("the mail store does not answer");
+      // All or nothing: it would refuse the delivery.
+      if (full->full_mailbox_ids_size() > 0) co_return Refused(v1::REFUSAL_MAILBOX_FULL);
     }
-    absl::StatusOr<store::v1::CheckQuotaResponse> full =
-        co_await async::Await<absl::StatusOr<store::v1::CheckQuotaResponse>>(
-            [&](async::Done<store::v1::CheckQuotaResponse> done) {
-              store_->CheckQuota(caller.call, std::move(quota), std::move(done));
-            });
-    if (!full.ok()) co_return absl::UnavailableError("the mail store does not answer");
-    // All or nothing: it would refuse the delivery.
-    if (full->full_mailbox_ids_size() > 0) co_return Refused(v1::REFUSAL_MAILBOX_FULL);
     if (co_await IsGreylisted(request)) {
       Greylisted().Add();
       co_return Refused(v1::REFUSAL_GREYLISTED);
@@ -192,8 +197,12 @@ awaitable<absl::StatusOr<CheckRecipientResponse>> Policy::CheckRecipient(
   }
   CheckRecipientResponse response;
   response.mutable_mailboxes()->Swap(resolved->mutable_mailboxes());
-  // A greylist's answer is for this client and sender alone.
-  if (!options_.greylisting.has_value()) response.set_ttl_seconds(options_.ttl_seconds);
+  response.set_forwards(forwards && !submission);
+  // A greylist's answer is for this client and sender alone; who an SRS address stands for is known
+  // to the null sender alone.
+  if (!options_.greylisting.has_value() && !forwards) {
+    response.set_ttl_seconds(options_.ttl_seconds);
+  }
   co_return response;
 }
 

@@ -46,7 +46,8 @@ class Policy {
   boost::asio::awaitable<absl::StatusOr<relay::v1::CheckSenderResponse>> CheckSender(
       Caller caller, const relay::v1::CheckSenderRequest& request) const;
 
-  // Without a token (mx): ours, known, not full and not greylisted, or refused; never relayed. With
+  // Without a token (mx): ours, known, not full and not greylisted, or refused; never relayed, but
+  // for an alias that leaves the platform (ForwardingService decides that itself). With
   // one: local as above but for the quota (a full mailbox is tried again from the queue), and
   // everything else may leave.
   boost::asio::awaitable<absl::StatusOr<relay::v1::CheckRecipientResponse>> CheckRecipient(

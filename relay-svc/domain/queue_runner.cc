@@ -62,6 +62,8 @@ struct Metrics {
   telemetry::Counter& permanent = Results(DeliveryResult::Kind::kPermanent);
   telemetry::Counter& notices = telemetry::GetCounter(
       "postern_relay_notices_total", "Notices to senders that were spooled: of failure, of delay.");
+  telemetry::Counter& forwarded = telemetry::GetCounter(
+      "postern_relay_forwarded_total", "Messages that were sent on for aliases that leave.");
   telemetry::Gauge& running =
       telemetry::GetGauge("postern_relay_attempts_running", "Attempts now.");
   telemetry::Histogram& latency = telemetry::GetLatencyHistogram(
@@ -348,6 +350,14 @@ class QueueRunner::Loop : public std::enable_shared_from_this<QueueRunner::Loop>
       Log(LogLevel::kInfo, "notice to the sender spooled",
           {{"queue_id", job.message.queue_id},
            {"notice_queue_id", outcome.notice->message.message.queue_id}});
+    }
+    for (const NewMessage& message : outcome.forwarded) {
+      metrics_.forwarded.Add();
+      Log(LogLevel::kInfo, "message forwarded",
+          {{"queue_id", job.message.queue_id},
+           {"forwarded_queue_id", message.message.queue_id},
+           {"sender", message.message.sender},
+           {"recipients", message.recipients.size()}});
     }
     const Committed committed = co_await Record(outcome);
     for (const RecipientOutcome& recipient : outcome.recipients) {

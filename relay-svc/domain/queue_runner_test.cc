@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -47,6 +48,7 @@ class Watched : public Deliverer {
     }
     absl::MutexLock lock(&mutex_);
     destinations_.push_back(destination);
+    senders_.push_back(message.sender);
     co_return results;
   }
 
@@ -62,12 +64,17 @@ class Watched : public Deliverer {
     absl::MutexLock lock(&mutex_);
     return destinations_.size();
   }
+  std::vector<std::string> senders() {
+    absl::MutexLock lock(&mutex_);
+    return senders_;
+  }
 
  private:
   Answer answer_;
   Deliverer* inner_ = nullptr;
   absl::Mutex mutex_;
   std::vector<std::string> destinations_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> senders_ ABSL_GUARDED_BY(mutex_);
 };
 
 class QueueRunnerTest : public testing::Test {
@@ -97,6 +104,20 @@ class QueueRunnerTest : public testing::Test {
     response.add_mailboxes()->set_mailbox_id(mailbox_id);
     response.mutable_mailboxes(0)->set_address(address);
     directory_.SetRecipient(address, response);
+  }
+  // An alias that leads elsewhere, and to these mailboxes.
+  void Forwarding(const std::string& alias, const std::vector<std::string>& mailbox_ids,
+                  const std::vector<std::string>& forwards) {
+    ResolveRecipientResponse response;
+    response.set_outcome(ResolveRecipientResponse::OUTCOME_LOCAL);
+    for (const std::string& id : mailbox_ids) {
+      auth::v1::Mailbox* mailbox = response.add_mailboxes();
+      mailbox->set_mailbox_id(id);
+      mailbox->set_address(id + "-account@example.test");
+    }
+    for (const std::string& address : forwards) response.add_forwards(address);
+    response.set_forward_sender("SRS0=@example.test");
+    directory_.SetRecipient(alias, response);
   }
   void Resolve(const std::string& address, ResolveRecipientResponse::Outcome outcome) {
     ResolveRecipientResponse response;
@@ -262,6 +283,65 @@ TEST_F(QueueRunnerTest, AFullMemberOfAnAliasIsBouncedForItself) {
   EXPECT_TRUE(absl::StrContains(delivered[1].body(), "Final-Recipient: rfc822; bob@example.test"))
       << delivered[1].body();
   EXPECT_FALSE(absl::StrContains(delivered[1].body(), "carol@example.test"));
+}
+
+TEST_F(QueueRunnerTest, WhatLeadsElsewhereGoesOnAsAMessageOfItsOwn) {
+  Forwarding("out@example.test", {}, {"x@remote.test", "z@far.test"});
+  Forwarding("too@example.test", {"a1"}, {"x@remote.test"});
+  StartRunner();
+  runner_->Offer(
+      Enqueue({{"out@example.test", ""}, {"too@example.test", ""}}, "carol@elsewhere.test"));
+  // Each once, however it is reached.
+  std::vector<std::string> destinations = remote_.WaitForAttempts(2);
+  Drain();
+  std::sort(destinations.begin(), destinations.end());
+  EXPECT_EQ(destinations, (std::vector<std::string>{"far.test", "remote.test"}));
+  EXPECT_EQ(remote_.senders(), (std::vector<std::string>(2, "SRS0=@example.test")));
+  ASSERT_EQ(store_.delivered().size(), 1u);
+  EXPECT_EQ(store_.delivered()[0].header().envelope_sender(), "carol@elsewhere.test");
+  EXPECT_EQ(spool_->messages(), 0);
+}
+
+// What has gone on does not go again with the second try for a mailbox.
+TEST_F(QueueRunnerTest, AMailboxBesideAForwardWaitsForItself) {
+  for (const bool away : {false, true}) {
+    Forwarding("too@example.test", {"b1"}, {"x@remote.test"});
+    Local("b1-account@example.test", "b1");
+    store_.SetFull("b1", !away);
+    if (away) store_.FailNext(absl::UnavailableError("away"));
+    StartRunner();
+    runner_->Offer(Enqueue({{"too@example.test", ""}}, "carol@elsewhere.test"));
+    const std::string queue_id = absl::StrCat("q", messages_);
+    remote_.WaitForAttempts(away ? 2 : 1);
+    const auto entry = async::Wait<absl::StatusOr<QueueEntry>>(
+        [&](auto done) { spool_->Get(queue_id, std::move(done)); });
+    ASSERT_TRUE(entry.ok()) << entry.status();
+    ASSERT_EQ(entry->recipients.size(), 2u);
+    EXPECT_EQ(entry->recipients[0].state, QueueEntry::State::kDelivered);
+    EXPECT_EQ(entry->recipients[1].address, "b1-account@example.test");
+    EXPECT_EQ(entry->recipients[1].attempts, away ? 0 : 1);
+    store_.SetFull("b1", false);
+    Advance(absl::Minutes(2));
+    runner_->Wake();
+    local_.WaitForAttempts(away ? 4 : 2);
+    Drain();
+    EXPECT_EQ(remote_.attempts(), away ? 2u : 1u);
+    EXPECT_EQ(spool_->messages(), 0);
+  }
+  EXPECT_EQ(store_.delivered().size(), 2u);
+}
+
+// The sender is told of a forward that no mail goes to, as of any recipient.
+TEST_F(QueueRunnerTest, AForwardThatIsNoAddressIsBounced) {
+  Forwarding("out@example.test", {}, {"x@remote.test", "nowhere@"});
+  StartRunner();
+  runner_->Offer(Enqueue({{"out@example.test", ""}}));
+  remote_.WaitForAttempts(1);
+  local_.WaitForAttempts(1);
+  Drain();
+  ASSERT_EQ(store_.delivered().size(), 1u);
+  EXPECT_TRUE(absl::StrContains(store_.delivered()[0].body(), "nowhere@"));
+  EXPECT_EQ(spool_->messages(), 0);
 }
 
 TEST_F(QueueRunnerTest, OneAttemptPerDestination) {

@@ -136,12 +136,14 @@ struct JobOutcome {
   std::vector<RecipientOutcome> recipients;
   // Ours, every one of them.
   std::vector<AddedRecipient> added;
-  // What the sender is told, to spool in the same transaction.
+  // Spooled in the same transaction. What the sender is told:
   struct Notice {
     NewMessage message;
     std::string body;
   };
   std::optional<Notice> notice;
+  // And what goes on to addresses elsewhere, with the body of the job's message.
+  std::vector<NewMessage> forwarded;
 };
 
 // Where the next FindDue goes on: after this row.
@@ -204,10 +206,10 @@ class Spool {
   // Piece `index` (from 0) of the message's body. NOT_FOUND past the end, or when the message is
   // gone.
   virtual void ReadPiece(std::string queue_id, int64_t index, async::Done<std::string> done) = 0;
-  // Writes down an attempt's outcomes and, with them, the notice. The message and its body go when
-  // no recipient waits. For a message that was deleted meanwhile nothing is done. Never refused for
-  // a full queue. Ends the claim. FAILED_PRECONDITION: it had run out and another has the job;
-  // nothing is written.
+  // Writes down an attempt's outcomes and, with them, what it says is to be spooled. The message
+  // and its body go when no recipient waits. For a message that was deleted meanwhile nothing is
+  // done. Never refused for a full queue. Ends the claim. FAILED_PRECONDITION: it had run out and
+  // another has the job; nothing is written.
   virtual void Record(JobOutcome outcome, async::Done<Committed> done) = 0;
   // Forgets delivery_ids committed before `before`.
   virtual void ForgetDeliveryIds(absl::Time before, async::DoneStatus done) = 0;

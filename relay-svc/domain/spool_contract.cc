@@ -326,6 +326,56 @@ TEST_P(SpoolContract, TheNoticeComesWithTheFailure) {
   EXPECT_EQ(Piece(*spool_, "2", 0).value_or(""), "your mail\r\n");
 }
 
+// A message with the same body, be the first one gone or still there.
+TEST_P(SpoolContract, WhatIsForwardedComesWithTheOutcome) {
+  const std::string large(kMaxPieceOctets + 1, 'x');
+  for (const std::string& body : {std::string("small \xc3\xa9\r\n"), large}) {
+    Reopen(2);
+    ASSERT_TRUE(
+        Enqueue(Message("1", {{"a@example.test", ""}, {"bob@remote.test", "remote.test"}}), body)
+            .ok());
+    std::optional<Job> job = Claim(*spool_, {"1", ""});
+    ASSERT_TRUE(job.has_value());
+    JobOutcome outcome{"1", job->claim, {{job->recipients[0].id, Kind::kDelivered, 1, "on", {}}}};
+    for (const char* queue_id : {"2", "3"}) {
+      NewMessage message =
+          Message(queue_id, {{"c@far.test", "far.test"}, {"d@far.test", "far.test"}});
+      message.message.sender = "srs@example.test";
+      message.message.octets = job->message.octets;
+      message.message.eight_bit = job->message.eight_bit;
+      outcome.forwarded.push_back(std::move(message));
+    }
+    EXPECT_EQ(Record(*spool_, std::move(outcome)).due,
+              (std::vector<JobKey>{{"2", "far.test"}, {"3", "far.test"}}));
+    EXPECT_EQ(spool_->messages(), 3);
+    job = Claim(*spool_, {"1", "remote.test"});
+    ASSERT_TRUE(job.has_value());
+    Record(*spool_, {"1", job->claim, {{job->recipients[0].id, Kind::kDelivered, 1, "", {}}}});
+    EXPECT_TRUE(absl::IsNotFound(Get(*spool_, "1").status()));
+    job = Claim(*spool_, {"2", "far.test"});
+    ASSERT_TRUE(job.has_value());
+    EXPECT_EQ(job->message.sender, "srs@example.test");
+    EXPECT_EQ(job->message.octets, body.size());
+    EXPECT_EQ(job->recipients.size(), 2u);
+    ASSERT_TRUE(
+        async::Wait<absl::Status>([&](auto done) { spool_->Delete("2", std::move(done)); }).ok());
+    EXPECT_EQ(Piece(*spool_, "3", 0).value_or(""), body.substr(0, kMaxPieceOctets));
+    // One that is forwarded as a whole hands its body on.
+    job = Claim(*spool_, {"3", "far.test"});
+    ASSERT_TRUE(job.has_value());
+    JobOutcome last{"3",
+                    job->claim,
+                    {{job->recipients[0].id, Kind::kDelivered, 1, "", {}},
+                     {job->recipients[1].id, Kind::kDelivered, 1, "", {}}}};
+    last.forwarded.push_back(Message("4"));
+    Record(*spool_, std::move(last));
+    EXPECT_EQ(Piece(*spool_, "4", 0).value_or(""), body.substr(0, kMaxPieceOctets));
+    ASSERT_TRUE(
+        async::Wait<absl::Status>([&](auto done) { spool_->Delete("4", std::move(done)); }).ok());
+    EXPECT_EQ(spool_->messages(), 0);
+  }
+}
+
 TEST_P(SpoolContract, ADeletedMessageGetsNoNotice) {
   ASSERT_TRUE(Enqueue(Message("1"), "x").ok());
   const std::optional<Job> job = Claim(*spool_, {"1", "remote.test"});

@@ -9,6 +9,17 @@
 namespace postern::relay {
 namespace {
 
+void AppendDue(const NewMessage& message, std::vector<JobKey>* due) {
+  for (const NewMessage::Recipient& recipient : message.recipients) {
+    JobKey key{message.message.queue_id, recipient.destination};
+    if (std::find(due->begin(), due->end(), key) == due->end()) due->push_back(std::move(key));
+  }
+}
+
+}  // namespace
+
+namespace {
+
 constexpr size_t kMaxPageOctets = 512 << 10;
 constexpr size_t kMaxListedResultOctets = 200;
 
@@ -25,13 +36,19 @@ size_t ListedOctets(const QueueEntry& entry) {
 Committed CommittedNow(const NewMessage& message) {
   Committed committed;
   committed.queue_id = message.message.queue_id;
-  for (const NewMessage::Recipient& recipient : message.recipients) {
-    JobKey key{message.message.queue_id, recipient.destination};
-    if (std::find(committed.due.begin(), committed.due.end(), key) == committed.due.end()) {
-      committed.due.push_back(std::move(key));
-    }
-  }
+  AppendDue(message, &committed.due);
   return committed;
+}
+
+Committed CommittedWith(const JobOutcome& outcome) {
+  Committed committed;
+  if (outcome.notice.has_value()) AppendDue(outcome.notice->message, &committed.due);
+  for (const NewMessage& message : outcome.forwarded) AppendDue(message, &committed.due);
+  return committed;
+}
+
+int64_t CountSpooled(const JobOutcome& outcome) {
+  return static_cast<int64_t>(outcome.forwarded.size()) + (outcome.notice.has_value() ? 1 : 0);
 }
 
 void DescribeBody(JobOutcome::Notice* notice) {

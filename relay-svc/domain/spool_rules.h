@@ -3,6 +3,7 @@
 #define POSTERN_RELAY_SVC_DOMAIN_SPOOL_RULES_H_
 
 #include <cstddef>
+#include <cstdint>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
@@ -12,6 +13,10 @@ namespace postern::relay {
 
 // What a new message makes due.
 Committed CommittedNow(const NewMessage& message);
+// What is spooled with an outcome makes due; no queue_id.
+Committed CommittedWith(const JobOutcome& outcome);
+// How many messages that are.
+int64_t CountSpooled(const JobOutcome& outcome);
 
 // Fills in what the writer knows of a notice's body.
 void DescribeBody(JobOutcome::Notice* notice);

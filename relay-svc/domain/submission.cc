@@ -33,10 +33,13 @@ constexpr size_t kResolvesAtOnce = 16;
 awaitable<absl::Status> Submission::Begin(Caller caller, v1::EnqueueHeader header) {
   caller_ = std::move(caller);
   header_ = std::move(header);
-  absl::StatusOr<token::v1::Claims> claims = VerifySubmitter(
-      *parts_.verifier, caller_, header_.token(), header_.session_nonce(), parts_.options.clock());
-  if (!claims.ok()) co_return claims.status();
-  account_id_ = claims->account_id();
+  if (user()) {
+    absl::StatusOr<token::v1::Claims> claims =
+        VerifySubmitter(*parts_.verifier, caller_, header_.token(), header_.session_nonce(),
+                        parts_.options.clock());
+    if (!claims.ok()) co_return claims.status();
+    account_id_ = claims->account_id();
+  }
   if (header_.delivery_id().size() != kDeliveryIdOctets) {
     co_return absl::InvalidArgumentError("delivery_id has not 16 octets");
   }
@@ -108,6 +111,22 @@ awaitable<absl::Status> Submission::Admit() {
   if (section.size() > kMaxHeaderOctets) {
     co_return ContentFaultError(ContentFault::KIND_HEADER_TOO_LARGE);
   }
+  absl::Status status;
+  if (user()) {
+    status = co_await CheckOriginators();
+  } else if (HopsThroughHere(section) > kMaxHopsThroughHere) {
+    status = ContentFaultError(ContentFault::KIND_LOOP);
+  }
+  if (!status.ok()) co_return status;
+  if (status = co_await CheckRecipients(); !status.ok()) co_return status;
+
+  const std::string start = std::move(start_);
+  start_.clear();
+  co_return co_await Keep(start);
+}
+
+awaitable<absl::Status> Submission::CheckOriginators() {
+  const absl::string_view section = HeaderSectionOf(start_);
   absl::StatusOr<Originators> originators = ReadOriginators(section);
   if (!originators.ok()) co_return originators.status();
   const std::string& envelope_sender = header_.envelope_sender();
@@ -127,11 +146,7 @@ awaitable<absl::Status> Submission::Admit() {
   if (!*allowed) {
     co_return absl::PermissionDeniedError("MAIL FROM, From or Sender is not the account's");
   }
-  if (absl::Status status = co_await CheckRecipients(); !status.ok()) co_return status;
-
-  const std::string start = std::move(start_);
-  start_.clear();
-  co_return co_await Keep(start);
+  co_return absl::OkStatus();
 }
 
 awaitable<absl::Status> Submission::CheckRecipients() {
@@ -141,6 +156,7 @@ awaitable<absl::Status> Submission::CheckRecipients() {
           [&](size_t i, async::Done<ResolveRecipientResponse> done) {
             auth::v1::ResolveRecipientRequest request;
             request.set_address(recipients_[i].address);
+            request.set_sender(header_.envelope_sender());
             parts_.directory->ResolveRecipient(caller_.call, std::move(request), std::move(done));
           });
   for (size_t i = 0; i < recipients_.size(); ++i) {
@@ -150,6 +166,8 @@ awaitable<absl::Status> Submission::CheckRecipients() {
         recipients_[i].destination = std::string(kLocalDestination);
         break;
       case ResolveRecipientResponse::OUTCOME_NOT_LOCAL:
+        // No way out for others than users.
+        if (!user()) co_return absl::AbortedError("a recipient is not here");
         break;
       case ResolveRecipientResponse::OUTCOME_UNKNOWN:
       case ResolveRecipientResponse::OUTCOME_DISABLED:
@@ -162,7 +180,7 @@ awaitable<absl::Status> Submission::CheckRecipients() {
 }
 
 awaitable<absl::Status> Submission::CountRecipients(int64_t recipients) {
-  if (!parts_.options.recipients.has_value()) co_return absl::OkStatus();
+  if (!user() || !parts_.options.recipients.has_value()) co_return absl::OkStatus();
   limits::Charge charge{absl::StrCat("recipients:", account_id_), *parts_.options.recipients,
                         recipients};
   const limits::Verdict verdict =

@@ -1,4 +1,4 @@
-// Mail from users, on its way into the spool.
+// Mail from users, and for aliases that leave the platform, on its way into the spool.
 #ifndef POSTERN_RELAY_SVC_DOMAIN_SUBMISSION_H_
 #define POSTERN_RELAY_SVC_DOMAIN_SUBMISSION_H_
 
@@ -26,10 +26,13 @@
 namespace postern::relay {
 
 struct SubmissionOptions {
+  // Whose mail it is: a user's, who shows a token; or anybody's, to addresses of ours alone.
+  enum class From { kUser, kAnybody };
+  From from = From::kUser;
   uint64_t max_message_octets = 52 << 20;
   // A gateway takes no more mailboxes for one message.
   int max_recipients = rpc::kMaxMailboxes;
-  // Of an account's messages; nullopt: as many as come.
+  // Of a user's messages; nullopt: as many as come.
   std::optional<limits::Rate> recipients;
   process::Clock clock = process::SystemClock();
 };
@@ -60,8 +63,11 @@ class Submission {
   boost::asio::awaitable<absl::StatusOr<relay::v1::EnqueueResponse>> End();
 
  private:
-  // Once the header section is known: identity and recipients.
+  bool user() const { return parts_.options.from == SubmissionOptions::From::kUser; }
+  // Once the header section is known: whose it is, and recipients.
   boost::asio::awaitable<absl::Status> Admit();
+  // Adds a From where there is none.
+  boost::asio::awaitable<absl::Status> CheckOriginators();
   boost::asio::awaitable<absl::Status> CheckRecipients();
   // Counts `recipients` of the account's rate; negative: gives them back.
   boost::asio::awaitable<absl::Status> CountRecipients(int64_t recipients);
@@ -72,6 +78,7 @@ class Submission {
   const SubmissionParts& parts_;
   Caller caller_;
   relay::v1::EnqueueHeader header_;
+  // A user's; empty: anybody's.
   std::string account_id_;
   std::vector<NewMessage::Recipient> recipients_;
   std::unique_ptr<SpoolWriter> writer_;

@@ -15,9 +15,11 @@
 #include "absl/strings/str_cat.h"
 #include "boost/asio/co_spawn.hpp"
 #include "boost/asio/io_context.hpp"
+#include "relay-svc/domain/header_section.h"
 #include "relay-svc/domain/policy.h"
 #include "relay-svc/sqlite/sqlite_spool.h"
 #include "services/async/wait.h"
+#include "services/clients/content_fault.h"
 #include "services/clients/testing/fake_auth_client.h"
 #include "services/clients/testing/fake_store_client.h"
 #include "services/limits/local_limits.h"
@@ -331,6 +333,23 @@ TEST_F(PolicyTest, R3RecipientsOfStrangers) {
             v1::REFUSAL_MAILBOX_FULL);
 }
 
+// It is for ForwardingService to take, and for mx alone.
+TEST_F(PolicyTest, AnAliasThatLeaves) {
+  ResolveRecipientResponse alias;
+  alias.set_outcome(ResolveRecipientResponse::OUTCOME_LOCAL);
+  alias.add_forwards("x@remote.test");
+  directory_.SetRecipient("out@example.test", alias);
+  const auto at_mx = CheckRecipient("gateway-smtp-mx", "out@example.test");
+  ASSERT_TRUE(at_mx.ok()) << at_mx.status();
+  EXPECT_EQ(at_mx->refusal(), v1::REFUSAL_UNSPECIFIED);
+  EXPECT_TRUE(at_mx->forwards());
+  EXPECT_EQ(at_mx->ttl_seconds(), 0);
+  const auto of_a_user = CheckRecipient("gateway-smtp-submission", "out@example.test", Token());
+  ASSERT_TRUE(of_a_user.ok()) << of_a_user.status();
+  EXPECT_EQ(of_a_user->refusal(), v1::REFUSAL_UNSPECIFIED);
+  EXPECT_FALSE(of_a_user->forwards());
+}
+
 TEST_F(PolicyTest, RecipientsOfUsers) {
   store_.SetFull("b1", true);
   const struct {
@@ -536,6 +555,33 @@ TEST_F(SubmissionTest, WhatIsRefused) {
   EXPECT_EQ(code(Header(), absl::StrCat(kBody, std::string(200, 'x'), "\r\n")),
             absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(spool_->messages(), 0);
+}
+
+// Anybody's mail, from anybody, to addresses of ours alone: R3 holds whatever the gateway says.
+TEST_F(SubmissionTest, R3WhatIsForwardedIsForUsAlone) {
+  parts_.options.from = SubmissionOptions::From::kAnybody;
+  const auto forward = [&](std::vector<std::string> recipients, const std::string& body = kBody) {
+    v1::EnqueueHeader header = Header(std::move(recipients));
+    header.clear_token();
+    header.set_envelope_sender("stranger@elsewhere.test");
+    return Enqueue(std::move(header), body, 1 << 20, "gateway-smtp-mx");
+  };
+  EXPECT_TRUE(absl::IsAborted(forward({"x@remote.test"}).status()));
+  EXPECT_TRUE(absl::IsAborted(forward({"bob@example.test", "x@remote.test"}).status()));
+  EXPECT_TRUE(absl::IsAborted(forward({"gone@example.test"}).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(forward({}).status()));
+  EXPECT_EQ(spool_->messages(), 0);
+  // What a header says is nobody's business here.
+  const std::string odd = "Received: from x by mx.test\r\nno field\r\nFrom: a\r\nFrom: b\r\n\r\nx";
+  const auto taken = forward({"bob@example.test"}, odd);
+  ASSERT_TRUE(taken.ok()) << taken.status();
+  EXPECT_EQ(Spooled(taken->queue_id()), odd);
+  EXPECT_EQ(due_, (std::vector<JobKey>{{taken->queue_id(), ""}}));
+  std::string looping;
+  for (int i = 0; i < kMaxHopsThroughHere + 1; ++i) looping += "Received: from x by mx.test\r\n";
+  const auto fault = clients::ContentFaultOf(forward({"bob@example.test"}, looping).status());
+  ASSERT_TRUE(fault.has_value());
+  EXPECT_EQ(fault->kind(), v1::ContentFault::KIND_LOOP);
 }
 
 TEST_F(SubmissionTest, TokensAreCheckedAgain) {

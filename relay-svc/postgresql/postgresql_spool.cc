@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <deque>
 #include <optional>
 #include <string>
 #include <utility>
@@ -709,18 +710,26 @@ absl::StatusOr<Committed> PostgresqlSpool::WriteOutcome(JobOutcome& outcome) {
     }
     std::vector<Statement> statements;
     storage::BodyChanges bodies(kShard);
+    const absl::string_view sha256 = (*set)[1]->Octets(0, 0);
     if (notice.has_value()) {
       notice->AppendTo(&statements);
       bodies.Add(notice->sha256(), *notice_body, 1);
-      committed = CommittedNow(outcome.notice->message);
-      ++change;
     }
+    // Their addresses must stay: the statements have views of them.
+    std::deque<MessageInsertion> forwarded;
+    for (const NewMessage& message : outcome.forwarded) {
+      forwarded.emplace_back(message, std::string(sha256.data(), sha256.size()))
+          .AppendTo(&statements);
+      bodies.Refer(sha256, 1);
+    }
+    committed = CommittedWith(outcome);
+    change = CountSpooled(outcome);
     if (!outcome.added.empty()) {
       statements.push_back({kAddMembers,
                             {Shard(), queue_id, members.value(), members_attempts.value(),
                              members_next.value(), members_results.value(), members_told.value()}});
     } else if ((*set)[3]->size() == 0) {
-      AppendRemoval(outcome.queue_id, (*set)[1]->Octets(0, 0), &bodies, &statements);
+      AppendRemoval(outcome.queue_id, sha256, &bodies, &statements);
       --change;
     }
     bodies.AppendTo(&statements);

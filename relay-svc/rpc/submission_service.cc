@@ -111,14 +111,14 @@ awaitable<absl::StatusOr<v1::EnqueueResponse>> EnqueueParts(const SubmissionPart
 
 }  // namespace
 
-grpc::ServerUnaryReactor* SubmissionServiceAdapter::Enqueue(grpc::CallbackServerContext* context,
-                                                            const v1::EnqueueRequest* request,
-                                                            v1::EnqueueResponse* response) {
+grpc::ServerUnaryReactor* Enqueuer::Whole(grpc::CallbackServerContext* context,
+                                          const v1::EnqueueRequest* request,
+                                          v1::EnqueueResponse* response) {
   return Answer(*pool_, context, response,
                 EnqueueWhole(parts_, &under_way_, CallerOf(*context), request));
 }
 
-grpc::ServerReadReactor<v1::EnqueueStreamRequest>* SubmissionServiceAdapter::EnqueueStream(
+grpc::ServerReadReactor<v1::EnqueueStreamRequest>* Enqueuer::Parts(
     grpc::CallbackServerContext* context, v1::EnqueueResponse* response) {
   auto* reader = new EnqueueReader(response);
   boost::asio::co_spawn(

@@ -208,6 +208,14 @@ absl::StatusOr<RecordedOutcome> RecordOutcome(Sqlite& database, const JobOutcome
     query->Bind(7, row.id);
     if (absl::Status status = query->Run(); !status.ok()) return status;
   }
+  for (const NewMessage& forwarded : outcome.forwarded) {
+    if (absl::Status status = storage::ReferToBody(database, row.body_id); !status.ok()) {
+      return status;
+    }
+    absl::Status inserted =
+        InsertMessage(database, forwarded, row.body_id, forwarded.message.enqueued_at);
+    if (!inserted.ok()) return inserted;
+  }
   {
     Query query(database, "SELECT 1 FROM recipient WHERE message_id = ? AND state = 0 LIMIT 1");
     if (!query.status().ok()) return query.status();

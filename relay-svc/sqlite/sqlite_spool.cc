@@ -302,9 +302,9 @@ class SqliteSpool : public Spool {
           }
           claims_.End(recording->outcome.claim);
           Committed committed;
-          if (recording->recorded.found && recording->outcome.notice.has_value()) {
-            committed = CommittedNow(recording->outcome.notice->message);
-            size_.Add(1);
+          if (recording->recorded.found) {
+            committed = CommittedWith(recording->outcome);
+            size_.Add(CountSpooled(recording->outcome));
           }
           if (recording->recorded.removed) size_.Add(-1);
           done(std::move(committed));

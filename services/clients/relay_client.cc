@@ -7,6 +7,7 @@
 
 #include "grpcpp/channel.h"
 #include "grpcpp/client_context.h"
+#include "proto/postern/relay/v1/forwarding.grpc.pb.h"
 #include "proto/postern/relay/v1/policy.grpc.pb.h"
 #include "proto/postern/relay/v1/submission.grpc.pb.h"
 #include "services/clients/body_upload.h"
@@ -30,7 +31,6 @@ using relay::v1::EnqueueRequest;
 using relay::v1::EnqueueResponse;
 using relay::v1::EnqueueStreamRequest;
 using relay::v1::PolicyService;
-using relay::v1::SubmissionService;
 
 telemetry::Counter& Remembered(absl::string_view question) {
   return telemetry::GetCounter("postern_policy_remembered_total",
@@ -120,18 +120,41 @@ class GrpcPolicyClient : public PolicyClient {
   const std::shared_ptr<PolicyMemory> memory_ = std::make_shared<PolicyMemory>();
 };
 
+struct Submission {
+  using Service = relay::v1::SubmissionService;
+  static constexpr char kMethod[] = "postern.relay.v1.SubmissionService/Enqueue";
+  static constexpr auto kUnary = [](auto* async, auto&&... arguments) {
+    async->Enqueue(std::forward<decltype(arguments)>(arguments)...);
+  };
+  static constexpr auto kStream = [](auto* async, auto&&... arguments) {
+    async->EnqueueStream(std::forward<decltype(arguments)>(arguments)...);
+  };
+};
+
+struct Forwarding {
+  using Service = relay::v1::ForwardingService;
+  static constexpr char kMethod[] = "postern.relay.v1.ForwardingService/Forward";
+  static constexpr auto kUnary = [](auto* async, auto&&... arguments) {
+    async->Forward(std::forward<decltype(arguments)>(arguments)...);
+  };
+  static constexpr auto kStream = [](auto* async, auto&&... arguments) {
+    async->ForwardStream(std::forward<decltype(arguments)>(arguments)...);
+  };
+};
+
+template <typename Role>
 class GrpcSubmissionClient : public SubmissionClient {
  public:
   explicit GrpcSubmissionClient(const std::shared_ptr<grpc::Channel>& channel)
-      : stub_(SubmissionService::NewStub(channel)) {}
+      : stub_(Role::Service::NewStub(channel)) {}
 
   void Enqueue(const rpc::CallContext& call, EnqueueRequest request,
                async::Done<EnqueueResponse> done) override {
-    static const auto& metrics = *new MethodMetrics("postern.relay.v1.SubmissionService/Enqueue");
+    static const auto& metrics = *new MethodMetrics(Role::kMethod);
     RunUnaryCall(
         metrics, OnUnavailable::kRepeat, call, std::move(request),
         [stub = stub_](auto* context, auto* to, auto* answer, auto on_done) {
-          stub->async()->Enqueue(context, to, answer, std::move(on_done));
+          Role::kUnary(stub->async(), context, to, answer, std::move(on_done));
         },
         std::move(done));
   }
@@ -142,12 +165,12 @@ class GrpcSubmissionClient : public SubmissionClient {
     *first.mutable_header() = std::move(header);
     return std::make_unique<BodyUpload<EnqueueStreamRequest, EnqueueResponse>>(
         call, std::move(first), [stub = stub_](auto* context, auto* answer, auto* reactor) {
-          stub->async()->EnqueueStream(context, answer, reactor);
+          Role::kStream(stub->async(), context, answer, reactor);
         });
   }
 
  private:
-  const std::shared_ptr<SubmissionService::Stub> stub_;
+  const std::shared_ptr<typename Role::Service::Stub> stub_;
 };
 
 }  // namespace
@@ -157,7 +180,11 @@ std::unique_ptr<PolicyClient> MakePolicyClient(std::shared_ptr<grpc::Channel> ch
 }
 
 std::unique_ptr<SubmissionClient> MakeSubmissionClient(std::shared_ptr<grpc::Channel> channel) {
-  return std::make_unique<GrpcSubmissionClient>(channel);
+  return std::make_unique<GrpcSubmissionClient<Submission>>(channel);
+}
+
+std::unique_ptr<SubmissionClient> MakeForwardingClient(std::shared_ptr<grpc::Channel> channel) {
+  return std::make_unique<GrpcSubmissionClient<Forwarding>>(channel);
 }
 
 }  // namespace postern::clients

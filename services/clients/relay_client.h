@@ -32,7 +32,7 @@ class PolicyClient {
                               async::Done<relay::v1::CheckRecipientResponse> done) = 0;
 };
 
-// Thread-safe.
+// SubmissionService, or ForwardingService: what they do with a message is the same. Thread-safe.
 class SubmissionClient {
  public:
   virtual ~SubmissionClient() = default;
@@ -47,6 +47,7 @@ class SubmissionClient {
 
 std::unique_ptr<PolicyClient> MakePolicyClient(std::shared_ptr<grpc::Channel> channel);
 std::unique_ptr<SubmissionClient> MakeSubmissionClient(std::shared_ptr<grpc::Channel> channel);
+std::unique_ptr<SubmissionClient> MakeForwardingClient(std::shared_ptr<grpc::Channel> channel);
 
 }  // namespace postern::clients
 

@@ -36,6 +36,7 @@ _ALLOWED = {
     "postern.store.v1.StoreAdminService": {"posternctl"},
     "postern.relay.v1.PolicyService": {"gateway-smtp-mx", "gateway-smtp-submission"},
     "postern.relay.v1.SubmissionService": {"gateway-smtp-submission"},
+    "postern.relay.v1.ForwardingService": {"gateway-smtp-mx"},
     "postern.relay.v1.QueueAdminService": {"posternctl"},
 }
 _DATABASES = {"auth-svc": {"postgresql", "redis"}, "store-svc": {"postgresql"}, "relay-svc": {"postgresql", "redis"}}
@@ -173,13 +174,15 @@ def test_certificates_alone_are_the_table(unprotected: Release, tmp_path: pathli
 
 
 def test_a_captured_mx_gains_next_to_nothing(release: Release, tmp_path: pathlib.Path) -> None:
-    """Whoever has its network, its certificate and its files may deliver, and ask whether mail is taken."""
+    """Whoever has its network, its certificate and its files may deliver, send on where the directory says
+    (submission_test R3WhatIsForwardedIsForUsAlone), and ask whether mail is taken."""
     pod = release.pods("smtp-mx")[0]
     process = process_of(pod)
     let_in = {method for service in ("store-svc", "relay-svc")
               for method, said in _say(release, "gateway-smtp-mx", tmp_path, service, process).items()
               if said != _DENIED}
     assert {method.split("/")[1] for method in let_in} == {"postern.store.v1.DeliveryService",
+                                                           "postern.relay.v1.ForwardingService",
                                                            "postern.relay.v1.PolicyService"}
     assert not _connects(process, release.pods("auth-svc")[0]["status"]["podIP"], 7300)
     # What it can read: the configuration, its own certificate, the public one. No password, no token key.

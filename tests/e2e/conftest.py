@@ -13,6 +13,7 @@ from tests.e2e.mail_clients import Clients
 from tests.e2e.nameserver import NameServer
 from tests.e2e.platform_under_test import Account, Platform
 from tests.e2e.trouble import RETRIES
+from tests.e2e.world import World
 
 
 @pytest.fixture(scope="session")
@@ -88,3 +89,11 @@ def name_server() -> Iterator[NameServer]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture
+def world(make_platform: Callable[[dict[str, Any] | None], Platform],
+          name_server: NameServer) -> Iterator[World]:
+    made = World(make_platform, name_server)
+    yield made
+    made.stop()

@@ -216,6 +216,18 @@ def test_what_is_wrong_is_named_and_the_rest_moves(platform: Platform, old: Old)
     assert len(Clients(platform).fetch(old.account("anne"))) == 1
 
 
+def test_targets_elsewhere_are_forwards_when_asked_for(platform: Platform, old: Old) -> None:
+    old.passwd.write_text("anne::\n", encoding="utf-8")
+    old.aliases.write_text(f"away@{old.domain} anne@{old.domain} Somebody@elsewhere.test\n", encoding="utf-8")
+    assert "--forward" in old.move(platform).stderr
+    for line in ("1 aliases made", "1 aliases that were there"):
+        done = old.move(platform, "--forward-outside")
+        assert done.returncode == 0, done.stderr
+        assert line in done.stdout, done.stdout
+    [alias] = platform.ctl("alias", "list", old.domain)["aliases"]
+    assert (alias["targets"], alias["forwards"]) == ([f"anne@{old.domain}"], ["somebody@elsewhere.test"])
+
+
 def test_what_is_somebody_elses_already_is_named(platform: Platform, old: Old) -> None:
     """A forward on a person's own address, an alias that leads elsewhere, a person who is an alias; tabs are white space."""
     old.passwd.write_text("anne::\nben::\n", encoding="utf-8")

@@ -2,82 +2,19 @@
 
 from __future__ import annotations
 
-import email
-import email.message
 import secrets
 import smtplib
 import socket
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.e2e.mail_clients import Clients, make_message, without_trace
 from tests.e2e.nameserver import NameServer
-from tests.e2e.platform_under_test import Account, Platform
-from tests.e2e.remote_mta import ScriptedMta, SmtpSink, free_port
+from tests.e2e.platform_under_test import Account
+from tests.e2e.remote_mta import ScriptedMta, SmtpSink
 from tests.e2e.waiting import SLOWER, wait_until
-
-# All the world's mail servers listen on one port; on loopback they have an address each.
-FIRST, SECOND = "127.0.0.11", "127.0.0.12"
-LOOPBACK = ["127.0.0.0/8", "::1"]
-
-
-class World:
-    """A platform that sends to servers on loopback, and the name server that leads there."""
-
-    def __init__(self, make_platform: Callable[[dict[str, Any]], Platform],
-                 name_server: NameServer, delivery: dict[str, Any] | None = None):
-        self.names = name_server
-        self.mx_port = free_port()
-        self._servers: list[Any] = []
-        self.platform = make_platform({"relay-svc": {"delivery": {
-            "mx_port": self.mx_port,
-            "name_servers": [name_server.address],
-            "retry_seconds": [1],
-            "connect_timeout_seconds": 5,
-            "allowed_private_networks": LOOPBACK,
-        } | (delivery or {})}})
-        self.clients = Clients(self.platform)
-        self.alice = self.platform.built_in_account("alice")
-
-    def mta(self, replies: dict[str, str] | None = None, host: str = FIRST) -> ScriptedMta:
-        self._servers.append(ScriptedMta(replies, host, self.mx_port))
-        return self._servers[-1]
-
-    def send(self, *recipients: str, body: bytes = b"out\r\n") -> bytes:
-        message = make_message(self.alice.address, recipients[0], "out", body)
-        with self.clients.smtp_submissions(self.alice) as session:
-            assert not session.sendmail(self.alice.address, list(recipients), message)
-        return message
-
-    def bounce(self) -> email.message.Message:
-        """The DSN in alice's maildrop."""
-        [fetched] = self.clients.wait_for(self.alice, 1)
-        assert fetched.startswith(b"Return-Path: <>\r\n")
-        message = email.message_from_bytes(fetched)
-        assert message.get_content_type() == "multipart/report", fetched
-        assert message.get_param("report-type") == "delivery-status"
-        assert message["To"] and self.alice.address in message["To"]
-        return message
-
-    def stop(self) -> None:
-        for server in self._servers:
-            server.stop()
-
-
-@pytest.fixture
-def world(make_platform: Any, name_server: NameServer) -> Iterator[World]:
-    made = World(make_platform, name_server)
-    yield made
-    made.stop()
-
-
-def _status_of(bounce: email.message.Message) -> list[email.message.Message]:
-    """The per-recipient fields of an RFC 3464 report."""
-    report = bounce.get_payload()[1]
-    assert report.get_content_type() == "message/delivery-status"
-    return report.get_payload()[1:]
+from tests.e2e.world import FIRST, LOOPBACK, SECOND, World, status_of
 
 
 def test_by_mx_to_smtp_sink(make_platform: Any, name_server: NameServer) -> None:
@@ -131,7 +68,7 @@ def test_an_mx_that_points_inwards_bounces(make_platform: Any, name_server: Name
         trusting = inward.mta(host="127.0.0.1")
         name_server.add("evil.test. 60 IN MX 10 mx.evil.test.", "mx.evil.test. 60 IN A 127.0.0.1")
         inward.send("x@evil.test")
-        [failed] = _status_of(inward.bounce())
+        [failed] = status_of(inward.bounce())
         assert failed["Status"] == "5.4.4"
         assert "127.0.0.1 (loopback)" in failed["Diagnostic-Code"].replace("\r\n", "")
         inward.send("x@[127.0.0.1]")
@@ -203,14 +140,14 @@ def test_over_ipv6(world: World) -> None:
 def test_null_mx_bounces_at_once(world: World) -> None:
     world.names.add("remote.test. 60 IN MX 0 .", f"remote.test. 60 IN A {FIRST}")
     world.send("dave@remote.test")
-    [recipient] = _status_of(world.bounce())
+    [recipient] = status_of(world.bounce())
     assert recipient["Action"] == "failed"
     assert recipient["Status"] in ("5.1.10", "5.7.27"), recipient["Status"]
 
 
 def test_unknown_domain_bounces(world: World) -> None:
     world.send("dave@nowhere.test")
-    [recipient] = _status_of(world.bounce())
+    [recipient] = status_of(world.bounce())
     assert recipient["Action"] == "failed" and recipient["Status"].startswith("5.")
 
 
@@ -219,7 +156,7 @@ def test_bounce_names_the_recipient_and_the_answer(world: World) -> None:
     world.names.add(f"remote.test. 60 IN A {FIRST}")
     world.send("gone@remote.test", "here@remote.test")
     bounce = world.bounce()
-    [recipient] = _status_of(bounce)
+    [recipient] = status_of(bounce)
     assert recipient["Final-Recipient"].endswith("gone@remote.test")
     assert recipient["Status"] == "5.1.1"
     assert "no gone here" in recipient["Diagnostic-Code"]
@@ -244,7 +181,7 @@ def test_it_bounces_when_it_has_waited_too_long(make_platform: Any,
     mta = world.mta({"RCPT TO": "451 4.3.0 never"})
     name_server.add(f"remote.test. 60 IN A {FIRST}")
     world.send("dave@remote.test")
-    [recipient] = _status_of(world.bounce())
+    [recipient] = status_of(world.bounce())
     assert recipient["Action"] == "failed"
     assert mta.count("RCPT") >= 2
     world.stop()
@@ -259,7 +196,7 @@ def test_a_sender_is_told_of_a_delay(make_platform: Any, name_server: NameServer
         slow.send("dave@remote.test")
         notice = slow.bounce()
         assert notice["Subject"].startswith("Delayed mail")
-        [delayed] = _status_of(notice)
+        [delayed] = status_of(notice)
         assert (delayed["Action"], delayed["Status"]) == ("delayed", "4.2.1")
         assert delayed["Will-Retry-Until"] and "come back later" in delayed["Diagnostic-Code"]
         told_after = mta.count("RCPT")

@@ -13,6 +13,7 @@
 #include "proto/postern/auth/v1/authentication.grpc.pb.h"
 #include "proto/postern/auth/v1/directory.grpc.pb.h"
 #include "proto/postern/config/v1/process.pb.h"
+#include "proto/postern/relay/v1/forwarding.grpc.pb.h"
 #include "proto/postern/relay/v1/policy.grpc.pb.h"
 #include "proto/postern/relay/v1/submission.grpc.pb.h"
 #include "proto/postern/store/v1/delivery.grpc.pb.h"
@@ -413,17 +414,17 @@ class Policy : public relay::v1::PolicyService::Service {
   FakePolicyClient* const fake_;
 };
 
-class Submission : public relay::v1::SubmissionService::Service {
+// The methods of two services.
+class Enqueuer {
  public:
-  Submission(FakeSubmissionClient* fake, AbandonedUploads* abandoned)
+  Enqueuer(FakeSubmissionClient* fake, AbandonedUploads* abandoned)
       : fake_(fake), abandoned_(abandoned) {}
 
-  Status Enqueue(ServerContext*, const relay::v1::EnqueueRequest* request,
-                 relay::v1::EnqueueResponse* response) override {
+  Status Whole(const relay::v1::EnqueueRequest* request, relay::v1::EnqueueResponse* response) {
     return Answer(response, [&](auto done) { fake_->Enqueue({}, *request, std::move(done)); });
   }
-  Status EnqueueStream(ServerContext*, grpc::ServerReader<relay::v1::EnqueueStreamRequest>* reader,
-                       relay::v1::EnqueueResponse* response) override {
+  Status Parts(grpc::ServerReader<relay::v1::EnqueueStreamRequest>* reader,
+               relay::v1::EnqueueResponse* response) {
     relay::v1::EnqueueRequest request;
     if (!ReadUpload(reader, &request)) {
       abandoned_->Count();
@@ -437,6 +438,40 @@ class Submission : public relay::v1::SubmissionService::Service {
   AbandonedUploads* const abandoned_;
 };
 
+class Submission : public relay::v1::SubmissionService::Service {
+ public:
+  explicit Submission(Enqueuer enqueuer) : enqueuer_(enqueuer) {}
+
+  Status Enqueue(ServerContext*, const relay::v1::EnqueueRequest* request,
+                 relay::v1::EnqueueResponse* response) override {
+    return enqueuer_.Whole(request, response);
+  }
+  Status EnqueueStream(ServerContext*, grpc::ServerReader<relay::v1::EnqueueStreamRequest>* reader,
+                       relay::v1::EnqueueResponse* response) override {
+    return enqueuer_.Parts(reader, response);
+  }
+
+ private:
+  Enqueuer enqueuer_;
+};
+
+class Forwarding : public relay::v1::ForwardingService::Service {
+ public:
+  explicit Forwarding(Enqueuer enqueuer) : enqueuer_(enqueuer) {}
+
+  Status Forward(ServerContext*, const relay::v1::EnqueueRequest* request,
+                 relay::v1::EnqueueResponse* response) override {
+    return enqueuer_.Whole(request, response);
+  }
+  Status ForwardStream(ServerContext*, grpc::ServerReader<relay::v1::EnqueueStreamRequest>* reader,
+                       relay::v1::EnqueueResponse* response) override {
+    return enqueuer_.Parts(reader, response);
+  }
+
+ private:
+  Enqueuer enqueuer_;
+};
+
 }  // namespace
 
 struct ContractServer::Services {
@@ -446,14 +481,15 @@ struct ContractServer::Services {
         delivery(&fakes->delivery, &abandoned, &gate),
         maildrops(&fakes->maildrops),
         policy(&fakes->policy),
-        submission(&fakes->submission, &abandoned) {}
+        submission({&fakes->submission, &abandoned}),
+        forwarding({&fakes->forwarding, &abandoned}) {}
 
   std::unique_ptr<rpc::RpcServer> Start(const identity::TestPki& pki, int port) {
     config::v1::RpcListener listener;
     listener.set_port(port);
     auto server = rpc::RpcServer::Start(
         listener, pki.IssueIdentity(identity::kStoreSvc),
-        {&authentication, &directory, &delivery, &maildrops, &policy, &submission});
+        {&authentication, &directory, &delivery, &maildrops, &policy, &submission, &forwarding});
     EXPECT_TRUE(server.ok()) << server.status();
     return server.ok() ? *std::move(server) : nullptr;
   }
@@ -466,6 +502,7 @@ struct ContractServer::Services {
   Maildrops maildrops;
   Policy policy;
   Submission submission;
+  Forwarding forwarding;
 };
 
 ContractServer::ContractServer(Fakes* fakes, const identity::TestPki* pki)

@@ -23,6 +23,7 @@ struct Fakes {
   FakeMaildropClient maildrops;
   FakePolicyClient policy;
   FakeSubmissionClient submission;
+  FakeSubmissionClient forwarding;
 };
 
 // Thread-safe. Every service of every deployable, under the identity store-svc.

@@ -169,6 +169,7 @@ class Fixture {
     maildrops_ = MakeMaildropClient(pop3);
     policy_ = MakePolicyClient(mx);
     submission_ = MakeSubmissionClient(sender);
+    forwarding_ = MakeForwardingClient(mx);
   }
 
   AuthenticationClient& authentication() {
@@ -179,6 +180,7 @@ class Fixture {
   MaildropClient& maildrops() { return maildrops_ ? *maildrops_ : fakes.maildrops; }
   PolicyClient& policy() { return policy_ ? *policy_ : fakes.policy; }
   SubmissionClient& submission() { return submission_ ? *submission_ : fakes.submission; }
+  SubmissionClient& forwarding() { return forwarding_ ? *forwarding_ : fakes.forwarding; }
   // Null on the fakes.
   ContractServer* server() { return server_.get(); }
 
@@ -193,6 +195,7 @@ class Fixture {
   std::unique_ptr<MaildropClient> maildrops_;
   std::unique_ptr<PolicyClient> policy_;
   std::unique_ptr<SubmissionClient> submission_;
+  std::unique_ptr<SubmissionClient> forwarding_;
 };
 
 class ContractTest : public testing::TestWithParam<Clients>, public Fixture {
@@ -495,6 +498,21 @@ TEST_P(ContractTest, EnqueuesOncePerDeliveryId) {
   EXPECT_EQ(second->queue_id(), first->queue_id());
   EXPECT_EQ(Enqueue(submission(), Submission(id, "bad")).status().code(),
             absl::StatusCode::kUnauthenticated);
+}
+
+// By a door of its own, that needs no token.
+TEST_P(ContractTest, ForwardsWholeAndInPieces) {
+  fakes.forwarding.AddToken("");
+  EXPECT_TRUE(Enqueue(forwarding(), Submission(std::string(16, '1'), "")).ok());
+  const auto stream =
+      forwarding().EnqueueStream(Call(), Submission(std::string(16, '2'), "").header());
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(Write(*stream, std::string(kMaxPieceOctets, 'b')).ok());
+  }
+  ASSERT_TRUE(Finish(*stream).ok());
+  ASSERT_EQ(fakes.forwarding.enqueued().size(), 2u);
+  EXPECT_EQ(fakes.forwarding.enqueued()[1].body().size(), 3 * kMaxPieceOctets);
+  EXPECT_TRUE(fakes.submission.enqueued().empty());
 }
 
 TEST_P(ContractTest, EnqueuesALargeBodyInPieces) {

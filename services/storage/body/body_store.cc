@@ -146,6 +146,13 @@ absl::Status DropUnfinishedBodies(Sqlite& database) {
   }
 }
 
+absl::Status ReferToBody(Sqlite& database, int64_t body_id) {
+  absl::StatusOr<Statement*> update =
+      database.Prepare("UPDATE body SET reference_count = reference_count + 1 WHERE body_id = ?");
+  if (!update.ok()) return update.status();
+  return (*update)->Bind(1, body_id).Run();
+}
+
 absl::Status ReleaseBody(Sqlite& database, int64_t body_id, int references) {
   absl::StatusOr<Statement*> update = database.Prepare(
       "UPDATE body SET reference_count = reference_count - ? WHERE body_id = ? "

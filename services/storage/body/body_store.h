@@ -36,6 +36,8 @@ absl::StatusOr<int64_t> FinishBody(Sqlite& database, int64_t body_id, absl::stri
 absl::Status DropBody(Sqlite& database, int64_t body_id);
 absl::Status DropUnfinishedBodies(Sqlite& database);
 
+// One more for a body that is there.
+absl::Status ReferToBody(Sqlite& database, int64_t body_id);
 // Takes references back; the last one deletes the body.
 absl::Status ReleaseBody(Sqlite& database, int64_t body_id, int references);
 

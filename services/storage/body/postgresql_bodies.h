@@ -51,6 +51,8 @@ class BodyChanges {
 
   // `piece` must live until the statements have run.
   void Add(absl::string_view sha256, const CompressedPiece& piece, int64_t references);
+  // To one that is there.
+  void Refer(absl::string_view sha256, int64_t references) { Release(sha256, -references); }
   void Release(absl::string_view sha256, int64_t references);
   void AppendTo(std::vector<postgresql::Statement>* statements);
 
