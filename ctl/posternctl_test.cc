@@ -343,6 +343,15 @@ TEST_F(PosternctlTest, FilesOfOtherSystemsAreImported) {
   EXPECT_THAT(Ok({"auth", "test", "alice@a.test", "--password-stdin"}, "correct horse\n"),
               HasSubstr("kept here, as SSHA\nthe password is right\n"));
 
+  // What is there already stays, wherever the file's would lead.
+  Ok({"alias", "add", "kept@a.test", "--forward", "zoe@far.test"});
+  EXPECT_THAT(RunWith(config_file_, {"account", "import", "-", "--format", "virtual"},
+                      "kept@a.test zoe@far.test\n")
+                  .out,
+              HasSubstr("is there already"));
+  EXPECT_THAT(Ok({"alias", "list"}), HasSubstr("kept@a.test  zoe@far.test"));
+  Ok({"alias", "remove", "kept@a.test"});
+
   // Aliases in any order; one that leads back leaves nothing behind.
   const std::vector<std::string> maps = {"--json", "account", "import", "-", "--format", "virtual"};
   const std::string text = "c.test yes\nx@c.test alice@a.test\nloop@c.test loop@c.test\n";

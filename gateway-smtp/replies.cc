@@ -97,7 +97,8 @@ Reply ReplyTo(const absl::Status& status, Question question) {
   if (question == Question::kEnqueue && status.code() == StatusCode::kPermissionDenied) {
     return {550, "5.7.1", "You may not send as this address"};
   }
-  const bool body = question == Question::kDeliver || question == Question::kEnqueue;
+  const bool body = question == Question::kDeliver || question == Question::kForward ||
+                    question == Question::kEnqueue;
   if (const std::optional<ContentFault> fault = clients::ContentFaultOf(status);
       fault.has_value()) {
     return ReplyTo(*fault);
@@ -111,9 +112,9 @@ Reply ReplyTo(const absl::Status& status, Question question) {
                                           : Reply{452, "4.3.1", "Queue full, try again later"};
   }
   if (body && status.code() == StatusCode::kFailedPrecondition) {
-    return question == Question::kDeliver
-               ? Reply{452, "4.3.1", "Insufficient system storage"}
-               : Reply{450, "4.7.1", "Too many recipients in a short time, try again later"};
+    return question == Question::kEnqueue
+               ? Reply{450, "4.7.1", "Too many recipients in a short time, try again later"}
+               : Reply{452, "4.3.1", "Insufficient system storage"};
   }
   // ALREADY_EXISTS too: our delivery_id met another message's. The next try has a new one.
   return {451, "4.3.0", "Temporary failure, try again later"};

@@ -11,7 +11,7 @@
 namespace postern::gateway_smtp {
 
 // What was asked.
-enum class Question { kConnection, kSender, kRecipient, kDeliver, kEnqueue };
+enum class Question { kConnection, kSender, kRecipient, kDeliver, kForward, kEnqueue };
 
 // `refusal` is not REFUSAL_UNSPECIFIED.
 smtp::Reply ReplyTo(relay::v1::Refusal refusal, Question question);

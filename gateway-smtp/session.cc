@@ -54,7 +54,7 @@ struct Transaction {
   std::vector<std::string> mailboxes;
   steady_clock::time_point known_since;
   size_t envelope_octets = 0;
-  // What all recipients lead to; one that is not local counts as one.
+  // What all recipients lead to, here and elsewhere; one that is not local counts as one.
   int destinations = 0;
   std::string delivery_id;
   std::unique_ptr<Message> message;
@@ -362,7 +362,7 @@ asio::awaitable<smtp::Event> Session::CheckRecipient(const std::string& address)
   // An mx gateway has nowhere to put mail for others (R3), whatever it is told: where what
   // `forwards` goes, ForwardingService asks for itself.
   if (refusal == relay::v1::REFUSAL_UNSPECIFIED && !submission() && response->mailboxes().empty() &&
-      !response->forwards()) {
+      response->forwards() == 0) {
     refusal = relay::v1::REFUSAL_RELAYING;
   }
   if (refusal != relay::v1::REFUSAL_UNSPECIFIED) {
@@ -390,14 +390,15 @@ smtp::Event Session::AcceptRecipient(const std::string& address,
   }
   // Said now, of the one too many: the rest of the envelope stands, and a client that sends to the
   // others in another transaction (RFC 5321 4.5.3.1.10) reaches them.
-  const int destinations = transaction_->destinations + std::max(1, response.mailboxes_size());
+  const int destinations =
+      transaction_->destinations + std::max(1, response.mailboxes_size() + response.forwards());
   if (transaction_->envelope_octets + octets > kMaxEnvelopeOctets ||
       destinations > rpc::kMaxMailboxes) {
     return event::Refused{smtp::TooManyRecipients()};
   }
   transaction_->envelope_octets += octets;
   transaction_->destinations = destinations;
-  transaction_->forwards |= response.forwards();
+  transaction_->forwards |= response.forwards() > 0;
   if (submission()) return event::Accepted{};
   // The store gives a mailbox that stands twice one copy.
   for (const auth::v1::Mailbox& mailbox : response.mailboxes()) {
@@ -420,6 +421,7 @@ asio::awaitable<absl::Status> Session::CheckRecipientsAgain() {
   for (const smtp::Recipient& recipient : engine_.envelope().recipients) {
     const auto response = co_await AskForRecipient(call, recipient.address);
     if (!response.ok()) co_return response.status();
+    if (response->forwards() > 0) co_return absl::AbortedError("a recipient leaves since RCPT");
     for (const auth::v1::Mailbox& mailbox : response->mailboxes()) {
       mailboxes.push_back(mailbox.mailbox_id());
     }
@@ -526,7 +528,9 @@ asio::awaitable<smtp::Event> Session::EndMessage() {
     reply = {250, "2.0.0", absl::StrCat("Accepted as ", *id)};
     metrics.message_octets.Add(static_cast<double>(transaction_->message->octets()));
   } else {
-    reply = ReplyTo(id.status(), queued() ? Question::kEnqueue : Question::kDeliver);
+    reply = ReplyTo(id.status(), submission()             ? Question::kEnqueue
+                                 : transaction_->forwards ? Question::kForward
+                                                          : Question::kDeliver);
   }
   metrics.MessagesWith(reply.code).Add();
   LogMessage(reply, id.ok() ? *id : "", id.status());

@@ -286,7 +286,7 @@ TEST_F(SessionTest, AnAliasLeadsToAllItsMailboxes) {
 // All of a transaction goes where one commit stands behind its 250.
 TEST_F(SessionTest, AnAliasThatLeavesTakesTheMessageToTheQueue) {
   relay::v1::CheckRecipientResponse leaves;
-  leaves.set_forwards(true);
+  leaves.set_forwards(1);
   policy_.SetRecipient("out@example.test", leaves);
   StartMx();
   const auto client = Open();
@@ -305,9 +305,18 @@ TEST_F(SessionTest, AnAliasThatLeavesTakesTheMessageToTheQueue) {
   ASSERT_TRUE(Envelope(*client, "alice@example.test"));
   ASSERT_TRUE(Says(*client, "x\r\n.\r\n", "250"));
   EXPECT_EQ(delivery_.delivered().size(), 1u);
-  forwarding_.FailNext(absl::AbortedError("gone"));
-  ASSERT_TRUE(Envelope(*client, "out@example.test"));
-  ASSERT_TRUE(Says(*client, "x\r\n.\r\n", "451 4.3.0"));
+  const std::pair<absl::Status, const char*> refusals[] = {
+      {absl::AbortedError("gone"), "451 4.3.0"},
+      {absl::ResourceExhaustedError("full"), "452 4.3.1"},
+      {absl::InvalidArgumentError("bad"), "554 5.6.0"},
+      // No server's fault.
+      {absl::PermissionDeniedError("not you"), "451 4.3.0"},
+      {absl::UnauthenticatedError("not you"), "451 4.3.0"}};
+  for (const auto& [status, reply] : refusals) {
+    forwarding_.FailNext(status);
+    ASSERT_TRUE(Envelope(*client, "out@example.test"));
+    ASSERT_TRUE(Says(*client, "x\r\n.\r\n", reply)) << status;
+  }
   EXPECT_EQ(forwarding_.enqueued().size(), 1u);
 }
 
@@ -690,6 +699,23 @@ TEST_F(SessionTest, ARecipientThatVanishedGetsNothing) {
 }
 
 // What one delivery can't hold is refused at RCPT, and the rest goes through.
+// What leads elsewhere by the end of a long body is not delivered here alone.
+TEST_F(SessionTest, ARecipientThatLeavesMeanwhileIsAskedForAgain) {
+  setup_.recipients_hold = std::chrono::seconds(0);
+  StartMx();
+  const auto client = Open();
+  ASSERT_TRUE(Envelope(*client, "alice@example.test"));
+  relay::v1::CheckRecipientResponse leaves;
+  leaves.set_forwards(1);
+  leaves.add_mailboxes()->set_mailbox_id("a");
+  policy_.SetRecipient("alice@example.test", leaves);
+  ASSERT_TRUE(Says(*client, "x\r\n.\r\n", "451 4.3.0"));
+  EXPECT_TRUE(delivery_.delivered().empty());
+  ASSERT_TRUE(Envelope(*client, "alice@example.test"));
+  ASSERT_TRUE(Says(*client, "x\r\n.\r\n", "250"));
+  EXPECT_EQ(forwarding_.enqueued().size(), 1u);
+}
+
 TEST_F(SessionTest, OneMailboxTooManyIsRefusedForItself) {
   std::vector<std::string> many;
   for (int i = 0; i < 1000; ++i) many.push_back(absl::StrCat("m", i));

@@ -301,6 +301,8 @@ absl::StatusOr<std::unique_ptr<process::RunningService>> MakeService(
   };
   service->forwarding = service->submission;
   service->forwarding.options.from = SubmissionOptions::From::kAnybody;
+  // Users have the rest for themselves, whatever strangers send on.
+  service->forwarding.options.max_queue_messages = config.max_queue_messages() * 4 / 5;
 
   service->policy_rpc =
       std::make_unique<PolicyServiceAdapter>(service->policy.get(), &service->pool);

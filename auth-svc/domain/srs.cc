@@ -20,7 +20,7 @@ namespace {
 constexpr size_t kMaxLocalPart = 64;
 constexpr absl::string_view kSrs0 = "SRS0";
 constexpr absl::string_view kSrs1 = "SRS1";
-// 30 bits: a guess costs a message to us, and what it gains is one more message.
+// 30 bits: a guess costs a RCPT to us, and what it gains is a way for null senders to one address.
 constexpr size_t kHashDigits = 6;
 constexpr size_t kTimeDigits = 2;
 // What two digits count; then the days begin again.
@@ -98,10 +98,15 @@ std::optional<std::string> FirstForwarders(absl::string_view contents) {
   return AddressText(absl::StrCat(kSrs0, contents), *domain);
 }
 
-std::string Signed(absl::string_view form, absl::string_view contents, absl::string_view domain,
-                   absl::string_view key) {
-  return mail::Address{absl::StrCat(form, "=", Hash(key, form, contents), "=", contents),
-                       std::string(domain)}
+// An SRS1 address has no place for a time: the day goes into the hash alone, and the way back tries
+// each that counts.
+std::string HashOfDay(absl::string_view key, int64_t day, absl::string_view contents) {
+  return Hash(key, kSrs1, absl::StrCat(TimeDigits(day), "=", contents));
+}
+
+std::string WithHash(absl::string_view form, absl::string_view hash, absl::string_view contents,
+                     absl::string_view domain) {
+  return mail::Address{absl::StrCat(form, "=", hash, "=", contents), std::string(domain)}
       .ToString();
 }
 
@@ -121,17 +126,17 @@ std::string RewriteSender(absl::string_view sender, absl::string_view alias_doma
   const absl::StatusOr<mail::Address> parsed = mail::ParseAddress(sender, /*allow_utf8=*/false);
   if (!parsed.ok()) return std::string(sender);
   absl::string_view rest = parsed->local_part;
+  std::optional<std::string> others = Srs1Contents(rest);
+  if (!others.has_value() && TakeForm(rest, kSrs0, /*ours=*/false)) {
+    others = absl::StrCat(parsed->domain, "=", parsed->local_part.substr(kSrs0.size()));
+  }
   std::string rewritten;
-  if (const std::optional<std::string> contents = Srs1Contents(rest)) {
-    rewritten = Signed(kSrs1, *contents, alias_domain, key);
-  } else if (TakeForm(rest, kSrs0, /*ours=*/false)) {
-    rewritten =
-        Signed(kSrs1, absl::StrCat(parsed->domain, "=", parsed->local_part.substr(kSrs0.size())),
-               alias_domain, key);
+  if (others.has_value()) {
+    rewritten = WithHash(kSrs1, HashOfDay(key, Today(now), *others), *others, alias_domain);
   } else {
-    rewritten = Signed(
-        kSrs0, absl::StrCat(TimeDigits(Today(now)), "=", parsed->domain, "=", parsed->local_part),
-        alias_domain, key);
+    const std::string contents =
+        absl::StrCat(TimeDigits(Today(now)), "=", parsed->domain, "=", parsed->local_part);
+    rewritten = WithHash(kSrs0, Hash(key, kSrs0, contents), contents, alias_domain);
   }
   // With its quotes, which are part of what is sent.
   const size_t local_part = rewritten.size() - alias_domain.size() - 1;
@@ -146,11 +151,20 @@ std::optional<std::string> OriginalSender(absl::string_view local_part, absl::st
   if (!first && !TakeForm(contents, kSrs1, /*ours=*/true)) return std::nullopt;
   const std::optional<absl::string_view> hash = TakeField(contents);
   if (!hash.has_value() || hash->size() != kHashDigits) return std::nullopt;
-  const std::string wanted = Hash(key, first ? kSrs0 : kSrs1, contents);
-  if (CRYPTO_memcmp(absl::AsciiStrToLower(*hash).data(), wanted.data(), kHashDigits) != 0) {
+  const std::string given = absl::AsciiStrToLower(*hash);
+  const auto is = [&](const std::string& wanted) {
+    return CRYPTO_memcmp(given.data(), wanted.data(), kHashDigits) == 0;
+  };
+  if (!first) {
+    // From tomorrow's, another replica's.
+    for (int64_t age = -1; age <= kMaxAge; ++age) {
+      if (is(HashOfDay(key, (Today(now) - age + kDays) % kDays, contents))) {
+        return FirstForwarders(contents);
+      }
+    }
     return std::nullopt;
   }
-  if (!first) return FirstForwarders(contents);
+  if (!is(Hash(key, kSrs0, contents))) return std::nullopt;
   const std::optional<absl::string_view> time = TakeField(contents);
   if (!time.has_value() || time->size() != kTimeDigits || !IsFresh(*time, now)) {
     return std::nullopt;

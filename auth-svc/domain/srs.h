@@ -24,7 +24,7 @@ std::string RewriteSender(absl::string_view sender, absl::string_view alias_doma
 
 // The address that stands in the local part of one of RewriteSender's, case folded or not. nullopt:
 // it is none, or not signed with `key`, or older than three weeks, in which a message has long been
-// delivered or given up. Only SRS0 has a time: of SRS1 the first forwarder's is the one.
+// delivered or given up.
 std::optional<std::string> OriginalSender(absl::string_view local_part, absl::string_view key,
                                           absl::Time now);
 

@@ -121,16 +121,15 @@ TEST(Srs, TellsWhatIsNotOurs) {
 }
 
 TEST(Srs, Expires) {
-  const std::string rewritten = Rewrite("alice@orig.test");
-  for (const int days : {-1, 0, 1, 20, 21, 1024, 1023}) {
-    EXPECT_EQ(Original(rewritten, days * absl::Hours(24)), "alice@orig.test") << days;
+  for (const std::string sender : {"alice@orig.test", "SRS0=abcd@first.test"}) {
+    const std::string rewritten = Rewrite(sender);
+    for (const int days : {-1, 0, 1, 20, 21, 1024, 1023}) {
+      EXPECT_EQ(Original(rewritten, days * absl::Hours(24)), sender) << days;
+    }
+    for (const int days : {-3, -2, 22, 500, 1022}) {
+      EXPECT_EQ(Original(rewritten, days * absl::Hours(24)), "none") << sender << days;
+    }
   }
-  for (const int days : {-3, -2, 22, 500, 1022}) {
-    EXPECT_EQ(Original(rewritten, days * absl::Hours(24)), "none") << days;
-  }
-  // The other forms have no time of ours.
-  EXPECT_EQ(Original(Rewrite("SRS0=abcd@first.test"), absl::Hours(24 * 500)),
-            "SRS0=abcd@first.test");
 }
 
 TEST(Srs, TakesWhateverComes) {
@@ -142,7 +141,11 @@ TEST(Srs, TakesWhateverComes) {
         std::string("SRS0=\0\0\0\0\0\0=RA=x=y", 20), std::string(64, '='), std::string(64, '\0'),
         std::string("SRS0=") + std::string(1 << 20, 'a'), std::string(1 << 20, '=')}) {
     EXPECT_EQ(OriginalSender(text, kKey, kNow), std::nullopt) << text.substr(0, 64);
-    EXPECT_EQ(Rewrite(text), text) << text.substr(0, 64);
+    const std::string sender = text + "@first.test";
+    const std::string rewritten = Rewrite(sender);
+    // As it is, or it leads back.
+    EXPECT_TRUE(rewritten == sender || absl::EqualsIgnoreCase(Original(rewritten), sender))
+        << text.substr(0, 64);
   }
 }
 

@@ -367,10 +367,13 @@ absl::Status Upkeep::CheckExpansions(DirectoryReader& directory, const Address& 
 }
 
 absl::StatusOr<Alias> Upkeep::AddAlias(DirectoryWriter& directory, const NewAlias& asked) const {
+  absl::StatusOr<Address> address = CanonicalAliasAddress(asked.address);
+  if (!address.ok()) return address.status();
+  // First: what is there already stays, wherever another one would lead.
+  absl::Status is_free = CheckFree(directory, *address);
+  if (!is_free.ok()) return is_free;
   absl::StatusOr<Alias> alias = ReadAlias(directory, asked);
   if (!alias.ok()) return alias;
-  absl::Status is_free = CheckFree(directory, alias->address);
-  if (!is_free.ok()) return is_free;
   absl::Status inserted = directory.InsertAlias(*alias);
   if (inserted.ok()) inserted = NeedSrsKey(directory, *alias);
   if (!inserted.ok()) return inserted;

@@ -193,6 +193,12 @@ awaitable<std::vector<DeliveryResult>> AttemptDelivery(const Job& job, MessageBo
     if (resolved[i]->outcome() == ResolveRecipientResponse::OUTCOME_LOCAL) {
       recipient.mailboxes.assign(resolved[i]->mailboxes().begin(), resolved[i]->mailboxes().end());
       recipient.forwarded = resolved[i]->forwards_size() > 0;
+      // Nothing forwards into a domain of ours: the directory sees to it.
+      if (recipient.forwarded && job.destination != kLocalDestination) {
+        results[i] = DeliveryResult::Permanent("5.4.6", "the message would be sent on twice");
+        resolved[i]->clear_forwards();
+        continue;
+      }
       if (recipient.forwarded && recipient.mailboxes.empty()) {
         results[i] = DeliveryResult::Delivered("");
         continue;

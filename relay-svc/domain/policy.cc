@@ -174,9 +174,9 @@ awaitable<absl::StatusOr<CheckRecipientResponse>> Policy::CheckRecipient(
   }
 
   // What leaves goes by the queue, where a full mailbox is tried again.
-  const bool forwards = resolved->forwards_size() > 0;
+  const int forwards = resolved->forwards_size();
   if (!submission) {
-    if (!forwards) {
+    if (forwards == 0) {
       store::v1::CheckQuotaRequest quota;
       for (const auth::v1::Mailbox& mailbox : resolved->mailboxes()) {
         quota.add_mailbox_ids(mailbox.mailbox_id());
@@ -197,10 +197,10 @@ awaitable<absl::StatusOr<CheckRecipientResponse>> Policy::CheckRecipient(
   }
   CheckRecipientResponse response;
   response.mutable_mailboxes()->Swap(resolved->mutable_mailboxes());
-  response.set_forwards(forwards && !submission);
+  response.set_forwards(forwards);
   // A greylist's answer is for this client and sender alone; who an SRS address stands for is known
   // to the null sender alone.
-  if (!options_.greylisting.has_value() && !forwards) {
+  if (!options_.greylisting.has_value() && forwards == 0) {
     response.set_ttl_seconds(options_.ttl_seconds);
   }
   co_return response;

@@ -351,6 +351,17 @@ class QueueRunner::Loop : public std::enable_shared_from_this<QueueRunner::Loop>
           {{"queue_id", job.message.queue_id},
            {"notice_queue_id", outcome.notice->message.message.queue_id}});
     }
+    const Committed committed = co_await Record(outcome);
+    // Nothing is due when another had the job, or the message was deleted.
+    if (!committed.due.empty()) NoteForwarded(job, outcome);
+    for (const RecipientOutcome& recipient : outcome.recipients) {
+      if (recipient.kind == RecipientOutcome::Kind::kWaiting) WakeBy(recipient.next_attempt_at);
+    }
+    for (const AddedRecipient& added : outcome.added) WakeBy(added.next_attempt_at);
+    co_return committed.due;
+  }
+
+  void NoteForwarded(const Job& job, const JobOutcome& outcome) {
     for (const NewMessage& message : outcome.forwarded) {
       metrics_.forwarded.Add();
       Log(LogLevel::kInfo, "message forwarded",
@@ -359,12 +370,6 @@ class QueueRunner::Loop : public std::enable_shared_from_this<QueueRunner::Loop>
            {"sender", message.message.sender},
            {"recipients", message.recipients.size()}});
     }
-    const Committed committed = co_await Record(outcome);
-    for (const RecipientOutcome& recipient : outcome.recipients) {
-      if (recipient.kind == RecipientOutcome::Kind::kWaiting) WakeBy(recipient.next_attempt_at);
-    }
-    for (const AddedRecipient& added : outcome.added) WakeBy(added.next_attempt_at);
-    co_return committed.due;
   }
 
   void WakeBy(absl::Time due) {

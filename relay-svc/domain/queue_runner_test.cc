@@ -344,6 +344,20 @@ TEST_F(QueueRunnerTest, AForwardThatIsNoAddressIsBounced) {
   EXPECT_EQ(spool_->messages(), 0);
 }
 
+// Two domains that became ours could send a message to and fro.
+TEST_F(QueueRunnerTest, WhatHasGoneOnDoesNotGoOnAgain) {
+  Forwarding("x@remote.test", {"b1"}, {"z@far.test"});
+  StartRunner();
+  runner_->Offer(Enqueue({{"x@remote.test", "remote.test"}}));
+  // The notice.
+  local_.WaitForAttempts(1);
+  Drain();
+  EXPECT_EQ(remote_.attempts(), 0u);
+  ASSERT_EQ(store_.delivered().size(), 1u);
+  EXPECT_TRUE(absl::StrContains(store_.delivered()[0].body(), "Status: 5.4.6"));
+  EXPECT_EQ(spool_->messages(), 0);
+}
+
 TEST_F(QueueRunnerTest, OneAttemptPerDestination) {
   StartRunner();
   runner_->Offer(Enqueue({{"x@remote.test", "remote.test"},

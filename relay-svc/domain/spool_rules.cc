@@ -16,10 +16,6 @@ void AppendDue(const NewMessage& message, std::vector<JobKey>* due) {
   }
 }
 
-}  // namespace
-
-namespace {
-
 constexpr size_t kMaxPageOctets = 512 << 10;
 constexpr size_t kMaxListedResultOctets = 200;
 

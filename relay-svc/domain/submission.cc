@@ -49,6 +49,9 @@ awaitable<absl::Status> Submission::Begin(Caller caller, v1::EnqueueHeader heade
       !mail::ParseAddress(header_.envelope_sender(), header_.smtputf8()).ok()) {
     co_return absl::InvalidArgumentError("envelope_sender is no address");
   }
+  if (parts_.spool->messages() >= parts_.options.max_queue_messages) {
+    co_return absl::ResourceExhaustedError("the queue is too full for what is forwarded");
+  }
   if (header_.recipients().empty() || header_.recipients_size() > parts_.options.max_recipients) {
     co_return absl::InvalidArgumentError("no recipients, or too many");
   }
@@ -159,21 +162,28 @@ awaitable<absl::Status> Submission::CheckRecipients() {
             request.set_sender(header_.envelope_sender());
             parts_.directory->ResolveRecipient(caller_.call, std::move(request), std::move(done));
           });
+  int destinations = 0;
   for (size_t i = 0; i < recipients_.size(); ++i) {
     if (!resolved[i].ok()) co_return absl::UnavailableError("the directory does not answer");
     switch (resolved[i]->outcome()) {
       case ResolveRecipientResponse::OUTCOME_LOCAL:
         recipients_[i].destination = std::string(kLocalDestination);
+        destinations += resolved[i]->mailboxes_size() + resolved[i]->forwards_size();
         break;
       case ResolveRecipientResponse::OUTCOME_NOT_LOCAL:
         // No way out for others than users.
         if (!user()) co_return absl::AbortedError("a recipient is not here");
+        ++destinations;
         break;
       case ResolveRecipientResponse::OUTCOME_UNKNOWN:
       case ResolveRecipientResponse::OUTCOME_DISABLED:
         co_return absl::AbortedError("a recipient vanished since RCPT");
       default:
         co_return absl::UnavailableError("the directory's answer is not known here");
+    }
+    // Gateways count as they go.
+    if (destinations > rpc::kMaxMailboxes) {
+      co_return absl::InvalidArgumentError("the recipients lead to too many");
     }
   }
   co_return absl::OkStatus();

@@ -32,6 +32,8 @@ struct SubmissionOptions {
   uint64_t max_message_octets = 52 << 20;
   // A gateway takes no more mailboxes for one message.
   int max_recipients = rpc::kMaxMailboxes;
+  // None is taken while as many wait in the queue; its own limit is the spool's.
+  int64_t max_queue_messages = INT64_MAX;
   // Of a user's messages; nullopt: as many as come.
   std::optional<limits::Rate> recipients;
   process::Clock clock = process::SystemClock();

@@ -23,6 +23,7 @@
 #include "services/clients/testing/fake_auth_client.h"
 #include "services/clients/testing/fake_store_client.h"
 #include "services/limits/local_limits.h"
+#include "services/rpc/limits.h"
 
 namespace postern::relay {
 namespace {
@@ -342,12 +343,18 @@ TEST_F(PolicyTest, AnAliasThatLeaves) {
   const auto at_mx = CheckRecipient("gateway-smtp-mx", "out@example.test");
   ASSERT_TRUE(at_mx.ok()) << at_mx.status();
   EXPECT_EQ(at_mx->refusal(), v1::REFUSAL_UNSPECIFIED);
-  EXPECT_TRUE(at_mx->forwards());
+  EXPECT_EQ(at_mx->forwards(), 1);
   EXPECT_EQ(at_mx->ttl_seconds(), 0);
   const auto of_a_user = CheckRecipient("gateway-smtp-submission", "out@example.test", Token());
   ASSERT_TRUE(of_a_user.ok()) << of_a_user.status();
   EXPECT_EQ(of_a_user->refusal(), v1::REFUSAL_UNSPECIFIED);
-  EXPECT_FALSE(of_a_user->forwards());
+  EXPECT_EQ(of_a_user->forwards(), 1);
+  // It goes by the queue, where a full member waits for itself.
+  store_.SetFull("b1", true);
+  alias.add_mailboxes()->set_mailbox_id("b1");
+  directory_.SetRecipient("out@example.test", alias);
+  EXPECT_EQ(CheckRecipient("gateway-smtp-mx", "out@example.test")->refusal(),
+            v1::REFUSAL_UNSPECIFIED);
 }
 
 TEST_F(PolicyTest, RecipientsOfUsers) {
@@ -570,6 +577,12 @@ TEST_F(SubmissionTest, R3WhatIsForwardedIsForUsAlone) {
   EXPECT_TRUE(absl::IsAborted(forward({"bob@example.test", "x@remote.test"}).status()));
   EXPECT_TRUE(absl::IsAborted(forward({"gone@example.test"}).status()));
   EXPECT_TRUE(absl::IsInvalidArgument(forward({}).status()));
+  // More than one message may go to.
+  ResolveRecipientResponse many;
+  many.set_outcome(ResolveRecipientResponse::OUTCOME_LOCAL);
+  for (int i = 0; i < rpc::kMaxMailboxes; ++i) many.add_forwards(absl::StrCat(i, "@remote.test"));
+  directory_.SetRecipient("many@example.test", many);
+  EXPECT_TRUE(absl::IsInvalidArgument(forward({"many@example.test", "bob@example.test"}).status()));
   EXPECT_EQ(spool_->messages(), 0);
   // What a header says is nobody's business here.
   const std::string odd = "Received: from x by mx.test\r\nno field\r\nFrom: a\r\nFrom: b\r\n\r\nx";
@@ -577,6 +590,10 @@ TEST_F(SubmissionTest, R3WhatIsForwardedIsForUsAlone) {
   ASSERT_TRUE(taken.ok()) << taken.status();
   EXPECT_EQ(Spooled(taken->queue_id()), odd);
   EXPECT_EQ(due_, (std::vector<JobKey>{{taken->queue_id(), ""}}));
+  // The last part of the queue is the users'.
+  parts_.options.max_queue_messages = 1;
+  EXPECT_TRUE(absl::IsResourceExhausted(forward({"bob@example.test"}).status()));
+  parts_.options.max_queue_messages = 2;
   std::string looping;
   for (int i = 0; i < kMaxHopsThroughHere + 1; ++i) looping += "Received: from x by mx.test\r\n";
   const auto fault = clients::ContentFaultOf(forward({"bob@example.test"}, looping).status());

@@ -204,12 +204,13 @@ awaitable<std::vector<DeliveryResult>> RemoteDelivery::Deliver(
   }
   attempt.transaction.octets = message.octets;
   attempt.transaction.eight_bit = message.eight_bit;
-  // RFC 6531 3.6: a message that needs nothing of SMTPUTF8 can go to any host.
+  // RFC 6531 3.6: a message that needs nothing of SMTPUTF8 can go to any host. What an alias leads
+  // to may need it where the message did not.
   attempt.transaction.smtputf8 =
-      message.smtputf8 &&
-      (!text::IsAscii(attempt.transaction.sender) || !text::IsAscii(HeaderSectionOf(**first)) ||
-       !std::all_of(attempt.transaction.recipients.begin(), attempt.transaction.recipients.end(),
-                    [](const std::string& address) { return text::IsAscii(address); }));
+      !text::IsAscii(attempt.transaction.sender) ||
+      !std::all_of(attempt.transaction.recipients.begin(), attempt.transaction.recipients.end(),
+                   [](const std::string& address) { return text::IsAscii(address); }) ||
+      (message.smtputf8 && !text::IsAscii(HeaderSectionOf(**first)));
 
   const RouteOrFailure route_or = co_await FindRoute(destination);
   if (const auto* failure = std::get_if<DeliveryResult>(&route_or)) co_return all(*failure);

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/client_context.h"
 #include "proto/postern/relay/v1/forwarding.grpc.pb.h"
@@ -94,13 +95,14 @@ class GrpcPolicyClient : public PolicyClient {
                    std::move(done));
       return;
     }
-    if (const auto known =
-            memory_->FindRecipient(request.recipient(), std::chrono::steady_clock::now())) {
+    // Some addresses are known to the null sender alone.
+    std::string recipient =
+        absl::StrCat(request.recipient(), request.sender().empty() ? " from <>" : "");
+    if (const auto known = memory_->FindRecipient(recipient, std::chrono::steady_clock::now())) {
       recipients_remembered_.Add();
       done(*known);
       return;
     }
-    std::string recipient = request.recipient();
     RunUnaryCall<CheckRecipientRequest, CheckRecipientResponse>(
         metrics, OnUnavailable::kRepeat, call, std::move(request), start,
         [memory = memory_, recipient = std::move(recipient),

@@ -132,10 +132,12 @@ absl::StatusOr<Response> Finish(BodyStream<Response>& stream) {
 
 absl::StatusOr<relay::v1::CheckRecipientResponse> CheckRecipient(PolicyClient& client,
                                                                  const std::string& recipient,
-                                                                 const std::string& token = "") {
+                                                                 const std::string& token = "",
+                                                                 const std::string& sender = "") {
   relay::v1::CheckRecipientRequest request;
   request.set_recipient(recipient);
   request.set_token(token);
+  request.set_sender(sender);
   return Wait<absl::StatusOr<relay::v1::CheckRecipientResponse>>(
       [&](auto done) { client.CheckRecipient(Call(), request, std::move(done)); });
 }
@@ -617,6 +619,10 @@ TEST_F(GrpcClientTest, PolicyAnswersAreRemembered) {
   ASSERT_TRUE(CheckRecipient(policy(), "a@x", "token").ok());
   ASSERT_TRUE(CheckRecipient(policy(), "a@x", "token").ok());
   EXPECT_EQ(fakes.policy.recipients_asked().size(), 3u);
+  // Some addresses are known to the null sender alone.
+  ASSERT_TRUE(CheckRecipient(policy(), "a@x", "", "s@y").ok());
+  ASSERT_TRUE(CheckRecipient(policy(), "a@x", "", "t@y").ok());
+  EXPECT_EQ(fakes.policy.recipients_asked().size(), 4u);
 
   relay::v1::CheckRecipientResponse refused;
   refused.set_refusal(relay::v1::REFUSAL_UNKNOWN_USER);
@@ -624,7 +630,7 @@ TEST_F(GrpcClientTest, PolicyAnswersAreRemembered) {
   fakes.policy.SetRecipient("b@x", refused);
   ASSERT_TRUE(CheckRecipient(policy(), "b@x").ok());
   ASSERT_TRUE(CheckRecipient(policy(), "b@x").ok());
-  EXPECT_EQ(fakes.policy.recipients_asked().size(), 5u);
+  EXPECT_EQ(fakes.policy.recipients_asked().size(), 6u);
 }
 
 TEST_F(GrpcClientTest, ABrokenStreamIsResumed) {
