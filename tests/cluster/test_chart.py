@@ -35,6 +35,7 @@ _ON_OAUTH = _BASE | {"oauth": [
     {"name": "keys", "existingSecret": "keys", "config": _PROVIDER}],
     "networkPolicy": _CIDRS["networkPolicy"] | {"oauth": {"to": _PEERS}},
     "authSvc": {"config": {"password_hashing": {"scram_iterations": 4096}}}}
+_ON_CERTIFICATES = _BASE | {"clientCertificates": {"caSecret": "people-ca"}}
 _TOKENS = {"existingSigningSecret": "signing", "existingVerificationSecret": "verification"}
 
 
@@ -133,11 +134,11 @@ def _configurations(documents: list[dict[str, Any]]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("values", [
-    _BASE, _DEMO, _ON_POSTGRESQL, _ON_LDAP, _ON_OAUTH,
+    _BASE, _DEMO, _ON_POSTGRESQL, _ON_LDAP, _ON_OAUTH, _ON_CERTIFICATES,
     _with(_ON_POSTGRESQL, loadBalancer={"proxyProtocol": {"networks": ["192.0.2.0/24"]}},
           relaySvc={"config": {"rate_limits": {"messages_per_network": {"count": 10}}}},
           smtpMx={"listener": {"max_connections": 10}}),
-], ids=["sqlite", "demo", "postgresql", "ldap", "oauth", "more"])
+], ids=["sqlite", "demo", "postgresql", "ldap", "oauth", "certificates", "more"])
 def test_the_programs_take_their_configurations(values: dict[str, Any], tmp_path: pathlib.Path) -> None:
     """Files of `./dev up` stand in for the Secrets."""
     data = layout.DataDir(tmp_path / "up")
@@ -146,7 +147,7 @@ def test_the_programs_take_their_configurations(values: dict[str, Any], tmp_path
     keys = tmp_path / "jwks.json"
     keys.write_text('{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",'
                     '"y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}', encoding="ascii")
-    files = {"/etc/postern/oauth-login/ca.crt": data.ca_certificate, "/etc/postern/oauth-keys/jwks.json": keys,
+    files = {"/etc/postern/client-ca/ca.crt": data.ca_certificate, "/etc/postern/oauth-login/ca.crt": data.ca_certificate, "/etc/postern/oauth-keys/jwks.json": keys,
              "/etc/postern/mtls/ca.crt": data.ca_certificate, "/etc/postern/tls/tls.crt": data.certificate("public"),
              "/etc/postern/tls/tls.key": data.key("public"),
              "/etc/postern/token/token-signing.pem": data.token_signing_key,
@@ -169,6 +170,21 @@ def test_the_programs_take_their_configurations(values: dict[str, Any], tmp_path
         done = subprocess.run([str(service.binary), "--check-config", str(config)], capture_output=True, text=True,
                               check=False, timeout=60)
         assert done.returncode == 0, (component, done.stderr, text)
+
+
+def test_users_alone_are_asked_for_certificates() -> None:
+    """And auth-svc alone has the CA."""
+    documents = _render(_ON_CERTIFICATES)
+    found = {name: yaml.safe_load(text) for name, text in _configurations(documents).items()}
+    assert {name for name, config in found.items()
+            for domain in config.get("security_domains", []) if domain.get("request_client_certificates")} == {
+                "smtp-submission", "pop3"}
+    assert {name for name, config in found.items() if "client_certificates" in config} == {"auth-svc"}
+    holders = {document["metadata"]["name"] for document in documents if document["kind"] in ("Deployment", "StatefulSet")
+               for volume in document["spec"]["template"]["spec"]["volumes"]
+               if volume.get("secret", {}).get("secretName") == "people-ca"}
+    assert holders == {"postern-auth-svc"}
+    assert "client_certificates" not in "".join(text for name, text in _configurations(_render(_BASE)).items())
 
 
 def test_policies_cover_every_pod() -> None:

@@ -53,6 +53,9 @@ security_domains:
   - name: {{ $values.securityDomain }}
     certificate_file: /etc/postern/tls/tls.crt
     private_key_file: /etc/postern/tls/tls.key
+    {{- if and $root.Values.clientCertificates.caSecret (ne $component "smtp-mx") }}
+    request_client_certificates: true
+    {{- end }}
 listeners:
 {{- range $port, $about := fromYaml (include "postern.listeners" $root) }}
 {{- if eq $about.component $component }}
@@ -114,6 +117,9 @@ oauth:
 {{- if .existingSecret }}{{ $_ := set $files (ternary "ca_file" "jwks_file" (hasKey .config "jwks_url")) (printf "/etc/postern/oauth-%s/%s" .name (ternary "ca.crt" "jwks.json" (hasKey .config "jwks_url"))) }}{{ end }}
   - {{ toJson (mergeOverwrite $files (deepCopy .config)) }}
 {{- end }}
+{{- end }}
+{{- if $root.Values.clientCertificates.caSecret }}
+client_certificates: {ca_file: /etc/postern/client-ca/ca.crt}
 {{- end }}
 {{- else }}
 token_verification_keys_file: /etc/postern/token/token-verification.pem

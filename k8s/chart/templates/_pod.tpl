@@ -49,6 +49,10 @@ capabilities: {drop: [ALL]}
 - name: ldap-{{ .name }}
   secret: {secretName: {{ .existingSecret }}, defaultMode: 0440}
 {{- end }}
+{{- with $root.Values.clientCertificates.caSecret }}
+- name: client-ca
+  secret: {secretName: {{ . }}, defaultMode: 0440, items: [{key: ca.crt, path: ca.crt}]}
+{{- end }}
 {{- range $root.Values.oauth }}
 {{- if .existingSecret }}
 - name: oauth-{{ .name }}
