@@ -55,9 +55,16 @@ void Put(const NewPassword& password, Request* request) {
 
 std::string AliasText(const auth::v1::Alias& alias) {
   const std::string forwards = absl::StrJoin(alias.forwards(), ", ");
-  if (alias.targets().empty()) return absl::StrCat(alias.address(), " leads on to ", forwards);
+  const std::string senders =
+      !alias.senders_listed()
+          ? ""
+          : absl::StrCat("; sent as by ",
+                         alias.senders().empty() ? "nobody" : absl::StrJoin(alias.senders(), ", "));
+  if (alias.targets().empty()) {
+    return absl::StrCat(alias.address(), " leads on to ", forwards, senders);
+  }
   return absl::StrCat(alias.address(), " leads to ", absl::StrJoin(alias.targets(), ", "),
-                      forwards.empty() ? "" : ", and on to ", forwards);
+                      forwards.empty() ? "" : ", and on to ", forwards, senders);
 }
 
 // Well within a request's size (services/rpc/limits.h) and a transaction's time.
@@ -428,6 +435,19 @@ absl::Status DirectoryCommands::SetAlias(const std::string& address,
   request.set_request_id(NewRequestId());
   *request.mutable_alias() = MakeAlias(address, targets, forwards);
   auto response = remote_.Call(&Stub::SetAliasTargets, request);
+  if (!response.ok()) return response.status();
+  output_.Thing(JsonObject(response->alias()), AliasText(response->alias()));
+  return absl::OkStatus();
+}
+
+absl::Status DirectoryCommands::SetAliasSenders(const std::string& address, bool members,
+                                                const std::vector<std::string>& accounts) {
+  auth::v1::SetAliasSendersRequest request;
+  request.set_request_id(NewRequestId());
+  request.set_address(address);
+  request.set_members(members);
+  for (const std::string& account : accounts) request.add_accounts(account);
+  auto response = remote_.Call(&Stub::SetAliasSenders, request);
   if (!response.ok()) return response.status();
   output_.Thing(JsonObject(response->alias()), AliasText(response->alias()));
   return absl::OkStatus();

@@ -53,6 +53,9 @@ class DirectoryCommands {
                         const std::vector<std::string>& forwards);
   absl::Status SetAlias(const std::string& address, const std::vector<std::string>& targets,
                         const std::vector<std::string>& forwards);
+  // `members`: whoever it leads to; else these accounts alone.
+  absl::Status SetAliasSenders(const std::string& address, bool members,
+                               const std::vector<std::string>& accounts);
   absl::Status ListAliases(const std::string& domain);
   absl::Status RemoveAlias(const std::string& address);
 

@@ -381,6 +381,22 @@ class CommandLine {
                                  CLI::ExitCodes::RequiredError);
       });
     }
+    CLI::App* senders = AddCommand(
+        group, "set-senders", "Says who may send as an alias.",
+        [this](Commands& c) { return c.directory.SetAliasSenders(subject_, members_, targets_); });
+    NeedsSubject(senders, "ADDRESS", "The alias.");
+    CLI::Option* accounts =
+        senders->add_option("ACCOUNT", targets_, "These accounts alone.")->type_name("");
+    CLI::Option* members =
+        senders->add_flag("--members", members_, "Whoever it leads to, as at first.");
+    CLI::Option* nobody = senders->add_flag("--nobody", nobody_, "Nobody.");
+    members->excludes(accounts)->excludes(nobody);
+    nobody->excludes(accounts);
+    senders->parse_complete_callback([this] {
+      if (members_ || nobody_ || !targets_.empty()) return;
+      throw CLI::RequiredError("who may send as it: give an ACCOUNT, --members or --nobody",
+                               CLI::ExitCodes::RequiredError);
+    });
     TakesDomain(AddCommand(group, "list", "Lists the aliases.",
                            [this](Commands& c) { return c.directory.ListAliases(domain_); }));
     NeedsSubject(AddCommand(group, "remove", "Removes an alias.",
@@ -442,6 +458,8 @@ class CommandLine {
   std::string use_;
   std::vector<std::string> targets_;
   std::vector<std::string> forwards_;
+  bool members_ = false;
+  bool nobody_ = false;
   std::string domain_;
   bool password_stdin_ = false;
   bool yes_ = false;

@@ -236,7 +236,8 @@ TEST_F(PosternctlTest, Aliases) {
             "sales@example.test leads to bob@example.test\n");
   EXPECT_EQ(Ok({"--json", "alias", "list"}),
             "{\"aliases\": [{\"address\": \"sales@example.test\", \"targets\": "
-            "[\"bob@example.test\"], \"forwards\": [], \"source\": \"\"}]}\n");
+            "[\"bob@example.test\"], \"forwards\": [], \"senders_listed\": false, \"senders\": [], "
+            "\"source\": \"\"}]}\n");
   EXPECT_THAT(Fails(kRefused, {"alias", "set", "sales@example.test", "sales@example.test"}),
               HasSubstr("sales@example.test -> sales@example.test"));
   EXPECT_THAT(Fails(kRefused, {"account", "remove", "bob@example.test"}),
@@ -247,6 +248,34 @@ TEST_F(PosternctlTest, Aliases) {
   EXPECT_THAT(Fails(kRefused, {"alias", "add", "x@example.test", "@example.test"}),
               HasSubstr("\"@example.test\" is no mail address"));
   EXPECT_EQ(Ok({"alias", "remove", "@example.test"}), "alias @example.test removed\n");
+}
+
+TEST_F(PosternctlTest, AliasesHaveSenders) {
+  Ok({"domain", "add", "example.test"});
+  for (const char* name : {"alice@example.test", "bob@example.test"}) {
+    Ok({"account", "add", name, "--password-stdin"}, "correct horse\n");
+  }
+  Ok({"alias", "add", "sales@example.test", "alice@example.test"});
+  const std::string leads = "sales@example.test leads to alice@example.test";
+  EXPECT_EQ(Ok({"alias", "set-senders", "sales@example.test", "bob@example.test"}),
+            leads + "; sent as by bob@example.test\n");
+  EXPECT_EQ(Ok({"alias", "set", "sales@example.test", "alice@example.test"}),
+            leads + "; sent as by bob@example.test\n");
+  EXPECT_EQ(Ok({"alias", "set-senders", "sales@example.test", "--nobody"}),
+            leads + "; sent as by nobody\n");
+  EXPECT_EQ(Ok({"alias", "set-senders", "sales@example.test", "--members"}), leads + "\n");
+  EXPECT_THAT(Fails(kWrongUse, {"alias", "set-senders", "sales@example.test"}),
+              HasSubstr("give an ACCOUNT, --members or --nobody"));
+  EXPECT_THAT(Fails(kWrongUse, {"alias", "set-senders", "sales@example.test", "--members",
+                                "bob@example.test"}),
+              HasSubstr("--members"));
+  EXPECT_THAT(Fails(kRefused, {"alias", "set-senders", "sales@example.test", "zoe@example.test"}),
+              HasSubstr("zoe@example.test"));
+  Ok({"alias", "set-senders", "sales@example.test", "bob@example.test"});
+  Ok({"account", "remove", "bob@example.test"});
+  EXPECT_THAT(Ok({"--json", "alias", "list"}),
+              HasSubstr("\"senders_listed\": true, \"senders\": []"));
+  Ok({"alias", "remove", "sales@example.test"});
 }
 
 TEST_F(PosternctlTest, AliasesForward) {
@@ -263,7 +292,8 @@ TEST_F(PosternctlTest, AliasesForward) {
             "sales@example.test leads on to Bob@elsewhere.test\n");
   EXPECT_EQ(Ok({"--json", "alias", "list"}),
             "{\"aliases\": [{\"address\": \"sales@example.test\", \"targets\": [], "
-            "\"forwards\": [\"Bob@elsewhere.test\"], \"source\": \"\"}]}\n");
+            "\"forwards\": [\"Bob@elsewhere.test\"], \"senders_listed\": false, \"senders\": [], "
+            "\"source\": \"\"}]}\n");
   EXPECT_THAT(RunWith(config_file_, {"auth", "test", "sales@example.test"}, "").out,
               HasSubstr("sales@example.test is an alias to Bob@elsewhere.test: nobody logs in"));
   EXPECT_THAT(Fails(kRefused, {"domain", "add", "elsewhere.test"}),

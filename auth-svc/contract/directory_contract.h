@@ -486,6 +486,54 @@ TEST_P(DirectoryContract, AliasNeedsItsTargetsAndTargetsStay) {
       Write([&](DirectoryWriter& w) { return w.DeleteAlias(alias.address); })));
 }
 
+TEST_P(DirectoryContract, AnAliasKeepsItsSenders) {
+  AddDomain("example.test");
+  AddAccount("alice", "example.test");
+  AddAccount("bob", "example.test");
+  const Alias alias = MakeAlias("sales", {alice_});
+  ASSERT_EQ(Write([&](DirectoryWriter& w) { return w.InsertAlias(alias); }), absl::OkStatus());
+  const auto set = [&](bool listed, std::vector<std::string> ids) {
+    return Write([&](DirectoryWriter& w) { return w.SetAliasSenders(alias.address, listed, ids); });
+  };
+  const auto senders = [&] {
+    std::vector<std::string> found;
+    for (const Account& account : Get<std::vector<Account>>(
+             [&](DirectoryReader& r) { return r.ListAliasSenders(alias.address); })) {
+      found.push_back(account.address.ToString());
+    }
+    return found;
+  };
+  const auto listed = [&] {
+    return (*Get<std::optional<Alias>>(
+                [&](DirectoryReader& r) { return r.FindAlias(alias.address); }))
+        .senders_listed;
+  };
+  EXPECT_FALSE(listed());
+  const std::string alice = Find(alice_)->account_id;
+  const std::string bob = Find(bob_)->account_id;
+  ASSERT_EQ(set(true, {bob, alice}), absl::OkStatus());
+  EXPECT_TRUE(listed());
+  EXPECT_EQ(senders(), (std::vector<std::string>{"alice@example.test", "bob@example.test"}));
+  // Other targets, the same senders; an account that goes, or another in its place, is none.
+  ASSERT_EQ(Write([&](DirectoryWriter& w) { return w.UpdateAlias(alias); }), absl::OkStatus());
+  EXPECT_EQ(senders().size(), 2u);
+  Account other = *Find(bob_);
+  other.account_id = std::string(32, 'e');
+  ASSERT_EQ(Write([&](DirectoryWriter& w) { return w.UpdateAccount(other); }), absl::OkStatus());
+  EXPECT_EQ(senders(), std::vector<std::string>{"alice@example.test"});
+  ASSERT_EQ(set(true, {other.account_id}), absl::OkStatus());
+  ASSERT_EQ(Write([&](DirectoryWriter& w) { return w.DeleteAccount(bob_); }), absl::OkStatus());
+  EXPECT_EQ(senders(), std::vector<std::string>());
+  EXPECT_TRUE(listed());
+  ASSERT_EQ(set(false, {}), absl::OkStatus());
+  EXPECT_FALSE(listed());
+  EXPECT_FALSE(set(true, {std::string(32, 'f')}).ok());
+  ASSERT_EQ(set(true, {alice}), absl::OkStatus());
+  ASSERT_EQ(Write([&](DirectoryWriter& w) { return w.DeleteAlias(alias.address); }),
+            absl::OkStatus());
+  EXPECT_TRUE(absl::IsNotFound(set(true, {})));
+}
+
 TEST_P(DirectoryContract, AliasKeepsItsForwards) {
   AddDomain("example.test");
   AddAccount("alice", "example.test");

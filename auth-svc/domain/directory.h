@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "auth-svc/domain/canonical.h"
 
 namespace postern::auth {
@@ -76,6 +77,9 @@ struct Alias {
   std::vector<Address> forwards;
   // Of `origin.source` alone.
   Origin origin;
+  // Who may send as it: ListAliasSenders alone, or else the accounts that it leads to. Ignored when
+  // targets are written.
+  bool senders_listed = false;
 
   friend bool operator==(const Alias&, const Alias&) = default;
 };
@@ -121,6 +125,8 @@ class DirectoryReader {
   // enabled domain.
   virtual absl::StatusOr<std::optional<Account>> FindOldestAccount(absl::string_view domain) = 0;
   virtual absl::StatusOr<std::optional<Alias>> FindAlias(const Address& address) = 0;
+  // Of an alias, by address.
+  virtual absl::StatusOr<std::vector<Account>> ListAliasSenders(const Address& alias) = 0;
   // Aliases that name `target` themselves, at most `limit`, in order.
   virtual absl::StatusOr<std::vector<Address>> FindAliasesTo(const Address& target,
                                                              size_t limit) = 0;
@@ -171,9 +177,12 @@ class DirectoryWriter : public DirectoryReader {
   virtual absl::Status MoveAccount(const Address& from, const Address& to) = 0;
   virtual absl::Status DeleteAccount(const Address& address) = 0;
   virtual absl::Status InsertAlias(const Alias& alias) = 0;
-  // By address: the targets and forwards. The origin stays.
+  // By address: the targets and forwards. The origin and the senders stay.
   virtual absl::Status UpdateAlias(const Alias& alias) = 0;
   virtual absl::Status DeleteAlias(const Address& address) = 0;
+  // `listed`: these accounts alone; else none is given.
+  virtual absl::Status SetAliasSenders(const Address& alias, bool listed,
+                                       absl::Span<const std::string> account_ids) = 0;
   // Changes nothing when there is one.
   virtual absl::Status InsertSrsKey(absl::string_view key) = 0;
   virtual absl::Status InsertAppPassword(const AppPassword& password) = 0;

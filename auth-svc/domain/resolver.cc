@@ -283,6 +283,7 @@ absl::StatusOr<Resolution> Resolver::ResolveExact(DirectoryReader& directory,
   absl::Status followed = expansion.Follow(**alias);
   if (!followed.ok()) return followed;
   result = std::move(expansion).Take();
+  if ((*alias)->senders_listed) result.listed_senders_of = address;
   std::erase_if(result.accounts, [](const Account& a) { return !Usable(a); });
   result.outcome = result.accounts.empty() && result.forwards.empty()
                        ? Resolution::Outcome::kDisabled
@@ -330,7 +331,12 @@ absl::StatusOr<bool> Resolver::MaySendAs(DirectoryReader& directory, absl::strin
     if (!address.ok()) return false;
     absl::StatusOr<Resolution> resolution = ResolveAddress(directory, *address, not_ours);
     if (!resolution.ok()) return resolution.status();
-    if (std::none_of(resolution->accounts.begin(), resolution->accounts.end(),
+    absl::StatusOr<std::vector<Account>> senders = std::move(resolution->accounts);
+    if (resolution->listed_senders_of.has_value()) {
+      senders = directory.ListAliasSenders(*resolution->listed_senders_of);
+    }
+    if (!senders.ok()) return senders.status();
+    if (std::none_of(senders->begin(), senders->end(),
                      [&](const Account& a) { return a.account_id == account_id; })) {
       return false;
     }

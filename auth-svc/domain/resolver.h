@@ -44,6 +44,8 @@ struct Resolution {
   // The envelope's sender of what goes to `forwards`; empty: the null sender, and when there are
   // none.
   std::string forward_sender;
+  // Of an alias whose senders are listed: itself.
+  std::optional<Address> listed_senders_of;
 };
 
 // A value; any thread. `separator` empty: no sub-addressing.
@@ -66,7 +68,8 @@ class Resolver {
   std::vector<Address> Forms(const Address& address) const;
 
   // True when the account is enabled and may send as each of `addresses`: each leads to it (and
-  // perhaps to others too), and not by a catch-all alone. What is no address is nobody's.
+  // perhaps to others too), and not by a catch-all alone; or is an alias whose senders are listed,
+  // and has it among them. What is no address is nobody's.
   absl::StatusOr<bool> MaySendAs(DirectoryReader& directory, absl::string_view account_id,
                                  absl::Span<const std::string> addresses,
                                  std::vector<Address>* not_ours = nullptr) const;

@@ -375,6 +375,39 @@ TEST_F(ResolverTest, MaySendAs) {
   EXPECT_FALSE(MaySendAs("alice@example.test", {"team@other.test"}));
 }
 
+// A group speaks by those who may, be they in it or not.
+TEST_F(ResolverTest, ListedSendersAlone) {
+  AddAccount("alice@example.test");
+  AddAccount("bob@example.test");
+  AddAlias("team@example.test", {"alice@example.test"});
+  AddAlias("wide@example.test", {"team@example.test"});
+  const auto set = [&](bool members, const std::vector<std::string>& accounts) {
+    EXPECT_EQ(directory_->Write([&](DirectoryWriter& writer) {
+      return upkeep_.SetAliasSenders(writer, "team@example.test", members, accounts).status();
+    }),
+              absl::OkStatus());
+  };
+  EXPECT_FALSE(MaySendAs("bob@example.test", {"team@example.test"}));
+  set(false, {"bob@example.test"});
+  EXPECT_TRUE(MaySendAs("bob@example.test", {"team@example.test"}));
+  EXPECT_TRUE(MaySendAs("bob@example.test", {"Team+list@example.test", "bob@example.test"}));
+  EXPECT_FALSE(MaySendAs("alice@example.test", {"team@example.test"}));
+  // Another alias' senders are its own.
+  EXPECT_TRUE(MaySendAs("alice@example.test", {"wide@example.test"}));
+  EXPECT_FALSE(MaySendAs("bob@example.test", {"wide@example.test"}));
+  // Where it leads is another matter.
+  EXPECT_EQ(Resolve("team@example.test"), "alice@example.test");
+  SetEnabled("alice@example.test", false);
+  EXPECT_TRUE(MaySendAs("bob@example.test", {"team@example.test"}));
+  SetEnabled("alice@example.test", true);
+  SetEnabled("bob@example.test", false);
+  EXPECT_FALSE(MaySendAs("bob@example.test", {"team@example.test"}));
+  set(false, {});
+  EXPECT_FALSE(MaySendAs("alice@example.test", {"team@example.test"}));
+  set(true, {});
+  EXPECT_TRUE(MaySendAs("alice@example.test", {"team@example.test"}));
+}
+
 TEST_F(ResolverTest, AliasesLeadElsewhere) {
   AddAccount("alice@example.test");
   AddAccount("bob@other.test");

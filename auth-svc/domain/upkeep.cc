@@ -391,11 +391,43 @@ absl::StatusOr<Alias> Upkeep::SetAliasTargets(DirectoryWriter& directory,
   if (!own.ok()) return own;
   absl::StatusOr<Alias> alias = ReadAlias(directory, asked);
   if (!alias.ok()) return alias;
+  alias->senders_listed = present->senders_listed;
   absl::Status updated = directory.UpdateAlias(*alias);
   if (updated.ok()) updated = NeedSrsKey(directory, *alias);
   if (!updated.ok()) return updated;
   absl::Status checked = CheckExpansions(directory, alias->address);
   if (!checked.ok()) return checked;
+  return alias;
+}
+
+absl::StatusOr<Alias> Upkeep::SetAliasSenders(DirectoryWriter& directory, absl::string_view address,
+                                              bool members,
+                                              absl::Span<const std::string> accounts) const {
+  absl::StatusOr<Alias> alias = NeedAlias(directory, address);
+  if (!alias.ok()) return alias;
+  absl::Status own = CheckOwn(alias->origin, alias->address);
+  if (!own.ok()) return own;
+  if (alias->address.local_part.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("nobody sends as a catch-all: ", alias->address.ToString()));
+  }
+  if (members && !accounts.empty()) {
+    return absl::InvalidArgumentError("either its members may send as it, or the accounts given");
+  }
+  if (accounts.size() > static_cast<size_t>(limits_.max_mailboxes)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("more than ", limits_.max_mailboxes, " senders (max_alias_mailboxes)"));
+  }
+  absl::flat_hash_set<std::string> ids;
+  for (const std::string& text : accounts) {
+    absl::StatusOr<Account> account = NeedAccount(directory, text);
+    if (!account.ok()) return account.status();
+    ids.insert(account->account_id);
+  }
+  alias->senders_listed = !members;
+  absl::Status set = directory.SetAliasSenders(alias->address, alias->senders_listed,
+                                               std::vector<std::string>(ids.begin(), ids.end()));
+  if (!set.ok()) return set;
   return alias;
 }
 

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "auth-svc/domain/directory.h"
 #include "auth-svc/domain/password.h"
 #include "auth-svc/domain/resolver.h"
@@ -74,6 +75,9 @@ class Upkeep {
   absl::StatusOr<Alias> AddAlias(DirectoryWriter& directory, const NewAlias& asked) const;
   // The same, for an alias that is there.
   absl::StatusOr<Alias> SetAliasTargets(DirectoryWriter& directory, const NewAlias& asked) const;
+  // Who may send as an alias: `accounts` alone, or, with `members`, those it leads to.
+  absl::StatusOr<Alias> SetAliasSenders(DirectoryWriter& directory, absl::string_view address,
+                                        bool members, absl::Span<const std::string> accounts) const;
   // FAILED_PRECONDITION while another alias names it.
   absl::Status RemoveAlias(DirectoryWriter& directory, absl::string_view address) const;
 

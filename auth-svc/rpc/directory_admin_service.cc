@@ -49,11 +49,17 @@ void ToProto(const AppPassword& password, v1::AppPassword* out) {
   }
 }
 
-void ToProto(const Alias& alias, v1::Alias* out) {
+absl::Status ToProto(DirectoryReader& reader, const Alias& alias, v1::Alias* out) {
   out->set_address(alias.address.ToString());
   for (const Address& target : alias.targets) out->add_targets(target.ToString());
   for (const Address& forward : alias.forwards) out->add_forwards(forward.ToString());
   out->set_source(alias.origin.source);
+  if (!alias.senders_listed) return absl::OkStatus();
+  out->set_senders_listed(true);
+  absl::StatusOr<std::vector<Account>> senders = reader.ListAliasSenders(alias.address);
+  if (!senders.ok()) return senders.status();
+  for (const Account& sender : *senders) out->add_senders(sender.address.ToString());
+  return absl::OkStatus();
 }
 
 v1::TestLoginResponse::Outcome ToProto(TriedLogin::Outcome outcome) {
@@ -231,8 +237,8 @@ grpc::ServerUnaryReactor* DirectoryAdminService::SubmitAlias(
                       request_id, response},
                      [=, this, &asked](DirectoryWriter& writer) {
                        absl::StatusOr<Alias> alias = (upkeep_.*write)(writer, FromProto(asked));
-                       if (alias.ok()) ToProto(*alias, response->mutable_alias());
-                       return alias.status();
+                       if (!alias.ok()) return alias.status();
+                       return ToProto(writer, *alias, response->mutable_alias());
                      });
 }
 
@@ -447,6 +453,24 @@ grpc::ServerUnaryReactor* DirectoryAdminService::SetAliasTargets(
                      &Upkeep::SetAliasTargets);
 }
 
+grpc::ServerUnaryReactor* DirectoryAdminService::SetAliasSenders(
+    grpc::CallbackServerContext* context, const v1::SetAliasSendersRequest* request,
+    v1::SetAliasSendersResponse* response) {
+  const std::vector<std::string> accounts(request->accounts().begin(), request->accounts().end());
+  return SubmitAbout(
+      accounts, context,
+      {"SetAliasSenders",
+       absl::StrCat(request->address(), " by ",
+                    request->members() ? "its members" : absl::StrJoin(accounts, ", ")),
+       request->request_id(), response},
+      [=, this](DirectoryWriter& writer) {
+        absl::StatusOr<Alias> alias =
+            upkeep_.SetAliasSenders(writer, request->address(), request->members(), accounts);
+        if (!alias.ok()) return alias.status();
+        return ToProto(writer, *alias, response->mutable_alias());
+      });
+}
+
 grpc::ServerUnaryReactor* DirectoryAdminService::ListAliases(grpc::CallbackServerContext* context,
                                                              const v1::ListAliasesRequest* request,
                                                              v1::ListAliasesResponse* response) {
@@ -461,7 +485,10 @@ grpc::ServerUnaryReactor* DirectoryAdminService::ListAliases(grpc::CallbackServe
     absl::StatusOr<std::vector<Alias>> aliases = reader.ListAliases(*domain, *after, *size + 1);
     if (!aliases.ok()) return aliases.status();
     response->set_next_page_token(CutToPage(*aliases, *size));
-    for (const Alias& alias : *aliases) ToProto(alias, response->add_aliases());
+    for (const Alias& alias : *aliases) {
+      absl::Status told = ToProto(reader, alias, response->add_aliases());
+      if (!told.ok()) return told;
+    }
     return absl::OkStatus();
   });
 }

@@ -80,6 +80,9 @@ class DirectoryAdminService final : public v1::DirectoryAdminService::CallbackSe
   grpc::ServerUnaryReactor* AddAlias(grpc::CallbackServerContext* context,
                                      const v1::AddAliasRequest* request,
                                      v1::AddAliasResponse* response) override;
+  grpc::ServerUnaryReactor* SetAliasSenders(grpc::CallbackServerContext* context,
+                                            const v1::SetAliasSendersRequest* request,
+                                            v1::SetAliasSendersResponse* response) override;
   grpc::ServerUnaryReactor* SetAliasTargets(grpc::CallbackServerContext* context,
                                             const v1::SetAliasTargetsRequest* request,
                                             v1::SetAliasTargetsResponse* response) override;

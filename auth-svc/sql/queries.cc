@@ -97,6 +97,7 @@ Address ReadAddress(const SqlRows& rows, size_t row) {
 Alias ReadAliasTo(const SqlRows& rows, size_t row) {
   Alias alias;
   alias.origin.source = TextAt(rows, row, 2);
+  alias.senders_listed = rows.Int(row, 5) != 0;
   (rows.Int(row, 3) == 0 ? alias.targets : alias.forwards).push_back(ReadAddress(rows, row));
   return alias;
 }
@@ -220,24 +221,36 @@ absl::StatusOr<std::optional<Account>> Queries::FindOldestAccount(absl::string_v
 absl::StatusOr<std::optional<Alias>> Queries::FindAlias(const Address& address) {
   // An alias leads somewhere, so where it leads tells that it is there.
   absl::StatusOr<std::vector<Alias>> leads =
-      Query(sql_,
-            "SELECT target_domain, target_local_part, source, 0, position FROM alias_target "
-            "JOIN alias USING (domain, local_part) WHERE domain = $1 AND local_part = $2 "
-            "UNION ALL "
-            "SELECT forward_domain, forward_local_part, source, 1, position FROM alias_forward "
-            "JOIN alias USING (domain, local_part) WHERE domain = $1 AND local_part = $2 "
-            "ORDER BY 4, 5")
+      Query(
+          sql_,
+          "SELECT target_domain, target_local_part, source, 0, position, senders FROM alias_target "
+          "JOIN alias USING (domain, local_part) WHERE domain = $1 AND local_part = $2 "
+          "UNION ALL "
+          "SELECT forward_domain, forward_local_part, source, 1, position, senders FROM "
+          "alias_forward "
+          "JOIN alias USING (domain, local_part) WHERE domain = $1 AND local_part = $2 "
+          "ORDER BY 4, 5")
           .Text(address.domain)
           .Text(address.local_part)
           .All(&ReadAliasTo);
   if (!leads.ok()) return leads.status();
   if (leads->empty()) return std::optional<Alias>();
-  Alias alias{address, {}, {}, std::move(leads->front().origin)};
+  Alias alias{address, {}, {}, std::move(leads->front().origin), leads->front().senders_listed};
   for (Alias& one : *leads) {
     std::move(one.targets.begin(), one.targets.end(), std::back_inserter(alias.targets));
     std::move(one.forwards.begin(), one.forwards.end(), std::back_inserter(alias.forwards));
   }
   return std::optional<Alias>(std::move(alias));
+}
+
+absl::StatusOr<std::vector<Account>> Queries::ListAliasSenders(const Address& alias) {
+  return Query(sql_, POSTERN_ACCOUNT_COLUMNS
+               "JOIN alias_sender USING (account_id) "
+               "WHERE alias_sender.domain = $1 AND alias_sender.local_part = $2 "
+               "ORDER BY account.domain, account.local_part")
+      .Text(alias.domain)
+      .Text(alias.local_part)
+      .All(&ReadAccount);
 }
 
 absl::StatusOr<std::vector<Address>> Queries::FindAliasesTo(const Address& target, size_t limit) {
@@ -460,18 +473,22 @@ absl::Status Queries::InsertAccount(const Account& account) {
       .Run();
 }
 
-absl::Status Queries::DeleteAppPasswords(const Address& account, absl::string_view kept_id) {
-  return Query(sql_,
-               "DELETE FROM app_password WHERE account_id <> $1 AND account_id IN "
-               "(SELECT account_id FROM account WHERE domain = $2 AND local_part = $3)")
-      .Text(kept_id)
-      .Text(account.domain)
-      .Text(account.local_part)
-      .Run();
+absl::Status Queries::DeleteBelongings(const Address& account, absl::string_view kept_id) {
+  absl::Status deleted;
+  for (const absl::string_view statement :
+       {"DELETE FROM app_password WHERE account_id <> $1 AND account_id IN "
+        "(SELECT account_id FROM account WHERE domain = $2 AND local_part = $3)",
+        "DELETE FROM alias_sender WHERE account_id <> $1 AND account_id IN "
+        "(SELECT account_id FROM account WHERE domain = $2 AND local_part = $3)"}) {
+    if (!deleted.ok()) break;
+    deleted =
+        Query(sql_, statement).Text(kept_id).Text(account.domain).Text(account.local_part).Run();
+  }
+  return deleted;
 }
 
 absl::Status Queries::UpdateAccount(const Account& account) {
-  absl::Status deleted = DeleteAppPasswords(account.address, account.account_id);
+  absl::Status deleted = DeleteBelongings(account.address, account.account_id);
   if (!deleted.ok()) return deleted;
   return Query(sql_,
                "UPDATE account SET account_id = $1, mailbox_id = $2, password_hash = $3, "
@@ -515,7 +532,7 @@ absl::Status Queries::MoveAccount(const Address& from, const Address& to) {
 }
 
 absl::Status Queries::DeleteAccount(const Address& address) {
-  absl::Status deleted = DeleteAppPasswords(address, /*kept_id=*/"");
+  absl::Status deleted = DeleteBelongings(address, /*kept_id=*/"");
   if (!deleted.ok()) return deleted;
   deleted = Query(sql_, "DELETE FROM account WHERE domain = $1 AND local_part = $2")
                 .Text(address.domain)
@@ -619,6 +636,31 @@ absl::Status Queries::DeleteAlias(const Address& address) {
                              .Text(address.local_part)
                              .ChangeOne(absl::StrCat("alias ", address.ToString()));
   return deleted.ok() ? DeleteAddress(address) : deleted;
+}
+
+absl::Status Queries::SetAliasSenders(const Address& alias, bool listed,
+                                      absl::Span<const std::string> account_ids) {
+  absl::Status done =
+      Query(sql_, "UPDATE alias SET senders = $1 WHERE domain = $2 AND local_part = $3")
+          .Int(listed)
+          .Text(alias.domain)
+          .Text(alias.local_part)
+          .ChangeOne(absl::StrCat("alias ", alias.ToString()));
+  if (!done.ok()) return done;
+  done = Query(sql_, "DELETE FROM alias_sender WHERE domain = $1 AND local_part = $2")
+             .Text(alias.domain)
+             .Text(alias.local_part)
+             .Run();
+  for (const std::string& account_id : account_ids) {
+    if (!done.ok()) return done;
+    done =
+        Query(sql_, "INSERT INTO alias_sender (domain, local_part, account_id) VALUES ($1, $2, $3)")
+            .Text(alias.domain)
+            .Text(alias.local_part)
+            .Text(account_id)
+            .Run();
+  }
+  return done;
 }
 
 absl::Status Queries::InsertSrsKey(absl::string_view key) {

@@ -30,6 +30,7 @@ class Queries final : public DirectoryWriter {
                                                              absl::string_view id) override;
   absl::StatusOr<std::optional<Account>> FindOldestAccount(absl::string_view domain) override;
   absl::StatusOr<std::optional<Alias>> FindAlias(const Address& address) override;
+  absl::StatusOr<std::vector<Account>> ListAliasSenders(const Address& alias) override;
   absl::StatusOr<std::vector<Address>> FindAliasesTo(const Address& target, size_t limit) override;
   absl::StatusOr<std::optional<Address>> FindForwardTo(absl::string_view domain) override;
   absl::StatusOr<std::optional<std::string>> FindSrsKey() override;
@@ -55,6 +56,8 @@ class Queries final : public DirectoryWriter {
   absl::Status InsertAlias(const Alias& alias) override;
   absl::Status UpdateAlias(const Alias& alias) override;
   absl::Status DeleteAlias(const Address& address) override;
+  absl::Status SetAliasSenders(const Address& alias, bool listed,
+                               absl::Span<const std::string> account_ids) override;
   absl::Status InsertSrsKey(absl::string_view key) override;
   absl::Status InsertAppPassword(const AppPassword& password) override;
   absl::Status DeleteAppPassword(absl::string_view account_id, absl::string_view name) override;
@@ -67,8 +70,9 @@ class Queries final : public DirectoryWriter {
                                                           const Address& after, size_t limit);
   absl::Status InsertAddress(const Address& address);
   absl::Status DeleteAddress(const Address& address);
-  // Those of the account at an address, unless it is `kept_id`.
-  absl::Status DeleteAppPasswords(const Address& account, absl::string_view kept_id);
+  // What names the account at an address, unless it is `kept_id`: its application passwords, and
+  // that it may send as aliases.
+  absl::Status DeleteBelongings(const Address& account, absl::string_view kept_id);
   // And its forwards.
   absl::Status InsertTargets(const Alias& alias);
   absl::Status InsertForwards(const Alias& alias);

@@ -94,3 +94,23 @@ def test_a_catch_all_has_the_rest(platform: Platform, clients: Clients) -> None:
     assert f"X-Original-To: anybody@{domain}".encode() in message
     with clients.smtp_submission(rest) as session, pytest.raises(smtplib.SMTPSenderRefused):
         session.sendmail(f"anybody@{domain}", [alice.address], make_message(alice.address, alice.address, "as another"))
+
+
+def test_a_group_has_those_who_speak_for_it(platform: Platform, clients: Clients) -> None:
+    member, speaker = platform.add_account(), platform.add_account()
+    group = _alias(platform, member)
+
+    def may_send(account: Account) -> bool:
+        with clients.smtp_submissions(account) as session:
+            try:
+                session.sendmail(group, [member.address], make_message(group, member.address, "for us all"))
+            except smtplib.SMTPSenderRefused as refused:
+                assert refused.smtp_code == 550
+                return False
+            return True
+    assert (may_send(member), may_send(speaker)) == (True, False)
+    platform.ctl("alias", "set-senders", group, speaker.address)
+    assert (may_send(member), may_send(speaker)) == (False, True)
+    platform.ctl("account", "disable", speaker.address)
+    platform.ctl("alias", "set-senders", group, "--members")
+    assert may_send(member)

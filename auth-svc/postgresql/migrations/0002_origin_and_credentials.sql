@@ -61,3 +61,17 @@ CREATE TABLE srs_key (
   -- 32 random octets as hexadecimal digits.
   key text NOT NULL
 );
+
+-- Who may send as an alias. 0: those it leads to; 1: those in alias_sender alone.
+ALTER TABLE alias ADD COLUMN senders integer NOT NULL DEFAULT 0 CHECK (senders IN (0, 1));
+
+CREATE TABLE alias_sender (
+  domain text COLLATE "C" NOT NULL,
+  local_part text COLLATE "C" NOT NULL,
+  account_id text COLLATE "C" NOT NULL REFERENCES account (account_id) ON DELETE CASCADE,
+  PRIMARY KEY (domain, local_part, account_id),
+  FOREIGN KEY (domain, local_part) REFERENCES alias (domain, local_part) ON DELETE CASCADE
+);
+
+-- Found when an account goes.
+CREATE INDEX alias_sender_by_account ON alias_sender (account_id);
