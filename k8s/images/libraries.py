@@ -51,7 +51,7 @@ def of(programs: list[pathlib.Path]) -> dict[str, pathlib.Path]:
 
 
 # What is in a program itself (WORKSPACE, "-l:").
-STATIC = {"auth-svc": ("libcjose.a", "libidn.a", "libjansson.a")}
+STATIC = {"auth-svc": ("libcjose.a", "libhiredis.a", "libidn.a", "libjansson.a"), "relay-svc": ("libhiredis.a",)}
 
 
 def linked_into(program: str) -> list[pathlib.Path]:
