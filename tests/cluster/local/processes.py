@@ -18,14 +18,16 @@ _POLL_SECONDS = 0.05
 
 
 def started_at(pid: int) -> int | None:
-    """When the process began (proc(5), stat, field 22): tells it from a later one with its pid. None: no such process."""
+    """When the process began (proc(5), stat, field 22): tells it from a later one with its pid. None: no such process.
+    One whose first thread has ended is there as long as another has not: until then it keeps its ports and its locks."""
     try:
         text = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
     # The name, in parentheses, may have anything in it.
     fields = text.rpartition(")")[2].split()
-    return None if fields[0] == "Z" else int(fields[19])
+    threads = int(fields[17])
+    return None if fields[0] == "Z" and threads <= 1 else int(fields[19])
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
