@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.cluster.any_cluster import AnyCluster, GivenCluster, kubeconfig
 from tests.cluster.local.cluster import Cluster
 from tests.cluster.parts import cluster_with_images, servers_on
 from tests.cluster.release import DOMAIN, Release, WorldClients, in_own_namespace
@@ -21,6 +22,19 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
+def any_cluster(request: pytest.FixtureRequest) -> AnyCluster:
+    return GivenCluster() if kubeconfig() else request.getfixturevalue("cluster")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if kubeconfig():
+        for item in items:
+            # Those kill its nodes, and look at it from places of their own.
+            if "cluster" in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.skip(reason="not on somebody's cluster: KUBECONFIG is given"))
+
+
+@pytest.fixture(scope="session")
 def servers(cluster: Cluster) -> Iterator[Servers]:
     with servers_on(cluster) as made:
         yield made
@@ -29,6 +43,8 @@ def servers(cluster: Cluster) -> Iterator[Servers]:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--previous", type=pathlib.Path, metavar="DIR",
                      help="begin with the release that tools/previous_release.sh put there")
+    parser.addoption("--values", action="append", default=[], metavar="FILE",
+                     help="what Helm is told on the cluster of KUBECONFIG (test_any_cluster.py)")
 
 
 @pytest.fixture(scope="session")

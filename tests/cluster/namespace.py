@@ -6,7 +6,7 @@ import json
 import subprocess
 from typing import Any
 
-from tests.cluster.local.cluster import Cluster
+from tests.cluster.any_cluster import AnyCluster
 from tests.cluster.local.images import ctr
 from tests.cluster.local.layout import NODES, Node
 
@@ -16,7 +16,7 @@ _SECONDS = 600
 class Namespace:
     """Of a cluster; it need not be there yet."""
 
-    def __init__(self, cluster: Cluster, namespace: str):
+    def __init__(self, cluster: AnyCluster, namespace: str):
         self.cluster = cluster
         self.namespace = namespace
 

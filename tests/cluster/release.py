@@ -11,10 +11,10 @@ import secrets
 import smtplib
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tests.cluster.local.cluster import Cluster
+from tests.cluster.any_cluster import AnyCluster
 from tests.cluster.local.layout import INTERNET, INTERNET_BALANCER, LAN, LAN_BALANCER, ROOT, Host
 from tests.cluster.namespace import Namespace
 from tests.cluster.places import inside
@@ -41,9 +41,11 @@ _READY_SECONDS = 180
 class Release(Namespace):
     """One of `helm install`, in a namespace of its own that enforces `restricted`."""
 
-    def __init__(self, cluster: Cluster, namespace: str, name: str = "postern"):
+    def __init__(self, cluster: AnyCluster, namespace: str, values: Sequence[str] = (f"--values={VALUES}",)):
+        """`values`: arguments of every `helm upgrade`."""
         super().__init__(cluster, namespace)
-        self.name = name
+        self.name = "postern"
+        self._values = values
 
     def helm(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(self.cluster.helm(*arguments, f"--namespace={self.namespace}"),
@@ -54,7 +56,7 @@ class Release(Namespace):
     def install(self, *arguments: str, chart: pathlib.Path = CHART) -> None:
         """Or upgrades it."""
         # Tests patch what the chart made; it has the last word.
-        self.helm("upgrade", "--install", self.name, str(chart), f"--values={VALUES}", "--timeout=5m", "--force-conflicts",
+        self.helm("upgrade", "--install", self.name, str(chart), "--timeout=5m", "--force-conflicts", *self._values,
                   *arguments)
 
     def component(self, name: str) -> str:
@@ -70,9 +72,9 @@ class Release(Namespace):
         return [pod["metadata"]["name"] for pod in self.pods(component)]
 
     def wait_all_ready(self) -> None:
-        for deployment in self.get("deployments", f"--selector=app.kubernetes.io/instance={self.name}")["items"]:
-            self.kubectl("rollout", "status", f"deployment/{deployment['metadata']['name']}",
-                         f"--timeout={_READY_SECONDS}s")
+        for kind in ("deployment", "statefulset"):
+            for made in self.get(kind, f"--selector=app.kubernetes.io/instance={self.name}")["items"]:
+                self.kubectl("rollout", "status", f"{kind}/{made['metadata']['name']}", f"--timeout={_READY_SECONDS}s")
 
     def ctl(self, *arguments: str, password: str = "") -> Any:
         said = self.kubectl("exec", "--stdin", f"deployment/{self.component('posternctl')}", "--", "posternctl", "--json",
@@ -104,9 +106,9 @@ class Release(Namespace):
 
 
 @contextlib.contextmanager
-def in_own_namespace(cluster: Cluster, namespace: str) -> Iterator[Release]:
+def in_own_namespace(cluster: AnyCluster, namespace: str, *values: Sequence[str]) -> Iterator[Release]:
     """A release that is still to be installed. Ends with all that it left."""
-    release = Release(cluster, namespace)
+    release = Release(cluster, namespace, *values)
     release.kubectl("create", "namespace", namespace)
     try:
         release.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable
 
 from tests.bench import measure
+from tests.cluster.any_cluster import kubeconfig
 from tests.cluster.local.layout import INTERNET, INTERNET_BALANCER, LAN, LAN_BALANCER, ROOT, Host
 from tests.cluster.namespace import process_of
 from tests.cluster.parts import cluster_with_images, servers_on
@@ -27,11 +28,10 @@ _DATABASES = ("postgresql", "redis")
 class Meter:
     """What each part of it used since the start, in cores."""
 
-    def __init__(self, release: Release, servers: Servers):
+    def __init__(self, release: Release, servers: Servers, balancer: int):
+        """`balancer`: its pid."""
         self._roots = {name: [process_of(pod) for pod in release.pods(name)] for name in WORKLOADS}
         self._roots |= {name: [process_of(servers.pod_of(name))] for name in _DATABASES}
-        balancer = release.cluster.processes.pid("haproxy")
-        assert balancer is not None
         self._roots["balancer"] = [balancer]
         self._began, self._before = time.monotonic(), self._used()
 
@@ -76,8 +76,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--connections", type=int, default=16,
                         help="at once; each sends one message, or has one session (users have 20 from an address)")
     options = parser.parse_args(arguments)
+    if kubeconfig():
+        parser.error("it measures from places outside of a cluster of its own: unset KUBECONFIG")
     with (cluster_with_images() as cluster, servers_on(cluster) as servers, in_own_namespace(cluster, "scale") as release,
           tempfile.TemporaryDirectory() as temporary):
+        balancer = cluster.processes.pid("haproxy")
+        assert balancer is not None
         folder = pathlib.Path(temporary)
         users, accepted = folder / "users", folder / "accepted"
         accepted.touch()
@@ -96,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
                     ("POP3S sessions/s", lambda: _load(
                         LAN, "login", f"--host={LAN_BALANCER}", "--port=995", connections,
                         f"--sessions={options.sessions}", f"--users={users}"))):
-                meter = Meter(release, servers)
+                meter = Meter(release, servers, balancer)
                 done = run()
                 cores = meter.cores()
                 if number == 0 and what == "accepts/s":

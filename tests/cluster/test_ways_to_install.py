@@ -1,4 +1,4 @@
-"""The other ways: the demo, SQLite on volumes; an upgrade and a rollback; and what stays when a release is removed."""
+"""The other ways: SQLite on volumes; an upgrade and a rollback; and what stays when a release is removed."""
 
 from __future__ import annotations
 
@@ -26,14 +26,6 @@ def _make_release(cluster: Cluster) -> Iterator[Callable[[str], Release]]:
         yield lambda namespace: stack.enter_context(in_own_namespace(cluster, namespace))
 
 
-@pytest.mark.long
-def test_the_demo(make_release: Callable[[str], Release]) -> None:
-    release = make_release("demo")
-    release.install("--set=demo.enabled=true", *BESIDE)
-    release.wait_all_ready()
-    assert "mail comes in, goes out" in release.helm("test", release.name, "--logs").stdout
-
-
 def _volume(release: Release, service: str, folder: pathlib.Path) -> dict[str, object]:
     folder.mkdir()
     # A provisioner would give it to the pod's group.
@@ -56,8 +48,6 @@ def test_sqlite_on_volumes(make_release: Callable[[str], Release], tmp_path: pat
             release.apply(_volume(release, service, tmp_path / service))
         classes = [f"--set={name}.persistence.storageClass=local" for name in ("authSvc", "storeSvc", "relaySvc")]
         release.install(*classes, *BESIDE)
-        for service in SERVICES:
-            release.kubectl("rollout", "status", f"statefulset/{release.component(service)}", "--timeout=120s")
         release.wait_all_ready()
         release.ctl("domain", "add", "kept.test")
         [killed] = release.pods("auth-svc")

@@ -9,7 +9,8 @@ import pathlib
 import sys
 
 from ctl.up.failure import Failure
-from tests.cluster.local import layout, programs
+from tests.cluster.any_cluster import GivenCluster, kubeconfig
+from tests.cluster.local import layout
 from tests.cluster.local.cluster import Cluster
 
 _HELP = """\
@@ -22,7 +23,7 @@ commands:
                      imports OCI archives into both nodes; without any, those that ./dev images made
   down               ends and removes it; its logs stay
 
-With KUBECONFIG set, kubectl and helm go to that cluster, and up starts none.
+With KUBECONFIG set, status, kubectl, helm and ./dev test cluster go to that cluster, and up starts none.
 """
 
 
@@ -48,10 +49,6 @@ def _status(cluster: Cluster, as_json: bool) -> int:
     return 0 if nodes and all(node.ready for node in nodes) and all(running.values()) else 1
 
 
-def _given() -> str:
-    return os.environ.get("KUBECONFIG", "")
-
-
 def _exec(command: list[str]) -> int:
     try:
         os.execvp(command[0], command)
@@ -60,7 +57,7 @@ def _exec(command: list[str]) -> int:
 
 
 def _load(cluster: Cluster, files: list[str]) -> int:
-    if _given():
+    if kubeconfig():
         raise Failure("the cluster of KUBECONFIG has a way of its own to get images: push .images/*.tar to its "
                       "registry, or `kind load image-archive FILE`, `minikube image load FILE`")
     archives = [pathlib.Path(file) for file in files] or sorted(layout.IMAGES.glob("*.tar"))
@@ -86,15 +83,16 @@ def main(arguments: list[str]) -> int:
     cluster = Cluster(pathlib.Path(given.data))
     try:
         if given.command == "status":
+            if kubeconfig():
+                return _exec(GivenCluster().kubectl("get", "nodes", *(["--output=json"] if given.rest else [])))
             return _status(cluster, given.rest == ["--json"])
         if given.command == "load-images":
             return _load(cluster, given.rest)
         if given.command in ("kubectl", "helm"):
-            if _given():
-                return _exec([str(programs.path(given.command)), *given.rest])
-            return _exec(cluster.kubectl(*given.rest) if given.command == "kubectl" else cluster.helm(*given.rest))
-        if _given():
-            print(f"KUBECONFIG is {_given()}: that cluster is used, none is started or stopped")
+            chosen = GivenCluster() if kubeconfig() else cluster
+            return _exec(chosen.kubectl(*given.rest) if given.command == "kubectl" else chosen.helm(*given.rest))
+        if kubeconfig():
+            print(f"KUBECONFIG is {kubeconfig()}: that cluster is used, none is started or stopped")
         elif given.command == "up":
             cluster.up()
             print(f"ready; KUBECONFIG inside it: {cluster.folder.kubeconfig}")
