@@ -61,6 +61,21 @@ absl::Status MailboxCommands::Usage(const std::string& mailbox) {
   return absl::OkStatus();
 }
 
+absl::Status MailboxCommands::SetQuota(const std::string& mailbox, std::optional<uint64_t> octets,
+                                       std::optional<uint64_t> messages) {
+  auto id = IdOf(mailbox);
+  if (!id.ok()) return id.status();
+  store::v1::SetQuotaRequest request;
+  request.set_request_id(NewRequestId());
+  request.set_mailbox_id(*id);
+  if (octets.has_value()) request.set_quota_octets(*octets);
+  if (messages.has_value()) request.set_quota_messages(*messages);
+  if (auto response = remote_.Call(&Stub::SetQuota, request); !response.ok()) {
+    return response.status();
+  }
+  return Usage(*id);
+}
+
 absl::Status MailboxCommands::Purge(const std::string& mailbox) {
   auto id = IdOf(mailbox);
   if (!id.ok()) return id.status();

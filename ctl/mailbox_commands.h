@@ -1,7 +1,9 @@
-// posternctl mailbox: how much is where in store-svc, and purge.
+// posternctl mailbox: how much is where in store-svc, how much may be, and purge.
 #ifndef POSTERN_CTL_MAILBOX_COMMANDS_H_
 #define POSTERN_CTL_MAILBOX_COMMANDS_H_
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -23,6 +25,9 @@ class MailboxCommands {
 
   absl::Status List();
   absl::Status Usage(const std::string& mailbox);
+  // What is absent stays; 0 is what every mailbox has.
+  absl::Status SetQuota(const std::string& mailbox, std::optional<uint64_t> octets,
+                        std::optional<uint64_t> messages);
   absl::Status Purge(const std::string& mailbox);
 
  private:

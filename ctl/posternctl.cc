@@ -411,6 +411,28 @@ class CommandLine {
     NeedsSubject(AddCommand(group, "usage", "Shows what a mailbox holds and may hold.",
                             [this](Commands& c) { return c.mailbox.Usage(subject_); }),
                  "MAILBOX", "An account's address, or a mailbox id.");
+    CLI::App* quota = AddCommand(
+        group, "set-quota", "Says what a mailbox may hold, instead of what every one may.",
+        [this](Commands& c) {
+          return c.mailbox.SetQuota(subject_, quota_octets_, quota_messages_);
+        });
+    NeedsSubject(quota, "MAILBOX", "An account's address, or a mailbox id.");
+    CLI::Option* size = quota->add_option("SIZE", quota_octets_, "1MiB to 1048576GiB: 5GiB.")
+                            ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true).description(""))
+                            ->check(CLI::Range(int64_t{1} << 20, int64_t{1} << 50).description(""))
+                            ->type_name("");
+    CLI::Option* messages = quota->add_option("--messages", quota_messages_, "So many.")
+                                ->check(CLI::Range(1, 10'000'000))
+                                ->type_name("N");
+    quota->add_flag("--default", default_quota_, "What every mailbox may hold, again.")
+        ->excludes(size)
+        ->excludes(messages);
+    quota->parse_complete_callback([this] {
+      if (default_quota_) quota_octets_ = quota_messages_ = 0;
+      if (quota_octets_.has_value() || quota_messages_.has_value()) return;
+      throw CLI::RequiredError("how much it may hold: give a SIZE, --messages N or --default",
+                               CLI::ExitCodes::RequiredError);
+    });
     CLI::App* purge = AddCommand(
         group, "purge", "Removes every message of a mailbox, for ever.",
         [this](Commands& c) { return c.mailbox.Purge(subject_); }, Input::kConfirmation);
@@ -460,6 +482,9 @@ class CommandLine {
   std::vector<std::string> forwards_;
   bool members_ = false;
   bool nobody_ = false;
+  std::optional<uint64_t> quota_octets_;
+  std::optional<uint64_t> quota_messages_;
+  bool default_quota_ = false;
   std::string domain_;
   bool password_stdin_ = false;
   bool yes_ = false;

@@ -94,6 +94,12 @@ struct MailboxUsage {
   uint64_t quota_octets = 0;
 };
 
+// What changes of a mailbox's own quota: absent stays, 0 is every mailbox's again.
+struct QuotaChange {
+  std::optional<uint64_t> messages;
+  std::optional<uint64_t> octets;
+};
+
 // A large body on its way in, in pieces; invisible until Deliver. One operation at a time; may be
 // destroyed only between operations, and drops what was not delivered.
 class StagedBody {
@@ -152,11 +158,13 @@ class MailStore {
   virtual void Delete(const MailboxId& mailbox, uint64_t fence, std::vector<uint64_t> uids,
                       absl::AnyInvocable<void(absl::Status)> done) = 0;
 
-  // NOT_FOUND for a mailbox that never had a message.
+  // NOT_FOUND for a mailbox that never had a message nor a quota of its own.
   virtual absl::StatusOr<MailboxUsage> Usage(const MailboxId& mailbox) = 0;
   // In the order of their ids, those after `after` (from the first without).
   virtual absl::StatusOr<std::vector<MailboxUsage>> ListMailboxes(
       const std::optional<MailboxId>& after, size_t limit) = 0;
+  virtual void SetQuota(const MailboxId& mailbox, const QuotaChange& change,
+                        absl::AnyInvocable<void(absl::Status)> done) = 0;
   // Deletes all messages, in several commits; `done` gets how many. The mailbox keeps its uids'
   // numbering.
   virtual void Purge(const MailboxId& mailbox,

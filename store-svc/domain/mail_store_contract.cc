@@ -231,6 +231,37 @@ TEST_P(MailStoreContract, QuotasAreLookedAtBeforeTheMessage) {
   EXPECT_TRUE(store().FindFull(ids)->empty());
 }
 
+TEST_P(MailStoreContract, AMailboxMayHaveAQuotaOfItsOwn) {
+  const auto set = [&](char mailbox, const QuotaChange& change) {
+    return async::Wait<absl::Status>(
+        [&](auto done) { store().SetQuota(Mailbox(mailbox), change, std::move(done)); });
+  };
+  const auto quotas = [&](char mailbox) {
+    const MailboxUsage usage = *store().Usage(Mailbox(mailbox));
+    return std::pair(usage.quota_messages, usage.quota_octets);
+  };
+  // One that is yet to come into being, and one that holds mail.
+  ASSERT_TRUE(Deliver("1", "b", "first").ok());
+  for (const char mailbox : {'a', 'b'}) {
+    ASSERT_TRUE(set(mailbox, {.messages = 2, .octets = {}}).ok());
+    EXPECT_EQ(quotas(mailbox), std::pair(uint64_t{2}, kQuotaOctets));
+    ASSERT_TRUE(set(mailbox, {.messages = {}, .octets = 5000}).ok());
+    EXPECT_EQ(quotas(mailbox), std::pair(uint64_t{2}, uint64_t{5000}));
+  }
+  EXPECT_TRUE(Entries(Mailbox('a')).empty());
+  ASSERT_TRUE(Deliver("2", "ab", "second").ok());
+  EXPECT_EQ(Entries(Mailbox('a'))[0].uid, 1u);
+  EXPECT_EQ(Entries(Mailbox('b'))[1].uid, 2u);
+  const MailboxId ids[] = {Mailbox('a'), Mailbox('b')};
+  EXPECT_EQ(*store().FindFull({&ids[1], 1}), std::vector<MailboxId>({Mailbox('b')}));
+  EXPECT_TRUE(absl::IsResourceExhausted(Deliver("3", "b", "third").status()));
+  EXPECT_TRUE(Deliver("4", "a", "third").ok());
+
+  ASSERT_TRUE(set('b', {.messages = 0, .octets = 0}).ok());
+  EXPECT_EQ(quotas('b'), std::pair(kQuotaMessages, kQuotaOctets));
+  EXPECT_TRUE(Deliver("3", "b", "third").ok());
+}
+
 TEST_P(MailStoreContract, AFullMemberOfAnAliasIsNoHindranceToTheOthers) {
   const auto to_alias = [&](const std::string& id) {
     Delivery delivery = MakeDelivery(id, "ab");

@@ -78,6 +78,17 @@ constexpr char kUsagesInOrder[] =
     "SELECT mailbox_id, messages, octets, quota_messages, quota_octets FROM mailbox "
     "WHERE (shard, mailbox_id) > ($1, $2) ORDER BY shard, mailbox_id LIMIT $3";
 
+// -1: stays. An absent row has none that could.
+constexpr char kSetQuota[] =
+    "INSERT INTO mailbox (shard, mailbox_id, uid_validity, uid_next, messages, octets, "
+    "quota_messages, quota_octets) VALUES ($1, $2, $3, 1, 0, 0, "
+    "nullif(greatest($4::bigint, 0), 0), nullif(greatest($5::bigint, 0), 0)) "
+    "ON CONFLICT (shard, mailbox_id) DO UPDATE SET "
+    "quota_messages = CASE $4::bigint WHEN -1 THEN mailbox.quota_messages "
+    "ELSE excluded.quota_messages END, "
+    "quota_octets = CASE $5::bigint WHEN -1 THEN mailbox.quota_octets "
+    "ELSE excluded.quota_octets END";
+
 constexpr char kLockLease[] =
     "SELECT 1 FROM lease WHERE shard = $1 AND mailbox_id = $2 AND fence = $3 "
     "AND (free_after IS NULL OR free_after > now()) FOR UPDATE";
@@ -207,11 +218,12 @@ class PostgresqlMailStore final : public MailStore {
   PostgresqlMailStore(Pool* pool, const PostgresqlMailStoreOptions& options, process::Clock clock)
       : pool_(*pool),
         quota_(options.quota),
+        clock_(std::move(clock)),
         deliveries_(pool,
                     {.writers = kDeliveryWriters,
                      .max_waiting = options.max_waiting,
                      .quota = options.quota},
-                    std::move(clock)),
+                    clock_),
         writes_(kMailStoreWriters - kDeliveryWriters, options.max_waiting) {}
 
   void Deliver(Delivery delivery, absl::string_view body,
@@ -233,6 +245,8 @@ class PostgresqlMailStore final : public MailStore {
   absl::StatusOr<MailboxUsage> Usage(const MailboxId& mailbox) override;
   absl::StatusOr<std::vector<MailboxUsage>> ListMailboxes(const std::optional<MailboxId>& after,
                                                           size_t limit) override;
+  void SetQuota(const MailboxId& mailbox, const QuotaChange& change,
+                absl::AnyInvocable<void(absl::Status)> done) override;
   void Purge(const MailboxId& mailbox,
              absl::AnyInvocable<void(absl::StatusOr<uint64_t>)> done) override {
     PurgeMore(mailbox, 0, std::move(done));
@@ -272,6 +286,7 @@ class PostgresqlMailStore final : public MailStore {
 
   Pool& pool_;
   const Quota quota_;
+  const process::Clock clock_;
 
   absl::Mutex mutex_;
   absl::flat_hash_set<MailboxId> finishing_ ABSL_GUARDED_BY(mutex_);
@@ -595,6 +610,22 @@ void PostgresqlMailStore::FinishDeletion(const MailboxId& mailbox) {
   });
 }
 
+void PostgresqlMailStore::SetQuota(const MailboxId& mailbox, const QuotaChange& change,
+                                   absl::AnyInvocable<void(absl::Status)> done) {
+  const auto number = [](const std::optional<uint64_t>& quota) {
+    return quota.has_value() ? Unsigned(*quota) : SqlValue::Int(-1);
+  };
+  Write<absl::Status>(
+      [this, mailbox, change, number, now = clock_()] {
+        return pool_
+            .Change(Pool::OnBreak::kRepeat, kSetQuota,
+                    {Shard(mailbox), Id(mailbox), SqlValue::Int(absl::ToUnixSeconds(now)),
+                     number(change.messages), number(change.octets)})
+            .status();
+      },
+      std::move(done));
+}
+
 void PostgresqlMailStore::PurgeMore(const MailboxId& mailbox, uint64_t purged,
                                     absl::AnyInvocable<void(absl::StatusOr<uint64_t>)> done) {
   Write<absl::StatusOr<uint64_t>>(
@@ -619,7 +650,8 @@ absl::StatusOr<MailboxUsage> PostgresqlMailStore::Usage(const MailboxId& mailbox
   absl::StatusOr<std::unique_ptr<SqlRows>> rows =
       pool_.Query(kUsages, {Shard(mailbox), one.value()});
   if (!rows.ok()) return rows.status();
-  if ((*rows)->size() == 0) return absl::NotFoundError("the mailbox never had a message");
+  if ((*rows)->size() == 0)
+    return absl::NotFoundError("the mailbox never had a message nor a quota of its own");
   return UsageOf(**rows, 0, quota_);
 }
 

@@ -91,6 +91,10 @@ class InTurn final : public MailStore {
                                                           size_t limit) override {
     return next().ListMailboxes(after, limit);
   }
+  void SetQuota(const MailboxId& mailbox, const QuotaChange& change,
+                absl::AnyInvocable<void(absl::Status)> done) override {
+    next().SetQuota(mailbox, change, std::move(done));
+  }
   void Purge(const MailboxId& mailbox,
              absl::AnyInvocable<void(absl::StatusOr<uint64_t>)> done) override {
     next().Purge(mailbox, std::move(done));

@@ -24,6 +24,18 @@ void Fill(const MailboxUsage& usage, v1::MailboxUsage* message) {
   message->set_quota_octets(usage.quota_octets);
 }
 
+// As store_svc.proto has it for every mailbox's.
+absl::Status Check(const QuotaChange& change) {
+  if (change.messages.value_or(0) > 10'000'000) {
+    return absl::InvalidArgumentError("quota_messages is 1 to 10000000");
+  }
+  const uint64_t octets = change.octets.value_or(0);
+  if (octets != 0 && (octets < 1 << 20 || octets > uint64_t{1} << 50)) {
+    return absl::InvalidArgumentError("quota_octets is 1MiB to 1048576GiB");
+  }
+  return absl::OkStatus();
+}
+
 class StoreAdminService final : public v1::StoreAdminService::CallbackService {
  public:
   StoreAdminService(MailStore* store, process::WorkerPool* pool) : store_(store), pool_(pool) {}
@@ -65,6 +77,31 @@ class StoreAdminService final : public v1::StoreAdminService::CallbackService {
       if (usage.ok()) Fill(*usage, response->mutable_usage());
       return usage.status();
     });
+  }
+
+  // Repeating it is harmless, so the request_id is for the log alone.
+  grpc::ServerUnaryReactor* SetQuota(grpc::CallbackServerContext* context,
+                                     const v1::SetQuotaRequest* request,
+                                     v1::SetQuotaResponse* /*response*/) override {
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    absl::StatusOr<MailboxId> id = MailboxId::Parse(request->mailbox_id());
+    if (!id.ok()) return FinishWith(reactor, id.status());
+    QuotaChange change;
+    if (request->has_quota_messages()) change.messages = request->quota_messages();
+    if (request->has_quota_octets()) change.octets = request->quota_octets();
+    if (absl::Status good = Check(change); !good.ok()) return FinishWith(reactor, good);
+    const rpc::CallContext call = rpc::ReadCallContext(*context);
+    store_->SetQuota(*id, change, [reactor, request, call](const absl::Status& status) {
+      telemetry::Log(telemetry::LogLevel::kInfo, "mailbox quota set",
+                     {{"trace", call.trace.trace_id},
+                      {"request_id", request->request_id()},
+                      {"mailbox", request->mailbox_id()},
+                      {"quota_messages", request->quota_messages()},
+                      {"quota_octets", request->quota_octets()},
+                      {"status", status.ToString()}});
+      FinishWith(reactor, status);
+    });
+    return reactor;
   }
 
   // Repeating it is harmless, so the request_id is for the log alone.

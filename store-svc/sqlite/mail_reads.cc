@@ -195,7 +195,7 @@ absl::StatusOr<MailboxUsage> ReadUsage(Sqlite& database, const MailboxId& mailbo
       .BindBlob(3, mailbox.octets());
   absl::StatusOr<bool> row = use->Step();
   if (!row.ok()) return row.status();
-  if (!*row) return absl::NotFoundError("the mailbox never had a message");
+  if (!*row) return absl::NotFoundError("the mailbox never had a message nor a quota of its own");
   return UsageOf(use);
 }
 

@@ -219,6 +219,27 @@ absl::StatusOr<uint64_t> DeleteSome(Sqlite& database, const MailboxId& mailbox, 
   return static_cast<uint64_t>(removed.messages);
 }
 
+absl::Status WriteQuota(Sqlite& database, const MailboxId& mailbox, const QuotaChange& change,
+                        absl::Time now) {
+  // -1: stays. An absent row has none that could.
+  absl::StatusOr<Statement*> upsert = database.Prepare(
+      "INSERT INTO mailbox (mailbox_id, uid_validity, uid_next, messages, octets, quota_messages, "
+      "quota_octets) VALUES (?1, ?2, 1, 0, 0, nullif(max(?3, 0), 0), nullif(max(?4, 0), 0)) "
+      "ON CONFLICT DO UPDATE SET "
+      "quota_messages = CASE ?3 WHEN -1 THEN quota_messages ELSE excluded.quota_messages END, "
+      "quota_octets = CASE ?4 WHEN -1 THEN quota_octets ELSE excluded.quota_octets END");
+  if (!upsert.ok()) return upsert.status();
+  const auto number = [](const std::optional<uint64_t>& quota) {
+    return quota.has_value() ? static_cast<int64_t>(*quota) : -1;
+  };
+  return (*upsert)
+      ->BindBlob(1, mailbox.octets())
+      .Bind(2, absl::ToUnixSeconds(now))
+      .Bind(3, number(change.messages))
+      .Bind(4, number(change.octets))
+      .Run();
+}
+
 absl::StatusOr<size_t> ForgetSomeDeliveries(Sqlite& database, absl::Time before, size_t limit) {
   // The oldest rows are the first; only they are looked at, so that a pass costs what it deletes.
   absl::StatusOr<Statement*> deletion = database.Prepare(

@@ -43,6 +43,10 @@ absl::StatusOr<std::vector<MailboxId>> UnfinishedDeletions(storage::Sqlite& data
 absl::StatusOr<uint64_t> DeleteSome(storage::Sqlite& database, const MailboxId& mailbox,
                                     size_t limit);
 
+// A mailbox that is not there yet comes into being.
+absl::Status WriteQuota(storage::Sqlite& database, const MailboxId& mailbox,
+                        const QuotaChange& change, absl::Time now);
+
 absl::StatusOr<size_t> ForgetSomeDeliveries(storage::Sqlite& database, absl::Time before,
                                             size_t limit);
 

@@ -108,6 +108,12 @@ class SqliteMailStore : public MailStore {
   absl::StatusOr<MailboxUsage> Usage(const MailboxId& mailbox) override;
   absl::StatusOr<std::vector<MailboxUsage>> ListMailboxes(const std::optional<MailboxId>& after,
                                                           size_t limit) override;
+  void SetQuota(const MailboxId& mailbox, const QuotaChange& change,
+                absl::AnyInvocable<void(absl::Status)> done) override {
+    writer_.Submit([mailbox, change, now = clock_()](
+                       Sqlite& database) { return WriteQuota(database, mailbox, change, now); },
+                   std::move(done));
+  }
   void Purge(const MailboxId& mailbox,
              absl::AnyInvocable<void(absl::StatusOr<uint64_t>)> done) override {
     PurgeMore(mailbox, 0, std::move(done));

@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e.mail_clients import HOST, Clients, make_message, without_trace
 from tests.e2e.platform_under_test import Account, Platform
+from tests.e2e.waiting import wait_until
 
 STRANGER = "carol@elsewhere.test"
 
@@ -193,3 +194,16 @@ def test_over_quota(make_platform) -> None:
         error, smtplib.SMTPRecipientsRefused) else (error.smtp_code, error.smtp_error))
     assert code in (452, 552) and b".2.2" in text, (code, text)
     assert len(clients.fetch(account)) == 2
+    assert small.ctl("mailbox", "set-quota", account.address, "5GiB", "--messages", "3")["quota_octets"] == 5 << 30
+
+    def has_room() -> bool:
+        with clients.smtp_mx() as asking:
+            asking.ehlo_or_helo_if_needed()
+            asking.mail(STRANGER)
+            return asking.rcpt(account.address)[0] == 250
+
+    wait_until(has_room, 10, "it has room, and the gateway knows")
+    with clients.smtp_mx() as session:
+        session.sendmail(STRANGER, [account.address], message)
+    assert len(clients.wait_for(account, 3)) == 3
+    assert small.ctl("mailbox", "set-quota", account.address, "--default")["quota_messages"] == 2
