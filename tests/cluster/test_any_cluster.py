@@ -47,6 +47,8 @@ def test_it_is_changed_and_rolled_back(trial: Release) -> None:
 
 def test_nothing_runs_once_it_is_removed(trial: Release) -> None:
     trial.helm("uninstall", trial.name, "--wait")
-    trial.kubectl("wait", "--for=delete", "pods", f"--selector=app.kubernetes.io/instance={trial.name}", "--timeout=120s")
+    # The pod of `helm test` stays, and has ended.
+    trial.kubectl("wait", "--for=delete", "pods", f"--selector=app.kubernetes.io/instance={trial.name}",
+                  "--field-selector=status.phase=Running", "--timeout=120s")
     for kind in ("deployments", "statefulsets", "cronjobs", "networkpolicies"):
         assert not trial.get(kind)["items"], kind
