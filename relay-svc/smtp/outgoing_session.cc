@@ -69,6 +69,7 @@ awaitable<SessionResult> RunOutgoingSession(boost::asio::ip::tcp::endpoint peer,
   std::array<char, 4096> buffer;
   smtp::ClientAction action = session.Start();
   bool greeted = false;
+  bool body_sent = false;
   bool has_place = false;
   const absl::Cleanup leave = [&] {
     if (has_place) places->GiveBack();
@@ -89,7 +90,10 @@ awaitable<SessionResult> RunOutgoingSession(boost::asio::ip::tcp::endpoint peer,
       hello_end = within(limits.greeting_timeout);
     }
     if (auto* write = std::get_if<smtp::client_action::Write>(&action)) {
-      result.envelope_sent = result.envelope_sent || absl::StartsWith(write->octets, "MAIL FROM:");
+      if (absl::StartsWith(write->octets, "MAIL FROM:")) {
+        result.envelope_sent = true;
+        body_sent = false;
+      }
       const absl::Status status =
           co_await connection.Write(write->octets, within(limits.reply_timeout));
       if (!status.ok()) {
@@ -100,7 +104,7 @@ awaitable<SessionResult> RunOutgoingSession(boost::asio::ip::tcp::endpoint peer,
     } else if (std::holds_alternative<smtp::client_action::Read>(action)) {
       const absl::StatusOr<size_t> octets = co_await connection.Read(
           absl::MakeSpan(buffer), !result.envelope_sent ? hello_end
-                                  : result.body_sent    ? within(2 * limits.reply_timeout)
+                                  : body_sent           ? within(2 * limits.reply_timeout)
                                                         : within(limits.reply_timeout));
       if (!octets.ok()) {
         result.silent = !result.envelope_sent && absl::IsDeadlineExceeded(octets.status());
@@ -118,13 +122,14 @@ awaitable<SessionResult> RunOutgoingSession(boost::asio::ip::tcp::endpoint peer,
         result.tls = true;
         action = session.Resume(smtp::client_event::TlsEstablished{});
       }
-    } else if (std::holds_alternative<smtp::client_action::SendBody>(action)) {
+    } else if (const auto* send = std::get_if<smtp::client_action::SendBody>(&action)) {
+      if (send->from_start) reader = MessageBody::Reader(&body);
       const absl::StatusOr<std::shared_ptr<const std::string>> piece = co_await reader.Next();
       if (!piece.ok()) {
         // The connection closes before the end of the body: the host drops what it has.
         action = session.Resume(Lost(piece.status()));
       } else if (*piece == nullptr) {
-        result.body_sent = true;
+        body_sent = true;
         action = session.Resume(smtp::client_event::BodyEnd{});
       } else {
         action = session.Resume(smtp::client_event::Body{**piece});

@@ -1,4 +1,5 @@
-// One SMTP session with one address of a mail host: one message, its recipients, QUIT.
+// One SMTP session with one address of a mail host: one message, in as many transactions as its
+// recipients take, QUIT.
 #ifndef POSTERN_RELAY_SVC_SMTP_OUTGOING_SESSION_H_
 #define POSTERN_RELAY_SVC_SMTP_OUTGOING_SESSION_H_
 
@@ -45,8 +46,6 @@ struct SessionResult {
   bool silent = false;
   // MAIL was sent.
   bool envelope_sent = false;
-  // The whole body went out: without an answer, nobody knows whether the message was taken.
-  bool body_sent = false;
 };
 
 // On the calling coroutine's loop. `host` is the name the address was looked up for. A host that

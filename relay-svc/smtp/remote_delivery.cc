@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <numeric>
 #include <optional>
 #include <utility>
 
@@ -40,7 +41,10 @@ std::string Words(const smtp::ServerAnswer& answer) {
 
 // RFC 3463 for an answer that has no code of its own.
 std::string EnhancedFor(const smtp::ServerAnswer& answer) {
-  if (!answer.enhanced.empty()) return answer.enhanced;
+  if (!answer.enhanced.empty()) {
+    const bool softened = answer.code >= 500 && !answer.permanent();
+    return softened ? absl::StrCat("4", answer.enhanced.substr(1)) : answer.enhanced;
+  }
   if (answer.accepted()) return "2.0.0";
   // 4.4.1: no answer from host; 4.4.2: bad connection.
   if (answer.code == 0) return answer.command == "CONNECT" ? "4.4.1" : "4.4.2";
@@ -60,25 +64,80 @@ DeliveryResult ToResult(const smtp::ServerAnswer& answer, const std::string& hos
   return result;
 }
 
-// Another host may do better: this one could not be reached, or is not able to work now. After the
-// body has gone out, a second try elsewhere might be a second copy.
-bool MayTryElsewhere(const SessionResult& session) {
-  if (session.body_sent) return false;
-  return std::all_of(session.answers.begin(), session.answers.end(),
-                     [](const smtp::ServerAnswer& answer) {
-                       if (answer.accepted() || answer.permanent()) return false;
-                       return answer.code == 0 || answer.command != "RCPT TO";
-                     });
+// After the body has gone out, a second try might be a second copy.
+bool MayHaveTaken(const smtp::ServerAnswer& answer) {
+  return answer.code == 0 && answer.command == "end of DATA";
+}
+
+// RFC 5321 3.8: the host closes; what it had no answer for it has not taken.
+bool IsClosing(const smtp::ServerAnswer& answer) { return answer.code == 421; }
+
+// Another host may do better: this one could not be reached, or is not able to work now. RFC 5321
+// 3.1: who greets with a 5xx takes no mail from us at all, which says nothing of the domain's other
+// hosts (as Postfix has it: smtp_skip_5xx_greeting).
+bool MayTryElsewhere(const smtp::ServerAnswer& answer) {
+  if (answer.accepted() || MayHaveTaken(answer)) return false;
+  if (answer.code == 0 || IsClosing(answer) || answer.command == "CONNECT") return true;
+  return !answer.permanent() && answer.command != "RCPT TO" && answer.command != "end of DATA";
+}
+
+// The session was over before all had their transaction: the host takes so many messages in one. It
+// is asked again as long as it takes some.
+bool MayTryAgain(const SessionResult& session) {
+  bool took = false;
+  for (const smtp::ServerAnswer& answer : session.answers) {
+    if (IsClosing(answer) || MayHaveTaken(answer)) return false;
+    took = took || answer.accepted();
+  }
+  return took;
 }
 
 }  // namespace
 
 struct RemoteDelivery::Attempt {
   const SpooledMessage& message;
-  const std::vector<DeliveryRecipient>& recipients;
-  smtp::ClientTransaction transaction;
+  // Of all recipients.
+  const smtp::ClientTransaction transaction;
   MessageBody& body;
-  std::vector<DeliveryResult> results;
+  std::vector<std::optional<DeliveryResult>> results;
+  // Indices of those whom nothing is settled for; what is known of them stands in `results`.
+  std::vector<size_t> open;
+
+  smtp::ClientTransaction ForOpen() const {
+    smtp::ClientTransaction part = transaction;
+    part.recipients.clear();
+    for (const size_t i : open) part.recipients.push_back(transaction.recipients[i]);
+    return part;
+  }
+
+  // What does not settle it. A 5xx greeting does when every host has one: Postfix keeps the message
+  // even then, but hosts that all say so for days are no use to a sender who waits for them.
+  void Note(size_t i, DeliveryResult result) {
+    std::optional<DeliveryResult>& known = results[i];
+    if (known.has_value() && known->kind == DeliveryResult::Kind::kTemporary &&
+        result.kind == DeliveryResult::Kind::kPermanent) {
+      return;
+    }
+    known = std::move(result);
+  }
+
+  void NoteOpen(const DeliveryResult& result) {
+    for (const size_t i : open) Note(i, result);
+  }
+
+  void Take(const SessionResult& session, const std::string& host) {
+    const std::vector<size_t> asked = std::exchange(open, {});
+    for (size_t k = 0; k < asked.size(); ++k) {
+      const smtp::ServerAnswer& answer = session.answers[k];
+      DeliveryResult result = ToResult(answer, host, session.tls);
+      if (MayTryElsewhere(answer)) {
+        Note(asked[k], std::move(result));
+        open.push_back(asked[k]);
+      } else {
+        results[asked[k]] = std::move(result);
+      }
+    }
+  }
 };
 
 RemoteDelivery::RemoteDelivery(RemoteDeliveryOptions options, Resolver* resolver)
@@ -151,22 +210,22 @@ void RemoteDelivery::Leave(const Peer& peer, bool silent) {
   if (found->second.empty()) lines_.erase(found);
 }
 
-awaitable<bool> RemoteDelivery::TryAddress(Attempt& attempt, const Peer& peer) {
+awaitable<void> RemoteDelivery::TryAddress(Attempt& attempt, const Peer& peer) {
   const Hosts::Address address = peer.endpoint.address();
   if (absl::Status entered = co_await Enter(peer); !entered.ok()) {
     DeliveryResult result = DeliveryResult::Temporary("4.4.1", std::string(entered.message()));
     result.remote_mta = peer.host;
-    attempt.results.assign(attempt.recipients.size(), result);
-    co_return false;
+    attempt.NoteOpen(result);
+    co_return;
   }
   smtp::ClientOptions client;
   client.hostname = options_.routing.hostname;
+  client.recipients_per_transaction = static_cast<size_t>(options_.recipients_per_transaction);
   client.starttls = tls_ != nullptr && !hosts_.HasBrokenTls(address, steady_clock::now());
   if (client.starttls != (tls_ != nullptr)) TlsFallbacks().Add();
   const auto run = [&] {
-    return RunOutgoingSession(peer.endpoint, peer.host, client, attempt.transaction,
-                              options_.limits, tls_.get(), peer.configured ? nullptr : &places_,
-                              attempt.body);
+    return RunOutgoingSession(peer.endpoint, peer.host, client, attempt.ForOpen(), options_.limits,
+                              tls_.get(), peer.configured ? nullptr : &places_, attempt.body);
   };
   SessionResult session = co_await run();
   if (session.tls_failed) {
@@ -180,12 +239,12 @@ awaitable<bool> RemoteDelivery::TryAddress(Attempt& attempt, const Peer& peer) {
     // In clear it works: it was STARTTLS, and not the host that was going away.
     if (session.envelope_sent) hosts_.NoteBrokenTls(address, steady_clock::now());
   }
-  Leave(peer, session.silent);
-  attempt.results.clear();
-  for (const smtp::ServerAnswer& answer : session.answers) {
-    attempt.results.push_back(ToResult(answer, peer.host, session.tls));
+  attempt.Take(session, peer.host);
+  while (!attempt.open.empty() && MayTryAgain(session)) {
+    session = co_await run();
+    attempt.Take(session, peer.host);
   }
-  co_return !MayTryElsewhere(session);
+  Leave(peer, session.silent);
 }
 
 awaitable<std::vector<DeliveryResult>> RemoteDelivery::Deliver(
@@ -197,20 +256,24 @@ awaitable<std::vector<DeliveryResult>> RemoteDelivery::Deliver(
   const absl::StatusOr<std::shared_ptr<const std::string>> first = co_await body.FirstPiece();
   if (!first.ok()) co_return all(DeliveryResult::Unavailable("the spool can't be read"));
 
-  Attempt attempt{message, recipients, {}, body, {}};
-  attempt.transaction.sender = ForAsciiHosts(message.sender);
+  smtp::ClientTransaction transaction;
+  transaction.sender = ForAsciiHosts(message.sender);
   for (const DeliveryRecipient& recipient : recipients) {
-    attempt.transaction.recipients.push_back(ForAsciiHosts(recipient.address));
+    transaction.recipients.push_back(ForAsciiHosts(recipient.address));
   }
-  attempt.transaction.octets = message.octets;
-  attempt.transaction.eight_bit = message.eight_bit;
+  transaction.octets = message.octets;
+  transaction.eight_bit = message.eight_bit;
   // RFC 6531 3.6: a message that needs nothing of SMTPUTF8 can go to any host. What an alias leads
   // to may need it where the message did not.
-  attempt.transaction.smtputf8 =
-      !text::IsAscii(attempt.transaction.sender) ||
-      !std::all_of(attempt.transaction.recipients.begin(), attempt.transaction.recipients.end(),
+  transaction.smtputf8 =
+      !text::IsAscii(transaction.sender) ||
+      !std::all_of(transaction.recipients.begin(), transaction.recipients.end(),
                    [](const std::string& address) { return text::IsAscii(address); }) ||
       (message.smtputf8 && !text::IsAscii(HeaderSectionOf(**first)));
+  Attempt attempt{
+      message, std::move(transaction), body, {}, std::vector<size_t>(recipients.size())};
+  attempt.results.resize(recipients.size());
+  std::iota(attempt.open.begin(), attempt.open.end(), size_t{0});
 
   const RouteOrFailure route_or = co_await FindRoute(destination);
   if (const auto* failure = std::get_if<DeliveryResult>(&route_or)) co_return all(*failure);
@@ -229,10 +292,8 @@ awaitable<std::vector<DeliveryResult>> RemoteDelivery::Deliver(
           [&](async::Done<Addresses> done) { resolver_->LookUpAddresses(host, std::move(done)); });
       if (!found.ok() && !absl::IsNotFound(found.status())) {
         unknown_hosts_only = false;
-        if (attempt.results.empty()) {
-          attempt.results = all(DeliveryResult::Temporary(
-              "4.4.3", absl::StrCat("the DNS has no answer for ", host, " now")));
-        }
+        attempt.NoteOpen(DeliveryResult::Temporary(
+            "4.4.3", absl::StrCat("the DNS has no answer for ", host, " now")));
       }
       if (found.ok()) addresses = *std::move(found);
     }
@@ -247,17 +308,23 @@ awaitable<std::vector<DeliveryResult>> RemoteDelivery::Deliver(
       if (++tried > kMaxAddresses) break;
       // Named: GCC 12 destroys a temporary of a co_await twice.
       const Peer peer{host, {address, static_cast<unsigned short>(route.port)}, route.configured};
-      const bool settled = co_await TryAddress(attempt, peer);
-      if (settled) co_return std::move(attempt.results);
+      co_await TryAddress(attempt, peer);
+      if (attempt.open.empty()) break;
     }
+    if (attempt.open.empty()) break;
   }
   if (unknown_hosts_only) {
     co_return all(DeliveryResult::Permanent(
         "5.1.2", absl::StrCat("no mail host of ", destination, " has an address")));
   }
-  // RFC 3463 X.4.4: unable to route. Nothing else was tried, and the DNS had its say of all hosts.
-  if (attempt.results.empty()) co_return all(DeliveryResult::Permanent("5.4.4", refused));
-  co_return std::move(attempt.results);
+  std::vector<DeliveryResult> results;
+  for (std::optional<DeliveryResult>& result : attempt.results) {
+    // RFC 3463 X.4.4: unable to route. Nothing else was tried, and the DNS had its say of all
+    // hosts.
+    results.push_back(result.has_value() ? *std::move(result)
+                                         : DeliveryResult::Permanent("5.4.4", refused));
+  }
+  co_return results;
 }
 
 }  // namespace postern::relay

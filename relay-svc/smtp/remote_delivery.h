@@ -1,4 +1,5 @@
-// To other mail systems: next hop or MX, each host's addresses in turn, one SMTP transaction.
+// To other mail systems: next hop or MX, each host's addresses in turn, until every recipient has
+// an answer that settles it.
 #ifndef POSTERN_RELAY_SVC_SMTP_REMOTE_DELIVERY_H_
 #define POSTERN_RELAY_SVC_SMTP_REMOTE_DELIVERY_H_
 
@@ -22,6 +23,7 @@ namespace postern::relay {
 struct RemoteDeliveryOptions {
   RoutingOptions routing;
   SessionLimits limits;
+  int recipients_per_transaction = 50;
   // Sessions that greeted, at a time; and those of one host that an MX led to.
   int max_sessions = 50;
   Hosts::Limits hosts;
@@ -47,8 +49,8 @@ class RemoteDelivery : public Deliverer {
     bool configured = false;
   };
   boost::asio::awaitable<RouteOrFailure> FindRoute(const std::string& destination);
-  // False: no answer that settles the matter, the next address may have one.
-  boost::asio::awaitable<bool> TryAddress(Attempt& attempt, const Peer& peer);
+  // Those who are open behind it may fare better at the next address.
+  boost::asio::awaitable<void> TryAddress(Attempt& attempt, const Peer& peer);
   // A session's place at the host, in line if need be; a reason when there is none.
   boost::asio::awaitable<absl::Status> Enter(const Peer& peer);
   void Leave(const Peer& peer, bool silent);

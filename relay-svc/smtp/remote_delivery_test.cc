@@ -226,6 +226,180 @@ TEST_F(RemoteDeliveryTest, NoSecondCopyAfterTheBodyWentOut) {
   EXPECT_EQ(second.seen().sessions, 0);
 }
 
+// Two hosts for remote.test, by preference.
+class TwoHostsTest : public RemoteDeliveryTest {
+ protected:
+  void Use(ScriptedServer::Options first, ScriptedServer::Options second = {}) {
+    second_.reset();
+    first.address = "127.0.0.21";
+    first_.emplace(std::move(first));
+    second.address = "127.0.0.22";
+    second.port = first_->port();
+    second_.emplace(std::move(second));
+    options_.routing.mx_port = first_->port();
+    resolver_ = FakeResolver();
+    resolver_.mx["remote.test"] = std::vector<MxRecord>{{10, "a.test"}, {20, "b.test"}};
+    resolver_.AddAddress("a.test", "127.0.0.21");
+    resolver_.AddAddress("b.test", "127.0.0.22");
+  }
+
+  std::optional<ScriptedServer> first_;
+  std::optional<ScriptedServer> second_;
+};
+
+// RFC 5321 3.8: the host closes, and nothing is settled for those who have no other answer.
+TEST_F(TwoHostsTest, A421AtAnyStageTriesTheNextHost) {
+  Enqueue(kBody);
+  for (const bool pipelining : {true, false}) {
+    for (const char* stage :
+         {"CONNECT", "EHLO", "STARTTLS", "MAIL", "RCPT TO:<bob", "RCPT TO:<eve", "DATA", "BODY"}) {
+      SCOPED_TRACE(absl::StrCat(stage, pipelining ? ", pipelined" : ""));
+      ScriptedServer::Options closing{
+          .replies = {{stage, "421 4.3.2 bye"}, {"RCPT TO:<gone", "550 5.1.1 nobody"}}};
+      closing.extensions = {"8BITMIME"};
+      if (pipelining) closing.extensions.push_back("PIPELINING");
+      if (absl::string_view(stage) == "STARTTLS") {
+        closing.extensions.push_back("STARTTLS");
+        // And in clear.
+        closing.replies["MAIL"] = "421 4.3.2 bye";
+      }
+      Use(closing);
+      const Results results = Deliver({"gone@remote.test", "bob@remote.test", "eve@remote.test"});
+      EXPECT_EQ(results[1].kind, Kind::kDelivered) << results[1].text;
+      EXPECT_EQ(results[2].kind, Kind::kDelivered) << results[2].text;
+      EXPECT_EQ(results[2].remote_mta, "b.test");
+      EXPECT_EQ(second_->seen().bodies.size(), 1u);
+      // Who has an answer is not asked for again.
+      const bool asked = first_->Count("RCPT TO:<gone") > 0;
+      EXPECT_EQ(second_->Count("RCPT TO:<gone"), asked ? 0 : 1);
+      EXPECT_EQ(results[0].kind, asked ? Kind::kPermanent : Kind::kDelivered);
+    }
+  }
+}
+
+TEST_F(TwoHostsTest, A5xxGreetingTriesTheNextHost) {
+  Enqueue(kBody);
+  Use({.replies = {{"CONNECT", "554 5.7.1 no SMTP service here"}}});
+  EXPECT_EQ(Deliver()[0].kind, Kind::kDelivered);
+  EXPECT_EQ(first_->seen().sessions, 1);
+}
+
+TEST_F(TwoHostsTest, A5xxGreetingIsPermanentWhenEveryHostSaysSo) {
+  Enqueue(kBody);
+  const char* const kNo = "554 5.7.1 no SMTP service here";
+  const struct {
+    const char* first;
+    const char* second;
+    Kind kind;
+  } cases[] = {
+      {kNo, kNo, Kind::kPermanent},
+      {kNo, "421 4.3.2 busy", Kind::kTemporary},
+      {"421 4.3.2 busy", kNo, Kind::kTemporary},
+      {kNo, "450 4.3.2 busy", Kind::kTemporary},
+      {kNo, "DROP", Kind::kTemporary},
+      {"DROP", kNo, Kind::kTemporary},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(absl::StrCat(c.first, ", ", c.second));
+    Use({.replies = {{"CONNECT", c.first}}}, {.replies = {{"CONNECT", c.second}}});
+    EXPECT_EQ(Deliver()[0].kind, c.kind);
+    EXPECT_EQ(second_->seen().sessions, 1);
+  }
+  // The DNS has no word of the other one now.
+  Use({.replies = {{"CONNECT", kNo}}});
+  resolver_.addresses["b.test"] = absl::UnavailableError("SERVFAIL");
+  EXPECT_EQ(Deliver()[0].kind, Kind::kTemporary);
+}
+
+std::vector<std::string> Five() {
+  return {"a@remote.test", "b@remote.test", "c@remote.test", "d@remote.test", "e@remote.test"};
+}
+
+void ExpectDelivered(const Results& results) {
+  for (const DeliveryResult& result : results) {
+    EXPECT_EQ(result.kind, Kind::kDelivered) << result.text;
+  }
+}
+
+// RFC 5321 4.5.3.1.10.
+TEST_F(RemoteDeliveryTest, WhatTheHostFindsTooManyGoesInFurtherTransactionsAtOnce) {
+  Enqueue(kBody);
+  for (const char* too_many : {"452 4.5.3 too many", "552 5.5.3 too many", "552 too many"}) {
+    for (const bool pipelining : {true, false}) {
+      SCOPED_TRACE(absl::StrCat(too_many, pipelining ? ", pipelined" : ""));
+      ScriptedServer::Options script{.recipients_per_transaction = 2, .too_many = too_many};
+      if (!pipelining) script.extensions = {"8BITMIME"};
+      ScriptedServer server(script);
+      resolver_ = FakeResolver();
+      Use(server);
+      ExpectDelivered(Deliver(Five()));
+      EXPECT_EQ(server.seen().sessions, 1);
+      EXPECT_EQ(server.seen().bodies, std::vector<std::string>(3, kBody));
+    }
+  }
+}
+
+TEST_F(RemoteDeliveryTest, A552ToRcptIsTemporary) {
+  Enqueue(kBody);
+  ScriptedServer server({.replies = {{"RCPT", "552 5.2.2 full"}}});
+  Use(server);
+  const DeliveryResult result = Deliver()[0];
+  EXPECT_EQ(result.kind, Kind::kTemporary);
+  EXPECT_EQ(result.enhanced, "4.2.2");
+  EXPECT_EQ(result.text, "552 5.2.2 full");
+  EXPECT_EQ(server.Count("MAIL"), 1);
+}
+
+TEST_F(RemoteDeliveryTest, MoreRecipientsThanTheLimitGoInFurtherTransactions) {
+  Enqueue(kBody);
+  ScriptedServer server({});
+  Use(server);
+  options_.recipients_per_transaction = 2;
+  ExpectDelivered(Deliver(Five()));
+  EXPECT_EQ(server.seen().sessions, 1);
+  EXPECT_EQ(server.Count("RCPT"), 5);
+  EXPECT_EQ(server.seen().bodies, std::vector<std::string>(3, kBody));
+}
+
+// Hosts that take one message in a session, whatever they say to the next MAIL.
+TEST_F(RemoteDeliveryTest, AFurtherTransactionGoesInAnotherSessionWhenThisOneIsOver) {
+  Enqueue(kBody);
+  options_.recipients_per_transaction = 2;
+  for (const char* another : {"DROP", "550 5.5.0 one is enough", "452 4.5.3 one is enough"}) {
+    SCOPED_TRACE(another);
+    ScriptedServer server({.messages_per_session = 1, .another = another});
+    resolver_ = FakeResolver();
+    Use(server);
+    ExpectDelivered(Deliver(Five()));
+    EXPECT_EQ(server.seen().sessions, 3);
+    EXPECT_EQ(server.Count("RCPT TO:<a@"), 1);
+    EXPECT_EQ(server.seen().bodies, std::vector<std::string>(3, kBody));
+  }
+}
+
+TEST_F(TwoHostsTest, A421BetweenTransactionsLeavesTheOthersToTheNextHost) {
+  Enqueue(kBody);
+  options_.recipients_per_transaction = 2;
+  Use({.messages_per_session = 1, .another = "421 4.3.2 bye"});
+  ExpectDelivered(Deliver(Five()));
+  EXPECT_EQ(first_->seen().sessions, 1);
+  EXPECT_EQ(first_->Count("RCPT TO:<"), 2);
+  EXPECT_EQ(second_->Count("RCPT TO:<"), 3);
+  EXPECT_EQ(second_->Count("RCPT TO:<a@"), 0);
+}
+
+// Nobody knows whether the first one was taken; of the others it is known that they were not.
+TEST_F(TwoHostsTest, AMessageWithoutAnAnswerIsNotSentAgainButToTheOthers) {
+  Enqueue(kBody);
+  options_.recipients_per_transaction = 2;
+  Use({.replies = {{"BODY", "DROP"}}});
+  const Results results = Deliver(Five());
+  EXPECT_EQ(results[0].kind, Kind::kTemporary);
+  EXPECT_EQ(results[1].kind, Kind::kTemporary);
+  EXPECT_EQ(results[4].kind, Kind::kDelivered) << results[4].text;
+  EXPECT_EQ(second_->Count("RCPT TO:<a@") + second_->Count("RCPT TO:<b@"), 0);
+}
+
 TEST_F(RemoteDeliveryTest, NobodyListens) {
   int port = 0;
   { port = ScriptedServer({}).port(); }

@@ -134,12 +134,24 @@ void ScriptedServer::Accept() {
 void ScriptedServer::Serve(int fd) {
   Peer peer(fd);
   bool secure = false;
+  int messages = 0;
+  int recipients = 0;
+  bool has_sender = false;
+  int accepted = 0;
   const auto reply_to = [&](const std::string& command) -> std::string {
+    if (absl::StartsWithIgnoreCase(command, "MAIL")) {
+      recipients = 0;
+      if (options_.messages_per_session > 0 && messages >= options_.messages_per_session) {
+        return options_.another;
+      }
+    }
     for (const auto& [start, reply] : options_.replies) {
       if (absl::StartsWithIgnoreCase(command, start)) return reply;
     }
     if (command == "CONNECT") return "220 scripted ESMTP";
-    if (absl::StartsWithIgnoreCase(command, "DATA")) return "354 go on";
+    if (absl::StartsWithIgnoreCase(command, "DATA")) {
+      return accepted > 0 ? "354 go on" : "554 5.5.1 no valid recipients";
+    }
     if (absl::StartsWithIgnoreCase(command, "QUIT")) return "221 2.0.0 bye";
     if (absl::StartsWithIgnoreCase(command, "STARTTLS")) return "220 2.0.0 go on";
     if (absl::StartsWithIgnoreCase(command, "EHLO")) {
@@ -151,12 +163,21 @@ void ScriptedServer::Serve(int fd) {
       lines.push_back("250 ENHANCEDSTATUSCODES");
       return absl::StrJoin(lines, "\n");
     }
+    if (absl::StartsWithIgnoreCase(command, "RCPT") && options_.recipients_per_transaction > 0 &&
+        ++recipients > options_.recipients_per_transaction) {
+      return options_.too_many;
+    }
     return "250 2.0.0 yes";
   };
 
   std::string command = "CONNECT";
   do {
     const std::string reply = reply_to(command);
+    if (absl::StartsWithIgnoreCase(command, "MAIL")) {
+      has_sender = reply[0] == '2';
+      accepted = 0;
+    }
+    if (absl::StartsWithIgnoreCase(command, "RCPT") && has_sender && reply[0] == '2') ++accepted;
     if (command != "CONNECT") {
       absl::MutexLock lock(&mutex_);
       seen_.commands.push_back(command);
@@ -181,6 +202,7 @@ void ScriptedServer::Serve(int fd) {
       {
         absl::MutexLock lock(&mutex_);
         seen_.bodies.push_back(body);
+        ++messages;
       }
       const std::string verdict = reply_to("BODY");
       if (verdict == "DROP") return;

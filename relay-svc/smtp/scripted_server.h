@@ -30,6 +30,12 @@ class ScriptedServer {
     // For STARTTLS, which is then offered; without them its reply can only be scripted.
     std::string certificate_file;
     std::string private_key_file;
+    // So many recipients in a transaction; one more gets `too_many`. 0: any number.
+    int recipients_per_transaction = 0;
+    std::string too_many = "452 4.5.3 too many recipients";
+    // So many messages in a session; one more MAIL gets `another`. 0: any number.
+    int messages_per_session = 0;
+    std::string another = "DROP";
   };
 
   explicit ScriptedServer(Options options);

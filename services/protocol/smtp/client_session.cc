@@ -47,7 +47,7 @@ class ClientSession::Impl {
   ClientAction Start() {
     if (step_ != Step::kStart) WrongEvent();
     RefuseAddresses();
-    if (open_.empty()) return Finish();
+    if (later_.empty()) return Finish();
     step_ = Step::kGreeting;
     return AwaitReply();
   }
@@ -68,6 +68,7 @@ class ClientSession::Impl {
     kEnvelope,
     kBody,
     kEndOfData,
+    kRset,
     kQuit,
   };
   enum class Waiting { kNothing, kSent, kReply, kTls, kBody };
@@ -124,9 +125,9 @@ class ClientSession::Impl {
     return client_action::Write{std::move(octets)};
   }
 
-  ClientAction WantBody() {
+  ClientAction WantBody(bool from_start = false) {
     waiting_ = Waiting::kBody;
-    return client_action::SendBody{};
+    return client_action::SendBody{from_start};
   }
 
   // Handles the next reply, or waits for it.
@@ -157,13 +158,13 @@ class ClientSession::Impl {
 
   // Everyone without an answer gets this one; QUIT.
   ClientAction QuitWith(ServerAnswer answer) {
-    AnswerOpen(std::move(answer));
+    AnswerRest(std::move(answer));
     return Quit();
   }
 
   // The same for a connection that can't be used any more.
   ClientAction FinishWith(ServerAnswer answer) {
-    AnswerOpen(std::move(answer));
+    AnswerRest(std::move(answer));
     return Finish();
   }
 
@@ -183,11 +184,23 @@ class ClientSession::Impl {
 
   // ---- Answers.
 
-  // `command` is filled in when empty.
-  void AnswerOpen(ServerAnswer answer) {
+  static void Answer(std::vector<size_t>& recipients, const ServerAnswer& answer,
+                     std::vector<std::optional<ServerAnswer>>& answers) {
+    for (const size_t i : recipients) answers[i] = answer;
+    recipients.clear();
+  }
+
+  // Of the transaction under way.
+  void AnswerOpen(const ServerAnswer& answer) { Answer(open_, answer, answers_); }
+
+  // Everyone whom nothing is settled for. `command` is filled in when empty.
+  void AnswerRest(ServerAnswer answer) {
     if (answer.command.empty()) answer.command = CommandName();
-    for (const size_t i : open_) answers_[i] = answer;
-    open_.clear();
+    AnswerOpen(answer);
+    // Their transaction was yet to come.
+    if (step_ >= Step::kEnvelope) answer.command = "MAIL FROM";
+    Answer(too_many_, answer, answers_);
+    Answer(later_, answer, answers_);
   }
 
   // The command whose reply comes next.
@@ -209,6 +222,8 @@ class ClientSession::Impl {
       case Step::kEndOfData:
       case Step::kQuit:
         return "end of DATA";
+      case Step::kRset:
+        return "RSET";
     }
     std::abort();
   }
@@ -232,10 +247,9 @@ class ClientSession::Impl {
       } else if (!transaction_.smtputf8 && !text::IsAscii(recipient)) {
         answers_[i] = {553, "5.6.7", "Recipient address wants SMTPUTF8", "RCPT TO"};
       } else {
-        open_.push_back(i);
+        later_.push_back(i);
       }
     }
-    envelope_ = open_;
   }
 
   // ---- Replies.
@@ -274,7 +288,9 @@ class ClientSession::Impl {
       case Step::kEnvelope:
         return OnEnvelopeReply(reply);
       case Step::kEndOfData:
-        return QuitWith(AnswerOf(reply));
+        return OnVerdict(reply, /*under_way=*/false);
+      case Step::kRset:
+        return BeginTransaction();  // Refused: the reply to MAIL tells.
       case Step::kStart:
       case Step::kBody:
       case Step::kQuit:
@@ -327,7 +343,28 @@ class ClientSession::Impl {
                         " octets is over the server's limit of ", extensions_.max_octets),
            ""});
     }
+    return BeginTransaction();
+  }
+
+  // For as many of those who wait as go in one.
+  ClientAction BeginTransaction() {
+    const auto end = later_.begin() + std::min(later_.size(), options_.recipients_per_transaction);
+    envelope_.assign(later_.begin(), end);
+    later_.erase(later_.begin(), end);
+    open_ = envelope_;
+    sent_ = answered_ = 0;
+    ++transactions_;
+    step_ = Step::kEnvelope;
     return SendEnvelope();
+  }
+
+  // `under_way`: the server still has the last one's sender (RFC 5321 4.1.1.5).
+  ClientAction NextTransaction(bool under_way) {
+    too_many_.clear();
+    if (later_.empty()) return Quit();
+    if (!under_way) return BeginTransaction();
+    step_ = Step::kRset;
+    return Write("RSET\r\n");
   }
 
   // Command `i` of the envelope: MAIL, RCPT for each, DATA.
@@ -356,18 +393,23 @@ class ClientSession::Impl {
     const bool ok = reply.code / 100 == 2;
     if (answered_ == envelope_.size() + 1) return OnDataReply(reply);
     if (answered_ == 0) {
-      if (!ok) AnswerOpen(AnswerOf(reply));
+      if (!ok) {
+        ServerAnswer answer = AnswerOf(reply);
+        answer.of_session = transactions_ > 1;
+        AnswerRest(std::move(answer));
+      }
     } else if (!ok) {
       // Nobody is open any more when MAIL was refused: its answer stands.
       const auto it = std::find(open_.begin(), open_.end(), envelope_[answered_ - 1]);
       if (it != open_.end()) {
-        answers_[*it] = AnswerOf(reply);
+        const ServerAnswer& answer = answers_[*it].emplace(AnswerOf(reply));
+        if (answer.too_many_recipients()) too_many_.push_back(*it);
         open_.erase(it);
       }
     }
     ++answered_;
     if (answered_ < sent_) return AwaitReply();
-    return open_.empty() ? Quit() : SendEnvelope();
+    return open_.empty() ? NextTransaction(/*under_way=*/true) : SendEnvelope();
   }
 
   ClientAction OnDataReply(const ReceivedReply& reply) {
@@ -378,10 +420,25 @@ class ClientSession::Impl {
         return Write(".\r\n");
       }
       step_ = Step::kBody;
-      return WantBody();
+      at_line_start_ = true;
+      line_octets_ = 0;
+      after_cr_ = false;
+      return WantBody(/*from_start=*/true);
     }
     if (reply.code < 400) return BreakOff("no 354 to DATA");
-    return QuitWith(AnswerOf(reply));
+    return OnVerdict(reply, /*under_way=*/true);
+  }
+
+  // The reply to the message, or to DATA when that was not 354.
+  ClientAction OnVerdict(const ReceivedReply& reply, bool under_way) {
+    if (!open_.empty()) {
+      // No message goes now. A 5xx may be for the sake of these recipients.
+      if (reply.code / 100 == 4) return QuitWith(AnswerOf(reply));
+      AnswerOpen(AnswerOf(reply));
+      // RFC 5321 4.5.3.1.10. Where nobody was taken there is nothing to wait for here.
+      later_.insert(later_.end(), too_many_.begin(), too_many_.end());
+    }
+    return NextTransaction(under_way);
   }
 
   // ---- Body.
@@ -442,13 +499,17 @@ class ClientSession::Impl {
   const ClientTransaction transaction_;
   // By recipient of the transaction.
   std::vector<std::optional<ServerAnswer>> answers_;
-  // Indices of the recipients that are sent, and of those without an answer.
+  // Indices: of the recipients of the transaction under way, of those of them without an answer,
+  // and of those that were too many for it; then of those who go in a further one.
   std::vector<size_t> envelope_;
   std::vector<size_t> open_;
+  std::vector<size_t> too_many_;
+  std::vector<size_t> later_;
   ReplyReader replies_;
   Extensions extensions_;
   Step step_ = Step::kStart;
   Waiting waiting_ = Waiting::kNothing;
+  size_t transactions_ = 0;
   // Commands of the envelope.
   size_t sent_ = 0;
   size_t answered_ = 0;

@@ -1,5 +1,7 @@
-// The client's side of one SMTP transaction (RFC 5321), sans I/O: greeting, EHLO (HELO when
-// refused), STARTTLS when offered, MAIL, RCPT, DATA, QUIT; pipelined when the server offers it.
+// The client's side of an SMTP session (RFC 5321) that brings one message to its recipients, sans
+// I/O: greeting, EHLO (HELO when refused), STARTTLS when offered, then MAIL, RCPT and DATA, in as
+// many transactions as the recipients take (RFC 5321 4.5.3.1.8), QUIT; pipelined when the server
+// offers it.
 #ifndef POSTERN_SERVICES_PROTOCOL_SMTP_CLIENT_SESSION_H_
 #define POSTERN_SERVICES_PROTOCOL_SMTP_CLIENT_SESSION_H_
 
@@ -18,8 +20,11 @@ struct ClientOptions {
   std::string hostname;
   // Use STARTTLS when the server offers it.
   bool starttls = true;
+  // Recipients in one transaction, at least 1; those beyond go in further ones.
+  size_t recipients_per_transaction = 50;
 };
 
+// A message and its envelope.
 struct ClientTransaction {
   // Empty: <>.
   std::string sender;
@@ -36,12 +41,19 @@ struct ServerAnswer {
   std::string enhanced;
   std::string text;
   // The command it answers: "CONNECT", "EHLO", "HELO", "STARTTLS", "MAIL FROM", "RCPT TO", "DATA",
-  // "end of DATA". STARTTLS with code 0: the handshake failed, and without TLS it might work.
+  // "end of DATA". STARTTLS with code 0: the handshake failed, and without TLS it might work. "end
+  // of DATA" with code 0: nobody knows whether the message was taken.
   std::string command;
+  // To the MAIL of a further transaction, where the session's first one was taken: it is about the
+  // session (so many messages, and no more), and another session may do better.
+  bool of_session = false;
 
   bool accepted() const { return code >= 200 && code < 300; }
+  // RFC 5321 4.5.3.1.10: the server takes no more recipients in this transaction. 552 is what older
+  // servers say for 452, and is temporary as that is.
+  bool too_many_recipients() const { return command == "RCPT TO" && (code == 452 || code == 552); }
   // 5xx, or what can't work with this server (8BITMIME, SMTPUTF8 or SIZE it lacks).
-  bool permanent() const { return code >= 500; }
+  bool permanent() const { return code >= 500 && !too_many_recipients() && !of_session; }
 };
 
 namespace client_action {
@@ -54,7 +66,10 @@ struct Read {};
 struct StartTls {};
 // The server wants the body: Resume(Body) with the next piece, or Resume(BodyEnd). Comes again
 // after each piece is sent.
-struct SendBody {};
+struct SendBody {
+  // The next piece is the body's first: each transaction sends it from the start.
+  bool from_start = false;
+};
 // Everything is known: `answers` in the order of the recipients. Close the connection.
 struct Finished {
   std::vector<ServerAnswer> answers;
@@ -89,7 +104,10 @@ using ClientEvent =
     std::variant<client_event::Sent, client_event::Received, client_event::TlsEstablished,
                  client_event::Body, client_event::BodyEnd, client_event::Lost>;
 
-// One transaction; one thread at a time. `options` outlives it. Addresses that can't stand in a
+// One session; one thread at a time. `options` outlives it. A further transaction follows at once
+// for recipients beyond the limit, and for those that the server found too many where it took
+// others. So each has settled a recipient before the next one begins, and they come to an end.
+// Addresses that can't stand in a
 // command are answered here (501), so that nothing from them reaches the wire.
 class ClientSession {
  public:

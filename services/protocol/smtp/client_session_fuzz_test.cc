@@ -20,6 +20,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   postern::smtp::ClientOptions options;
   options.hostname = "me.test";
   options.starttls = data[0] & 1;
+  if (data[0] & 16) options.recipients_per_transaction = 1;
   postern::smtp::ClientTransaction transaction;
   transaction.sender = data[0] & 2 ? "" : "a@b.example";
   transaction.recipients = {"x@y.example", "z@y.example", "bad\r\nQUIT"};

@@ -18,9 +18,9 @@
 namespace postern::smtp {
 namespace {
 
-// A session as lines: "S: " what the server sends, "C: " what must be written, in this order; "T:"
-// a handshake that succeeds, "L: why" the connection lost; "B: piece" a piece of the body and "E:"
-// its end. "\r", "\n" in a piece stand for octets.
+// A session as lines: "S: " what the server sends ("S- ": with a bare LF behind it), "C: " what
+// must be written, in this order; "T:" a handshake that succeeds, "L: why" the connection lost; "B:
+// piece" a piece of the body and "E:" its end. "\r", "\n" in a piece stand for octets.
 struct Case {
   std::string name;
   ClientTransaction transaction;
@@ -29,6 +29,7 @@ struct Case {
   std::vector<std::string> answers;
   bool tls = false;
   bool use_starttls = true;
+  size_t recipients_per_transaction = 50;
 };
 
 std::string Show(const ServerAnswer& a) {
@@ -43,10 +44,22 @@ ClientTransaction Two() {
   return {.sender = "a@b.example", .recipients = {"x@y.example", "z@y.example"}, .octets = 10};
 }
 
+ClientTransaction Three() {
+  ClientTransaction three = Two();
+  three.recipients.push_back("w@y.example");
+  return three;
+}
+
 constexpr char kEhlo[] = "S: 220 y\nC: EHLO me.test\n";
 constexpr char kPipelining[] =
     "S: 220 y\nC: EHLO me.test\nS: 250-y\nS: 250-SIZE 1000\nS: 250 PIPELINING\n";
 constexpr char kBody[] = "B: hi\\r\\n\nE:\nC: hi\nC: .\n";
+constexpr char kMail[] = "C: MAIL FROM:<a@b.example>\nS: 250 ok\n";
+constexpr char kMailSize[] = "C: MAIL FROM:<a@b.example> SIZE=10\n";
+constexpr char kRcptX[] = "C: RCPT TO:<x@y.example>\n";
+constexpr char kRcptZ[] = "C: RCPT TO:<z@y.example>\n";
+constexpr char kRcptW[] = "C: RCPT TO:<w@y.example>\n";
+constexpr char kData[] = "C: DATA\nS: 354 go\nB: hi\\r\\n\nE:\nC: hi\nC: .\n";
 
 std::vector<Case> Cases() {
   ClientTransaction eight_bit = One();
@@ -215,6 +228,95 @@ std::vector<Case> Cases() {
                     "C: RCPT TO:<x@y.example>\nS: 250 ok\nC: RCPT TO:<z@y.example>\n"
                     "S: 421 4.3.2 bye\n"),
        {"421 4.3.2|RCPT TO|bye", "421 4.3.2|RCPT TO|bye"}},
+      // RFC 5321 4.5.3.1.10: what a server finds too many goes in a further transaction at once.
+      {"TooManyRecipients",
+       Three(),
+       absl::StrCat(kEhlo, "S: 250 y\n", kMail, kRcptX, "S: 250 ok\n", kRcptZ,
+                    "S: 452 4.5.3 too many\n", kRcptW, "S: 552 5.5.3 too many\n", kData,
+                    "S: 250 one\n", kMail, kRcptZ, "S: 250 ok\n", kRcptW, "S: 550 5.1.1 no\n",
+                    kData, "S: 250 two\nC: QUIT\n"),
+       {"250 |end of DATA|one", "250 |end of DATA|two", "550 5.1.1|RCPT TO|no"}},
+      {"TooManyRecipientsPipelined",
+       Two(),
+       absl::StrCat(kPipelining, kMailSize, kRcptX, kRcptZ,
+                    "C: DATA\nS: 250 ok\nS: 250 ok\nS: 452 4.5.3 too many\nS: 354 go\n", kBody,
+                    "S: 250 one\n", kMailSize, kRcptZ, "C: DATA\nS: 250 ok\nS: 250 ok\nS: 354 go\n",
+                    kBody, "S: 250 two\nC: QUIT\n"),
+       {"250 |end of DATA|one", "250 |end of DATA|two"}},
+      // Where none was taken, the next time is the queue's to choose.
+      {"TooManyRecipientsForNone",
+       Two(),
+       absl::StrCat(kEhlo, "S: 250 y\n", kMail, kRcptX, "S: 452 4.2.2 full\n", kRcptZ,
+                    "S: 552 5.2.2 full\nC: QUIT\n"),
+       {"452 4.2.2|RCPT TO|full", "552 5.2.2|RCPT TO|full"}},
+      {"TooManyRecipientsAgain",
+       Two(),
+       absl::StrCat(kEhlo, "S: 250 y\n", kMail, kRcptX, "S: 250 ok\n", kRcptZ,
+                    "S: 452 4.2.2 full\n", kData, "S: 250 one\n", kMail, kRcptZ,
+                    "S: 452 4.2.2 full\nC: QUIT\n"),
+       {"250 |end of DATA|one", "452 4.2.2|RCPT TO|full"}},
+      // The message was not taken: nor would it be now for the others.
+      {"TooManyRecipientsOfWhatIsDeferred",
+       Two(),
+       absl::StrCat(kEhlo, "S: 250 y\n", kMail, kRcptX, "S: 250 ok\n", kRcptZ,
+                    "S: 452 4.5.3 too many\n", kData, "S: 451 4.3.0 later\nC: QUIT\n"),
+       {"451 4.3.0|end of DATA|later", "451 4.3.0|MAIL FROM|later"}},
+      {"OverTheLimit",
+       Three(),
+       absl::StrCat(kPipelining, kMailSize, kRcptX, kRcptZ,
+                    "C: DATA\nS: 250 ok\nS: 250 ok\nS: 250 ok\nS: 354 go\n", kBody, "S: 250 one\n",
+                    kMailSize, kRcptW, "C: DATA\nS: 250 ok\nS: 250 ok\nS: 354 go\n", kBody,
+                    "S: 250 two\nC: QUIT\n"),
+       {"250 |end of DATA|one", "250 |end of DATA|one", "250 |end of DATA|two"},
+       /*tls=*/false,
+       /*use_starttls=*/true,
+       /*recipients_per_transaction=*/2},
+      // RFC 5321 4.1.1.5: the server has a transaction under way that has no recipient.
+      {"OverTheLimitWhenAllBeforeAreRefused",
+       Two(),
+       absl::StrCat(kEhlo, "S: 250 y\n", kMail, kRcptX, "S: 550 5.1.1 no\nC: RSET\nS: 250 ok\n",
+                    kMail, kRcptZ, "S: 250 ok\n", kData, "S: 250 two\nC: QUIT\n"),
+       {"550 5.1.1|RCPT TO|no", "250 |end of DATA|two"},
+       /*tls=*/false,
+       /*use_starttls=*/true,
+       /*recipients_per_transaction=*/1},
+      // A refusal of the message may be one for its recipients.
+      {"OverTheLimitOfARefusedMessage",
+       Two(),
+       absl::StrCat(kEhlo, "S: 250 y\n", kMail, kRcptX, "S: 250 ok\n", kData,
+                    "S: 554 5.7.1 not for x\n", kMail, kRcptZ, "S: 250 ok\n", kData,
+                    "S: 250 two\nC: QUIT\n"),
+       {"554 5.7.1|end of DATA|not for x", "250 |end of DATA|two"},
+       /*tls=*/false,
+       /*use_starttls=*/true,
+       /*recipients_per_transaction=*/1},
+      {"OneMessageInASession",
+       Two(),
+       absl::StrCat(kEhlo, "S: 250 y\n", kMail, kRcptX, "S: 250 ok\n", kData, "S: 250 one\n",
+                    "C: MAIL FROM:<a@b.example>\nS: 550 5.5.0 one is enough\nC: QUIT\n"),
+       {"250 |end of DATA|one", "550 5.5.0|MAIL FROM|one is enough"},
+       /*tls=*/false,
+       /*use_starttls=*/true,
+       /*recipients_per_transaction=*/1},
+      {"ShutDownBetweenTransactions",
+       Two(),
+       absl::StrCat(kEhlo, "S: 250 y\n", kMail, kRcptX, "S: 250 ok\n", kData, "S: 250 one\n",
+                    "C: MAIL FROM:<a@b.example>\nS: 421 4.3.2 bye\n"),
+       {"250 |end of DATA|one", "421 4.3.2|MAIL FROM|bye"},
+       /*tls=*/false,
+       /*use_starttls=*/true,
+       /*recipients_per_transaction=*/1},
+      {"ShutDownAfterTheMessage",
+       Two(),
+       absl::StrCat(kEhlo, "S: 250 y\n", kMail, kRcptX, "S: 250 ok\n", kRcptZ,
+                    "S: 452 4.5.3 too many\n", kData, "S: 421 4.3.2 bye\n"),
+       {"421 4.3.2|end of DATA|bye", "421 4.3.2|MAIL FROM|bye"}},
+      {"BareLf",
+       One(),
+       absl::StrCat("S- 220-y\nS- 220 y\nC: EHLO me.test\nS- 250-y\nS- 250 SIZE\n", kMailSize,
+                    "S- 250 ok\n", kRcptX, "S: 250 ok\nC: DATA\nS- 354 go\n", kBody,
+                    "S- 250 2.0.0 queued\nC: QUIT\n"),
+       {"250 2.0.0|end of DATA|queued"}},
       {"InconsistentCodes",
        One(),
        "S: 220-y\nS: 250 y\n",
@@ -240,7 +342,9 @@ std::vector<Case> Cases() {
 class Player {
  public:
   explicit Player(const Case& c)
-      : options_{.hostname = "me.test", .starttls = c.use_starttls},
+      : options_{.hostname = "me.test",
+                 .starttls = c.use_starttls,
+                 .recipients_per_transaction = c.recipients_per_transaction},
         session_(options_, c.transaction),
         lines_(absl::StrSplit(c.script, '\n', absl::SkipEmpty())) {}
 
@@ -263,8 +367,8 @@ class Player {
       } else {
         ASSERT_EQ(written_, "");
         if (kind == 'S') {
-          last_reply_ = std::string(rest);
-          const std::string octets = absl::StrCat(rest, "\r\n");
+          committed_ = committed_ || (last_sent_ == "." && absl::StartsWith(rest, "250 "));
+          const std::string octets = absl::StrCat(rest, lines_[i][1] == '-' ? "\n" : "\r\n");
           for (size_t at = 0; at < octets.size(); at += piece) {
             ASSERT_TRUE(std::holds_alternative<client_action::Read>(action_));
             const auto copy = std::make_unique<std::string>(octets.substr(at, piece));
@@ -278,6 +382,7 @@ class Player {
         } else if (kind == 'B') {
           ASSERT_TRUE(std::holds_alternative<client_action::SendBody>(action_));
           const std::string octets = absl::StrReplaceAll(rest, {{"\\r", "\r"}, {"\\n", "\n"}});
+          EXPECT_EQ(std::get<client_action::SendBody>(action_).from_start, pending_body_.empty());
           Resume(client_event::Body{octets});
           pending_body_ = std::string(written_);
           Resume(client_event::Sent{});
@@ -296,10 +401,8 @@ class Player {
     return std::get<client_action::Finished>(action_);
   }
   size_t size() const { return lines_.size(); }
-  // The server said yes to the whole message.
-  bool committed() const {
-    return (last_sent_ == "." || last_sent_ == "QUIT") && absl::StartsWith(last_reply_, "250 ");
-  }
+  // The server said yes to a whole message.
+  bool committed() const { return committed_; }
 
  private:
   void Resume(ClientEvent event) {
@@ -322,7 +425,7 @@ class Player {
   std::string write_;
   std::string pending_body_;
   std::string last_sent_;
-  std::string last_reply_;
+  bool committed_ = false;
 };
 
 class ClientSessionTest : public testing::TestWithParam<Case> {};
@@ -473,13 +576,29 @@ TEST(ClientTlsTest, ReplyInjectedBeforeTlsIsRefused) {
   EXPECT_EQ(std::get<client_action::Finished>(action).answers[0].code, 0);
 }
 
+TEST(ServerAnswerTest, PermanentIsWhatNoOtherTryChanges) {
+  const std::pair<ServerAnswer, bool> kCases[] = {
+      {{550, "5.1.1", "", "RCPT TO"}, true},
+      {{451, "4.3.0", "", "RCPT TO"}, false},
+      {{452, "4.5.3", "", "RCPT TO"}, false},
+      {{552, "5.5.3", "", "RCPT TO"}, false},
+      {{552, "5.3.4", "", "MAIL FROM"}, true},
+      {{552, "5.3.4", "", "end of DATA"}, true},
+      {{550, "5.5.0", "", "MAIL FROM", /*of_session=*/true}, false},
+      {{0, "", "lost", "DATA"}, false},
+  };
+  for (const auto& [answer, permanent] : kCases) {
+    EXPECT_EQ(answer.permanent(), permanent) << Show(answer);
+  }
+}
+
 // RFC 2920 3.1: many recipients go in several groups, each of a few KiB.
 TEST(ClientPipeliningTest, GroupsAreBounded) {
   ClientTransaction transaction = One();
   for (int i = 0; i < 1000; ++i) {
     transaction.recipients.push_back(absl::StrCat("recipient", i, "@y.example"));
   }
-  const ClientOptions options{.hostname = "me.test"};
+  const ClientOptions options{.hostname = "me.test", .recipients_per_transaction = 2000};
   ClientSession session(options, transaction);
   session.Start();
   session.Resume(client_event::Received{"220 y\r\n"});

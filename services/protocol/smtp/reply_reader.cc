@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 
 namespace postern::smtp {
 namespace {
@@ -57,8 +58,8 @@ ReplyReader::Status ReplyReader::Next(ReceivedReply& reply) {
     begin = lf + 1;
     bool last = false;
     octets_ += line.size();
-    if (line.size() > kMaxLine || octets_ > kMaxReply || line.empty() || line.back() != '\r' ||
-        !TakeLine(line.substr(0, line.size() - 1), last)) {
+    if (line.size() > kMaxLine || octets_ > kMaxReply ||
+        !TakeLine(absl::StripSuffix(line, "\r"), last)) {
       status = Status::kBroken;
     } else if (last) {
       scanned_ = 0;

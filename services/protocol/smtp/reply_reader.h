@@ -20,7 +20,8 @@ struct ReceivedReply {
   std::string Text() const;
 };
 
-// Memory: one reply of at most 64 KiB.
+// A bare LF ends a line too: some servers write it (RFC 5321 2.3.8 forbids it), others' clients
+// read it, and no message can be smuggled in a reply. Memory: one reply of at most 64 KiB.
 class ReplyReader {
  public:
   enum class Status {
