@@ -59,6 +59,7 @@ RemoteDeliveryOptions RemoteOptions(const config::v1::Delivery& delivery) {
   }
   options.limits.connect_timeout = std::chrono::seconds(delivery.connect_timeout_seconds());
   options.limits.greeting_timeout = std::chrono::seconds(delivery.greeting_timeout_seconds());
+  options.recipients_per_transaction = delivery.max_recipients_per_transaction();
   options.max_sessions = delivery.max_sessions();
   options.hosts.sessions_per_host = delivery.max_sessions_per_destination();
   // CheckConfig has read them.
