@@ -66,6 +66,10 @@ class ScriptedMta:
     def __init__(self, replies: dict[str, str] | None = None, host: str = HOST,
                  port: int | None = None):
         self.replies = replies or {}
+        # So many recipients in a transaction, and what one more is told.
+        self.max_recipients: int | None = None
+        self.too_many = "452 4.5.3 too many recipients"
+        self.line_end = b"\r\n"
         self.commands: list[str] = []
         self.bodies: list[bytes] = []
         self.sessions = 0
@@ -98,13 +102,20 @@ class ScriptedMta:
 
     def serve(self, handler: socketserver.StreamRequestHandler) -> None:
         def say(reply: str) -> None:
-            handler.wfile.write(reply.encode() + b"\r\n")
+            handler.wfile.write(reply.encode() + self.line_end)
 
+        recipients = 0
         say(self.replies.get("greeting", "220 remote.test"))
         while line := handler.rfile.readline():
             command = line.decode("utf-8", "replace").rstrip("\r\n")
             self.commands.append(command)
             reply = self.reply_to(command)
+            if command.upper().startswith("MAIL"):
+                recipients = 0
+            if command.upper().startswith("RCPT") and reply.startswith("250"):
+                recipients += 1
+                if self.max_recipients is not None and recipients > self.max_recipients:
+                    reply = self.too_many
             say(reply)
             if reply.startswith("354"):
                 body = b""

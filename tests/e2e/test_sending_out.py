@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import smtplib
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -121,6 +122,106 @@ def test_next_mx_when_the_first_is_away(world: World) -> None:
                     f"first.remote.test. 60 IN A {FIRST}", f"second.remote.test. 60 IN A {SECOND}")
     world.send("dave@remote.test")
     wait_until(lambda: second.bodies, 60, "the second MX has it")
+
+
+# What happens at once does not wait for the schedule.
+LATER = {"retry_seconds": [600]}
+
+
+@pytest.fixture
+def patient_world(make_platform: Any, name_server: NameServer) -> Iterator[World]:
+    world = World(make_platform, name_server, LATER)
+    yield world
+    world.stop()
+
+
+def five_at(domain: str) -> list[str]:
+    return [f"d{number}@{domain}" for number in range(5)]
+
+
+def test_a_5xx_greeting_and_a_421_lead_to_the_next_mx(patient_world: World) -> None:
+    """RFC 5321 3.8: at any stage, and nobody gets it twice."""
+    world = patient_world
+    second = world.mta(host=SECOND)
+    world.names.add(f"second.test. 60 IN A {SECOND}")
+    scripts = {
+        "refused": {"greeting": "554 5.7.1 No SMTP service here"},
+        "greeting": {"greeting": "421 4.3.2 bye"},
+        "ehlo": {"EHLO": "421 4.3.2 bye"},
+        "mail": {"MAIL": "421 4.3.2 bye"},
+        "rcpt": {"RCPT TO:<d3@": "421 4.3.2 bye"},
+        "data": {"DATA": "421 4.3.2 bye"},
+        "body": {".": "421 4.3.2 bye"},
+    }
+    for number, (name, script) in enumerate(scripts.items()):
+        host = f"127.0.1.{number + 1}"
+        world.mta(script, host=host)
+        world.names.add(f"{name}.test. 60 IN MX 10 mx.{name}.test.",
+                        f"{name}.test. 60 IN MX 20 second.test.", f"mx.{name}.test. 60 IN A {host}")
+        world.send(*five_at(f"{name}.test"))
+    wait_until(world.platform.queue_is_empty, 60 * SLOWER, "all is sent")
+    assert len(second.bodies) == len(scripts)
+    assert second.count("RCPT") == 5 * len(scripts)
+    assert not world.clients.fetch(world.alice)
+
+
+def test_a_5xx_greeting_of_every_mx_bounces(patient_world: World) -> None:
+    world = patient_world
+    for host in (FIRST, SECOND):
+        world.mta({"greeting": "554 5.7.1 No SMTP service here"}, host=host)
+    world.names.add("remote.test. 60 IN MX 10 first.remote.test.",
+                    "remote.test. 60 IN MX 20 second.remote.test.",
+                    f"first.remote.test. 60 IN A {FIRST}", f"second.remote.test. 60 IN A {SECOND}")
+    world.send("dave@remote.test")
+    [recipient] = status_of(world.bounce())
+    assert (recipient["Action"], recipient["Status"]) == ("failed", "5.7.1")
+
+
+@pytest.mark.parametrize("too_many", ["452 4.5.3 too many", "552 5.5.3 too many"])
+def test_too_many_recipients_go_in_further_transactions_at_once(
+        patient_world: World, too_many: str) -> None:
+    """RFC 5321 4.5.3.1.10."""
+    world = patient_world
+    mta = world.mta()
+    mta.max_recipients, mta.too_many = 2, too_many
+    world.names.add(f"remote.test. 60 IN A {FIRST}")
+    world.send(*five_at("remote.test"))
+    wait_until(world.platform.queue_is_empty, 60 * SLOWER, "all is sent")
+    assert (mta.sessions, len(mta.bodies)) == (1, 3)
+    assert not world.clients.fetch(world.alice)
+
+
+def test_recipients_beyond_the_limit_go_in_further_transactions(
+        make_platform: Any, name_server: NameServer) -> None:
+    world = World(make_platform, name_server, LATER | {"max_recipients_per_transaction": 2})
+    try:
+        mta = world.mta()
+        name_server.add(f"remote.test. 60 IN A {FIRST}")
+        world.send(*five_at("remote.test"))
+        wait_until(world.platform.queue_is_empty, 60 * SLOWER, "all is sent")
+        assert (mta.sessions, len(mta.bodies), mta.count("RCPT")) == (1, 3, 5)
+    finally:
+        world.stop()
+
+
+def test_552_to_rcpt_is_tried_again(world: World) -> None:
+    mta = world.mta({"RCPT TO": "552 5.2.2 full"})
+    world.names.add(f"remote.test. 60 IN A {FIRST}")
+    world.send("dave@remote.test")
+    wait_until(lambda: mta.count("RCPT") >= 2, 60, "it is tried again")
+    mta.replies = {}
+    wait_until(world.platform.queue_is_empty, 60 * SLOWER, "it arrives at last")
+    assert len(mta.bodies) == 1
+    assert not world.clients.fetch(world.alice)
+
+
+def test_replies_that_end_in_a_bare_lf_are_read(patient_world: World) -> None:
+    mta = patient_world.mta()
+    mta.line_end = b"\n"
+    patient_world.names.add(f"remote.test. 60 IN A {FIRST}")
+    patient_world.send("dave@remote.test")
+    wait_until(lambda: mta.bodies, 60 * SLOWER, "it has it")
+    wait_until(patient_world.platform.queue_is_empty, 30 * SLOWER, "the queue is empty")
 
 
 def test_without_mx_the_address_counts(world: World) -> None:
