@@ -15,8 +15,6 @@
 namespace postern::mail {
 namespace {
 
-bool IsBlank(char c) { return c == ' ' || c == '\t'; }
-
 // One line off the front of `rest`, without its CRLF.
 absl::string_view TakeLine(absl::string_view& rest) {
   const size_t end = rest.find("\r\n");
@@ -25,10 +23,8 @@ absl::string_view TakeLine(absl::string_view& rest) {
   return line;
 }
 
-// RFC 5322 3.6.8: printable, no colon.
 bool IsFieldName(absl::string_view name) {
-  return !name.empty() && std::all_of(name.begin(), name.end(),
-                                      [](char c) { return c > ' ' && c <= '~' && c != ':'; });
+  return !name.empty() && std::all_of(name.begin(), name.end(), IsFieldNameOctet);
 }
 
 absl::Status Unclear(absl::string_view what) {

@@ -14,6 +14,11 @@ namespace postern::mail {
 // limit).
 inline constexpr int kMaxReceivedFields = 100;
 
+// WSP of RFC 5234 B.1: what a line begins with that continues the one before it.
+inline bool IsBlank(char c) { return c == ' ' || c == '\t'; }
+// ftext of RFC 5322 3.6.8: printable ASCII but the colon.
+inline bool IsFieldNameOctet(char c) { return c > ' ' && c <= '~' && c != ':'; }
+
 struct HeaderField {
   absl::string_view name;
   // After the colon, folding CRLFs included, without the final CRLF.
