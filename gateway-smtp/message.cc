@@ -64,36 +64,42 @@ class RoleMessage : public Message {
         header_(std::move(header)),
         options_(std::move(options)),
         delivery_id_(header_.delivery_id()),
+        editor_(std::move(options_.edits)),
         octets_(options_.received.size()) {}
 
   bool TryAppend(absl::string_view octets) override {
-    if (failure_.ok()) {
-      if (octets_ == options_.received.size()) BeginPiece(octets.size());
-      if (piece_.size() + octets.size() > kMaxPieceOctets) return false;
-      Grow(octets.size());
-      piece_.append(octets.data(), octets.size());
+    if (!failure_.ok()) {
+      octets_ += octets.size();
+      return true;
     }
-    octets_ += octets.size();
+    const size_t most = octets.size() + editor_.max_growth();
+    if (octets_ == options_.received.size()) BeginPiece(most);
+    if (piece_.size() + most > kMaxPieceOctets) return false;
+    Grow(most);
+    const size_t before = piece_.size();
+    const absl::string_view body = editor_.Edit(octets, &piece_);
+    piece_.append(body.data(), body.size());
+    octets_ += piece_.size() - before;
     return true;
   }
 
   asio::awaitable<void> Append(absl::string_view octets) override {
-    while (failure_.ok() && piece_.size() + octets.size() > kMaxPieceOctets) {
-      const size_t part = kMaxPieceOctets - piece_.size();
-      Grow(part);
-      piece_.append(octets.data(), part);
-      octets.remove_prefix(part);
-      octets_ += part;
-      co_await WritePiece();
-      piece_.reserve(kMaxPieceOctets);
+    if (failure_.ok()) {
+      std::string header;
+      octets = editor_.Edit(octets, &header);
+      if (!header.empty()) co_await AppendEdited(header);
     }
-    if (failure_.ok()) piece_.append(octets.data(), octets.size());
-    octets_ += octets.size();
+    co_await AppendEdited(octets);
   }
 
   asio::awaitable<absl::StatusOr<std::string>> Commit() override {
-    // An empty body is only the Received field.
-    if (octets_ == options_.received.size() && failure_.ok()) BeginPiece(0);
+    if (failure_.ok()) {
+      // An empty message is only our fields.
+      if (octets_ == options_.received.size()) BeginPiece(editor_.max_growth());
+      std::string end;
+      editor_.End(&end);
+      if (!end.empty()) co_await AppendEdited(end);
+    }
     if (stream_ == nullptr && failure_.ok()) co_return co_await SendWhole();
     if (failure_.ok() && !piece_.empty()) co_await WritePiece();
     if (!failure_.ok()) co_return failure_;
@@ -117,6 +123,20 @@ class RoleMessage : public Message {
                  options_.received.size() +
                      std::max<size_t>(octets, std::min(options_.declared_octets, kMaxReserve))));
     piece_ = options_.received;
+  }
+
+  asio::awaitable<void> AppendEdited(absl::string_view octets) {
+    while (failure_.ok() && piece_.size() + octets.size() > kMaxPieceOctets) {
+      const size_t part = kMaxPieceOctets - piece_.size();
+      Grow(part);
+      piece_.append(octets.data(), part);
+      octets.remove_prefix(part);
+      octets_ += part;
+      co_await WritePiece();
+      piece_.reserve(kMaxPieceOctets);
+    }
+    if (failure_.ok()) piece_.append(octets.data(), octets.size());
+    octets_ += octets.size();
   }
 
   // Doubling, but never over a piece.
@@ -162,8 +182,9 @@ class RoleMessage : public Message {
 
   typename Role::Client* client_;
   typename Role::Header header_;
-  const MessageOptions options_;
+  MessageOptions options_;
   const std::string delivery_id_;
+  mail::HeaderEditor editor_;
   std::string piece_;
   uint64_t octets_;
   std::unique_ptr<clients::BodyStream<Response>> stream_;

@@ -16,6 +16,7 @@
 #include "services/clients/relay_client.h"
 #include "services/clients/store_client.h"
 #include "services/net/connection.h"
+#include "services/protocol/mail/header_editor.h"
 #include "services/rpc/call_context.h"
 
 namespace postern::gateway_smtp {
@@ -33,7 +34,7 @@ class Message {
   virtual boost::asio::awaitable<void> Append(absl::string_view octets) = 0;
   // OK, with the id for the client, once it is durable for every recipient.
   virtual boost::asio::awaitable<absl::StatusOr<std::string>> Commit() = 0;
-  // So far, the Received field included.
+  // So far, as they go on: the Received field included, and what is removed not.
   virtual uint64_t octets() const = 0;
 };
 
@@ -41,6 +42,8 @@ struct MessageOptions {
   rpc::TraceContext trace;
   // In front of what Append gives.
   std::string received;
+  // Of what Append gives.
+  mail::HeaderEdits edits;
   // SIZE= of MAIL, or 0.
   uint64_t declared_octets = 0;
   // For each answer of the service.

@@ -10,8 +10,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
+#include "absl/types/span.h"
+#include "gateway-smtp/added_fields.h"
 #include "gateway-smtp/message.h"
-#include "gateway-smtp/received.h"
 #include "gateway-smtp/replies.h"
 #include "gateway-smtp/session_metrics.h"
 #include "services/async/await.h"
@@ -19,6 +20,7 @@
 #include "services/net/connection.h"
 #include "services/net/sasl_login.h"
 #include "services/net/session_io.h"
+#include "services/protocol/mail/header_editor.h"
 #include "services/rpc/call_context.h"
 #include "services/rpc/limits.h"
 #include "services/telemetry/log.h"
@@ -42,6 +44,12 @@ constexpr absl::Duration kTokenReserve = absl::Seconds(30);
 constexpr size_t kMaxEnvelopeOctets = 512 << 10;
 // Besides its strings, what a recipient takes in a request.
 constexpr size_t kRecipientOverhead = 16;
+
+// Fields of a client's that end here. Return-Path is what the last server writes (RFC 5321 4.4), as
+// ours does with Delivered-To; Bcc is not for other recipients to see (RFC 5322 3.6.3).
+constexpr absl::string_view kEndingFields[] = {"Bcc", "Resent-Bcc", "Return-Path", "Delivered-To"};
+// Of what goes on to another server: it knows by Delivered-To that the message comes back to it.
+constexpr absl::Span<const absl::string_view> kEndingFieldsOfForwards(kEndingFields, 3);
 
 // From MAIL to the reply to DATA.
 struct Transaction {
@@ -483,6 +491,13 @@ void Session::BeginMessage() {
   MessageOptions options;
   options.trace = transaction_->trace;
   options.received = MakeReceived(parts);
+  options.edits.removed = kEndingFields;
+  if (submission()) {
+    options.edits.added = {{"Date", MakeDate(parts.time)},
+                           {"Message-ID", MakeMessageId(id, envelope.sender, parts.hostname)}};
+  } else if (transaction_->forwards) {
+    options.edits.removed = kEndingFieldsOfForwards;
+  }
   options.declared_octets = envelope.declared_octets;
   options.timeout = setup_.commit_timeout;
   options.session_deadline = context_.session_deadline;

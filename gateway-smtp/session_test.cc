@@ -15,6 +15,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "gtest/gtest.h"
 #include "services/clients/testing/fake_auth_client.h"
 #include "services/clients/testing/fake_relay_client.h"
@@ -239,6 +240,72 @@ TEST_F(SessionTest, DeliversWithReceivedInFront) {
   EXPECT_EQ(request.header().recipients(0).original_recipient(), "alice@example.test");
   EXPECT_TRUE(Says(*client, "QUIT\r\n", "221"));
   EXPECT_EQ(client->ReadToEnd(), "");
+}
+
+// What stands behind our Received field of the one message that a transaction brought.
+std::string Behind(const std::string& body) {
+  constexpr absl::string_view kEnd = " +0000\r\n";
+  return body.substr(body.find(kEnd.data()) + kEnd.size());
+}
+
+TEST_F(SessionTest, StrangersHeadersAreMended) {
+  StartMx();
+  const auto client = Open();
+  const std::pair<std::string, std::string> kCases[] = {
+      {"Subject: x\r\n\r\nx\r\n", "Subject: x\r\n\r\nx\r\n"},
+      {"Return-Path: <x@y.test>\r\nBCC: a@b.test,\r\n c@d.test\r\nSubject: x\r\n\r\nBcc: y\r\n",
+       "Subject: x\r\n\r\nBcc: y\r\n"},
+      {"Delivered-To: x@y.test\r\nSubject: x\r\n\r\n", "Subject: x\r\n\r\n"},
+      {"hello world\r\n", "\r\nhello world\r\n"},
+      {" by eve@example.test\r\n", "\r\n by eve@example.test\r\n"},
+      {"From eve Tue Nov 24 23:12:54 2026\r\nSubject: x\r\n\r\nx\r\n",
+       "X-Mailbox-Line: From eve Tue Nov 24 23:12:54 2026\r\nSubject: x\r\n\r\nx\r\n"},
+  };
+  for (const auto& [sent, kept] : kCases) {
+    ASSERT_TRUE(Envelope(*client, "alice@example.test"));
+    ASSERT_TRUE(Says(*client, sent + ".\r\n", "250 2.0.0")) << sent;
+    EXPECT_EQ(Behind(delivery_.delivered().back().body()), kept);
+  }
+}
+
+// RFC 6409 8.2, 8.3; RFC 5322 3.6.3.
+TEST_F(SessionTest, UsersHeadersAreCompleted) {
+  StartSubmission();
+  const auto client = LoggedIn();
+  const std::string date = "Date: Tue, 24 Nov 2026 23:12:54 +0000\r\n";
+  // Less the Message-ID.
+  const std::pair<std::string, std::string> kCases[] = {
+      {"Subject: x\r\nBcc: y\r\n\r\nx\r\n", "Subject: x\r\n" + date + "\r\nx\r\n"},
+      {"Delivered-To: x@y.test\r\ndate: d\r\n\r\nx\r\n", "date: d\r\n\r\nx\r\n"},
+      {"hello world\r\n", date + "\r\nhello world\r\n"},
+      {"", date},
+  };
+  for (const auto& [sent, kept] : kCases) {
+    ASSERT_TRUE(Envelope(*client, "stranger@elsewhere.test"));
+    ASSERT_TRUE(Says(*client, sent + ".\r\n", "250 2.0.0")) << sent;
+    const relay::v1::EnqueueRequest request = submission_.enqueued().back();
+    const std::string message_id =
+        absl::StrCat("Message-ID: <", absl::BytesToHexString(request.header().delivery_id()),
+                     "@example.test>\r\n");
+    EXPECT_EQ(absl::StrReplaceAll(Behind(request.body()), {{message_id, ""}}), kept);
+    EXPECT_TRUE(absl::StrContains(request.body(), message_id)) << request.body();
+  }
+  ASSERT_TRUE(Envelope(*client, "stranger@elsewhere.test"));
+  const std::string whole = "Message-Id: <1@a>\r\nDate: d\r\n\r\nx\r\n";
+  ASSERT_TRUE(Says(*client, whole + ".\r\n", "250 2.0.0"));
+  EXPECT_EQ(Behind(submission_.enqueued().back().body()), whole);
+}
+
+// Other servers find by it that a message comes back to them.
+TEST_F(SessionTest, WhatGoesOnKeepsDeliveredTo) {
+  relay::v1::CheckRecipientResponse leaves;
+  leaves.set_forwards(1);
+  policy_.SetRecipient("out@example.test", leaves);
+  StartMx();
+  const auto client = Open();
+  ASSERT_TRUE(Envelope(*client, "out@example.test"));
+  ASSERT_TRUE(Says(*client, "Delivered-To: x@y.test\r\nReturn-Path: <z>\r\n\r\nx\r\n.\r\n", "250"));
+  EXPECT_EQ(Behind(forwarding_.enqueued().at(0).body()), "Delivered-To: x@y.test\r\n\r\nx\r\n");
 }
 
 TEST_F(SessionTest, AnEmptyBodyIsAMessage) {
@@ -530,7 +597,7 @@ TEST_F(SessionTest, BodiesOfEverySizeArriveWhole) {
   size_t expected = 0;
   for (const size_t octets : {10, 60 << 10, 250 << 10, 262 << 10, 3 << 20}) {
     for (const bool with_size : {false, true}) {
-      const std::string body = Much(octets);
+      const std::string body = "Subject: x\r\n\r\n" + Much(octets);
       ASSERT_TRUE(Says(*client,
                        absl::StrCat("MAIL FROM:<alice@example.test>",
                                     with_size ? absl::StrCat(" SIZE=", body.size()) : "", "\r\n"),
@@ -544,6 +611,24 @@ TEST_F(SessionTest, BodiesOfEverySizeArriveWhole) {
       EXPECT_TRUE(absl::StartsWith(got, "Received: from me.test"));
       EXPECT_TRUE(absl::EndsWith(got, " +0000\r\n" + body)) << octets;
     }
+  }
+}
+
+// A header over several pieces is a stranger's to write; what ends here goes from all of it.
+TEST_F(SessionTest, AHeaderLongerThanAPieceIsEditedToItsEnd) {
+  StartMx();
+  const auto client = Open();
+  std::string sent;
+  std::string kept;
+  for (int i = 0; kept.size() < 700 << 10; ++i) {
+    const std::string field = absl::StrCat("X-", i, ": x\r\n ", std::string(i % 200, 'y'), "\r\n");
+    absl::StrAppend(&sent, field, "Bcc: a\r\n b\r\n");
+    absl::StrAppend(&kept, field);
+  }
+  for (const std::string& body : {std::string(), "\r\nBcc: z\r\n" + Much(300 << 10)}) {
+    ASSERT_TRUE(Envelope(*client, "alice@example.test"));
+    ASSERT_TRUE(Says(*client, absl::StrCat(sent, body, ".\r\n"), "250 2.0.0"));
+    EXPECT_TRUE(Behind(delivery_.delivered().back().body()) == kept + body);
   }
 }
 

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import poplib
 import re
+import secrets
 import smtplib
 import socket
 import ssl
@@ -27,7 +28,10 @@ _TRACE = re.compile(
 
 
 def make_message(sender: str, recipient: str, subject: str, body: bytes = b"Hello.\r\n") -> bytes:
-    return (f"From: <{sender}>\r\nTo: <{recipient}>\r\nSubject: {subject}\r\n\r\n").encode() + body
+    """Nothing is to be added to its header at submission."""
+    return (f"From: <{sender}>\r\nTo: <{recipient}>\r\nSubject: {subject}\r\n"
+            "Date: Tue, 24 Nov 2026 12:00:00 +0000\r\n"
+            f"Message-ID: <{secrets.token_hex(16)}@client.test>\r\n\r\n").encode() + body
 
 
 def without_trace(fetched: bytes, original: bytes) -> bytes:

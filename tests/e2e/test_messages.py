@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import email
 import hashlib
 import pathlib
 import random
@@ -52,6 +53,35 @@ def test_no_header_at_all(clients: Clients, account: Account) -> None:
         session.sendmail(STRANGER, [account.address], b"\r\nonly a body\r\n")
     [fetched] = clients.fetch(account)
     without_trace(fetched, b"\r\nonly a body\r\n")
+
+
+@pytest.mark.parametrize("content", [
+    b"hello world\r\n", b"hello world\r\nSubject: x\r\n\r\ny\r\n", b" by evil.test; Mon\r\n", b"\thello\r\n"])
+def test_what_is_no_header_is_body(clients: Clients, account: Account, content: bytes) -> None:
+    with clients.smtp_mx() as session:
+        session.sendmail(STRANGER, [account.address], content)
+    [fetched] = clients.fetch(account)
+    without_trace(fetched, b"\r\n" + content)
+    assert email.message_from_bytes(fetched).get_payload().encode() == content
+
+
+def test_from_line_of_a_mailbox(clients: Clients, account: Account) -> None:
+    line, message = b"From carol Tue Nov 24 23:12:54 2026\r\n", make_message(STRANGER, account.address, "x")
+    with clients.smtp_mx() as session:
+        session.sendmail(STRANGER, [account.address], line + message)
+    [fetched] = clients.fetch(account)
+    without_trace(fetched, b"X-Mailbox-Line: " + line + message)
+
+
+def test_fields_that_end_here(clients: Clients, account: Account) -> None:
+    message = make_message(STRANGER, account.address, "x", b"Bcc: of the body\r\n")
+    ending = (b"Return-Path: <x@evil.test>\r\nbcc: y@evil.test,\r\n\tz@evil.test\r\n"
+              b"Delivered-To: w@evil.test\r\nResent-Bcc : v@evil.test\r\n")
+    with clients.smtp_mx() as session:
+        session.sendmail(STRANGER, [account.address], ending + message)
+    [fetched] = clients.fetch(account)
+    without_trace(fetched, message)
+    assert fetched.lower().count(b"\r\nreturn-path:") == 0 and b"evil.test" not in fetched
 
 
 def test_nothing_at_all(clients: Clients, account: Account) -> None:

@@ -109,6 +109,12 @@ class Old:
         return Account(address, passwords[address])
 
 
+def _less_trace(original: bytes) -> bytes:
+    """Postern writes these itself."""
+    header, empty, body = original.partition(b"\r\n\r\n")
+    return re.sub(rb"(?m)^(?:Return-Path|Delivered-To): [^\r\n]*\r\n", b"", header) + empty + body
+
+
 @pytest.fixture(name="old")
 def _old(tmp_path: pathlib.Path) -> Iterator[Old]:
     system = Old(tmp_path)
@@ -178,10 +184,10 @@ def test_people_aliases_and_mail_move(platform: Platform, old: Old) -> None:
     for number, message in zip((5, 1, 2, 4, 6), fetched, strict=True):
         [original] = [one for one in after if f"\r\nSubject: {number}\r\n".encode() in one]
         assert original.startswith(f"Return-Path: <sender-{number}@elsewhere.test>\r\n".encode())
-        assert without_trace(message, original)
+        assert without_trace(message, _less_trace(original))
         assert message.startswith(f"Return-Path: <sender-{number}@elsewhere.test>".encode())
     [message], [original] = clients.fetch(ben_now), old.fetch(ben, "ben's", 1)
-    assert without_trace(message, original) and original.endswith(_message(4).replace(b"\n", b"\r\n"))
+    assert without_trace(message, _less_trace(original)) and original.endswith(_message(4).replace(b"\n", b"\r\n"))
     assert not (old.journal / "passwords").exists()
 
     # Once more, with one message that came meanwhile; those that were read meanwhile have other names.

@@ -86,7 +86,6 @@ DataReader::Result DataReader::Decode(absl::Span<char> input) {
 
   result.consumed = p - begin;
   const size_t size = out - begin;
-  if (octets_ == 0 && size > 0 && (*begin == ' ' || *begin == '\t')) Note(Defect::kFoldedStart);
   octets_ += size;
   if (octets_ > max_octets_) Note(Defect::kTooLarge);
   if (size != 0 && memchr(begin, '\0', size) != nullptr) Note(Defect::kNul);

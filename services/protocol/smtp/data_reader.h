@@ -25,8 +25,6 @@ class DataReader {
     // RFC 2045 2.7 and 2.8: neither BODY=7BIT nor 8BITMIME holds a NUL. Servers that drop NULs
     // would see a line end or a lone dot where we don't.
     kNul,
-    // Its first octet is a blank: the line would continue whatever field is put before it.
-    kFoldedStart,
     // 100 Received fields (RFC 5321 6.3).
     kLoop,
     kNone,

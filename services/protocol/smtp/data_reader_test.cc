@@ -134,13 +134,5 @@ TEST(DataReaderTest, LinesOfAnyLength) {
   }
 }
 
-TEST(DataReaderTest, AFirstLineThatContinuesAnother) {
-  EXPECT_EQ(Read(" From: eve@example.test\r\n\r\n.\r\n", 1).defect, Defect::kFoldedStart);
-  EXPECT_EQ(Read("\tx\r\n.\r\n", 100).defect, Defect::kFoldedStart);
-  EXPECT_EQ(Read(". x\r\n.\r\n", 100).defect, Defect::kFoldedStart);
-  EXPECT_EQ(Read("\r\n x\r\n.\r\n", 1).defect, Defect::kNone);
-  EXPECT_EQ(Read("A: b\r\n c\r\n.\r\n", 1).defect, Defect::kNone);
-}
-
 }  // namespace
 }  // namespace postern::smtp

@@ -51,8 +51,6 @@ Reply ReplyTo(DataReader::Defect defect) {
       return {554, "5.6.0", "Bare LF in the message (RFC 5321 2.3.8)"};
     case Defect::kNul:
       return {554, "5.6.0", "NUL in the message (RFC 2045 2.7)"};
-    case Defect::kFoldedStart:
-      return {554, "5.6.0", "The first line of the message begins with a blank (RFC 5322 2.2.3)"};
     case Defect::kTooLarge:
       return {552, "5.3.4", "Message size exceeds the limit"};
     case Defect::kLoop:

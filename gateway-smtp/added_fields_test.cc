@@ -1,4 +1,4 @@
-#include "gateway-smtp/received.h"
+#include "gateway-smtp/added_fields.h"
 
 #include <string>
 
@@ -80,6 +80,33 @@ TEST(ReceivedTest, IsAsciiWhateverTheRecipient) {
                                 "cher.test"}) {
     parts.recipient = recipient;
     EXPECT_FALSE(absl::StrContains(MakeReceived(parts), "for <")) << recipient;
+  }
+}
+
+TEST(DateTest, IsThatOfReceived) {
+  EXPECT_EQ(MakeDate(Usual().time), "Date: Tue, 24 Nov 2026 23:12:54 +0000\r\n");
+}
+
+TEST(MessageIdTest, IsInTheSendersDomainOrOurs) {
+  struct Case {
+    std::string sender;
+    std::string domain;
+  };
+  const Case kCases[] = {
+      {"alice@example.test", "example.test"},
+      {"\"a@b>\"@example.test", "example.test"},
+      {"alice@[IPv6:2001:db8::1]", "[IPv6:2001:db8::1]"},
+      {"", "mx.test"},
+      {"alice@", "mx.test"},
+      {"x@b\xc3\xbc"
+       "cher.test",
+       "mx.test"},
+      {"x@a>\r\nX-Injected: y", "mx.test"},
+      {"x@" + std::string(256, 'a'), "mx.test"},
+  };
+  for (const Case& c : kCases) {
+    EXPECT_EQ(MakeMessageId("00ff", c.sender, "mx.test"),
+              "Message-ID: <00ff@" + c.domain + ">\r\n");
   }
 }
 

@@ -1,4 +1,4 @@
-#include "gateway-smtp/received.h"
+#include "gateway-smtp/added_fields.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -45,7 +45,8 @@ bool IsPlainAddress(absl::string_view address) {
   });
 }
 
-// Formatting it takes longer than the rest of the field, and many messages come in one second.
+// RFC 5322 3.3. Formatting it takes longer than the rest of a Received field, and many messages
+// come in one second.
 std::string DateTime(absl::Time time) {
   thread_local int64_t second = -1;
   thread_local std::string text;
@@ -78,6 +79,16 @@ std::string MakeReceived(const ReceivedParts& parts) {
   }
   absl::StrAppend(&field, ";\r\n\t", DateTime(parts.time), "\r\n");
   return field;
+}
+
+std::string MakeDate(absl::Time time) { return absl::StrCat("Date: ", DateTime(time), "\r\n"); }
+
+std::string MakeMessageId(absl::string_view id, absl::string_view sender,
+                          absl::string_view hostname) {
+  const size_t at = sender.rfind('@');
+  absl::string_view domain = at == absl::string_view::npos ? "" : sender.substr(at + 1);
+  if (domain.empty() || Harmless(domain) != domain) domain = hostname;
+  return absl::StrCat("Message-ID: <", Harmless(id), "@", Harmless(domain), ">\r\n");
 }
 
 }  // namespace postern::gateway_smtp
