@@ -74,6 +74,7 @@ class Session {
   asio::awaitable<pop3::Event> OpenMaildrop();
   asio::awaitable<pop3::Action> NextPiece();
   asio::awaitable<pop3::Event> Commit(std::vector<uint64_t> uids);
+  void NoteForeign() const;
   void LogRefusedLogin(const char* what, const std::string& status) const;
   void ObserveLogin() const;
 
@@ -128,13 +129,20 @@ asio::awaitable<void> Session::Run() {
       if (!co_await SendOutput() || !co_await io_.StartTls()) co_return;
       co_await OfferMechanisms();
       action = engine_.Resume(event::TlsEstablished{});
-    } else if (std::holds_alternative<action::Close>(action)) {
+    } else if (const auto* close = std::get_if<action::Close>(&action)) {
+      if (close->foreign) NoteForeign();
       (void)co_await SendOutput();
       co_return;
     } else {
       action = engine_.Resume(co_await Answer(&action));
     }
   }
+}
+
+void Session::NoteForeign() const {
+  Metrics().sessions_foreign.Add();
+  Log(LogLevel::kInfo, "client speaks another protocol",
+      {{"session", context_.session_id}, {"client", connection_.peer_address()}});
 }
 
 asio::awaitable<void> Session::OfferMechanisms() {

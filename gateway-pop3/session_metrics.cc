@@ -17,6 +17,8 @@ telemetry::Counter& Logins(const char* outcome) {
 const SessionMetrics& Metrics() {
   static const SessionMetrics& metrics = *new SessionMetrics{
       GetCounter("postern_pop3_sessions_total", "POP3 sessions begun."),
+      GetCounter("postern_pop3_sessions_foreign_total",
+                 "Sessions that ended by HTTP, or by TLS where a command begins it."),
       GetLatencyHistogram("postern_pop3_session_seconds", "From a session's begin to its end."),
       Logins("ok"),
       Logins("failed"),

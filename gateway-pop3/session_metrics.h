@@ -9,6 +9,7 @@ namespace postern::gateway_pop3 {
 // Looked up once; any thread.
 struct SessionMetrics {
   telemetry::Counter& sessions;
+  telemetry::Counter& sessions_foreign;
   telemetry::Histogram& session_seconds;
   telemetry::Counter& logins_ok;
   telemetry::Counter& logins_failed;

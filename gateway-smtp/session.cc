@@ -126,6 +126,7 @@ class Session {
   void BeginMessage();
   asio::awaitable<smtp::Event> EndMessage();
   void LogMessage(const smtp::Reply& reply, absl::string_view id, const absl::Status& status) const;
+  void NoteForeign() const;
   void LogAuthentication(const char* what, absl::string_view detail) const;
 
   const net::SessionContext context_;
@@ -160,7 +161,8 @@ asio::awaitable<void> Session::Run() {
       action = engine_.Resume(std::move(answer));
       continue;
     }
-    if (std::holds_alternative<action::Close>(action)) {
+    if (const auto* close = std::get_if<action::Close>(&action)) {
+      if (close->foreign) NoteForeign();
       (void)co_await SendOutput();
       co_return;
     }
@@ -176,6 +178,12 @@ asio::awaitable<void> Session::Run() {
     }
     action = engine_.Resume(std::move(answer));
   }
+}
+
+void Session::NoteForeign() const {
+  Metrics().sessions_foreign.Add();
+  Log(LogLevel::kInfo, "client speaks another protocol",
+      {{"session", context_.session_id}, {"client", connection_.peer_address()}});
 }
 
 asio::awaitable<void> Session::OfferMechanisms() {

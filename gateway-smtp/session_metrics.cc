@@ -21,6 +21,8 @@ telemetry::Counter& Authentications(const char* outcome) {
 const SessionMetrics& Metrics() {
   static const SessionMetrics& metrics = *new SessionMetrics{
       GetCounter("postern_smtp_sessions_total", "SMTP sessions begun."),
+      GetCounter("postern_smtp_sessions_foreign_total",
+                 "Sessions that ended by HTTP, or by TLS where a command begins it."),
       GetLatencyHistogram("postern_smtp_session_seconds", "From a session's begin to its end."),
       Messages("2xx"),
       Messages("4xx"),

@@ -9,6 +9,7 @@ namespace postern::gateway_smtp {
 // Looked up once; any thread.
 struct SessionMetrics {
   telemetry::Counter& sessions;
+  telemetry::Counter& sessions_foreign;
   telemetry::Histogram& session_seconds;
   telemetry::Counter& messages_2xx;
   telemetry::Counter& messages_4xx;

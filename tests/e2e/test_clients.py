@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e.mail_clients import HOST, Clients, RawClient, make_message, without_trace
 from tests.e2e.platform_under_test import Account, Platform
+from tests.e2e.waiting import wait_until
 
 STRANGER = "carol@elsewhere.test"
 
@@ -160,10 +161,15 @@ def test_old_tls_is_refused(clients: Clients, version: ssl.TLSVersion) -> None:
 @pytest.mark.parametrize("listener", ["mx", "submission", "pop3"])
 def test_a_browser_that_was_sent_here_is_sent_away(clients: Clients, listener: str) -> None:
     """Of its POST nothing but the first line is read."""
+    gateway = "gateway-pop3" if listener == "pop3" else f"gateway-smtp-{listener}"
+    counter = f"postern_{'pop3' if listener == 'pop3' else 'smtp'}_sessions_foreign_total"
+    before = clients.platform.metrics(gateway)[counter]
     done = clients.curl("--http0.9", "--max-time", "20", "--data-binary", "EHLO c\r\nMAIL FROM:<a@b.test>\r\nQUIT\r\n",
                         f"http://localhost:{clients.platform.port(listener)}/")
     lines = done.stdout.split(b"\r\n")
     assert len(lines) == 3 and lines[1].endswith(b", not HTTP"), done.stdout
+    assert clients.platform.metrics(gateway)[counter] == before + 1
+    wait_until(lambda: "client speaks another protocol" in clients.platform.log(gateway), 30, "it is in the log")
 
 
 @pytest.mark.parametrize("listener", ["pop3s", "submissions"])

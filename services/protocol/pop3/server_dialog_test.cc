@@ -133,8 +133,9 @@ class Driver {
         TakeOutput();
         return;
       }
-      if (std::holds_alternative<action::Close>(action)) {
+      if (const auto* close = std::get_if<action::Close>(&action)) {
         TakeOutput();
+        if (close->foreign) events.push_back("foreign");
         closed_ = true;
         return;
       }

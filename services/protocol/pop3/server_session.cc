@@ -217,7 +217,7 @@ class ServerSession::Impl {
       if (output_.size() >= kFlushOctets) return Await(Waiting::kFlush, action::Flush{});
       if (protocol::BeginsTls(lines_.waiting())) {
         Err("TLS begins by STLS, or on another port");
-        return Close();
+        return Close(/*foreign=*/true);
       }
       const Line line = lines_.Next(awaiting_response_);
       if (line.kind == Line::Kind::kNone) return Await(Waiting::kOctets, action::Read{});
@@ -245,7 +245,7 @@ class ServerSession::Impl {
     // Whatever comes after it is no command of the client's.
     if (protocol::BeginsHttp(line.text)) {
       Err("This is POP3, not HTTP");
-      return Close();
+      return Close(/*foreign=*/true);
     }
     const size_t space = line.text.find(' ');
     const absl::string_view keyword = line.text.substr(0, space);
@@ -520,10 +520,10 @@ class ServerSession::Impl {
     return Continue();
   }
 
-  Action Close() {
+  Action Close(bool foreign = false) {
     state_ = State::kClosed;
     lines_.Clear();
-    return Await(Waiting::kNothing, action::Close{});
+    return Await(Waiting::kNothing, action::Close{foreign});
   }
 
   // kIgnored: as Dovecot takes it.

@@ -67,7 +67,10 @@ struct Retrieve {
 struct Commit {
   std::vector<uint64_t> deleted_uids;
 };
-struct Close {};
+struct Close {
+  // The client spoke another protocol, or TLS where it begins by a command (foreign.h).
+  bool foreign = false;
+};
 }  // namespace action
 
 using Action = std::variant<action::Read, action::Flush, action::StartTls, action::AuthStart,

@@ -117,8 +117,9 @@ class Driver {
         output += session_.TakeOutput();
         return;
       }
-      if (std::holds_alternative<action::Close>(action)) {
+      if (const auto* close = std::get_if<action::Close>(&action)) {
         output += session_.TakeOutput();
+        if (close->foreign) events.push_back("foreign");
         closed_ = true;
         return;
       }

@@ -310,7 +310,7 @@ class ServerSession::Impl {
     while (true) {
       if (closing_) {
         DropInput(input_.size());
-        return Ask(Waiting::kNothing, action::Close{});
+        return Ask(Waiting::kNothing, action::Close{foreign_});
       }
       if (output_.size() > kMaxOutput) return Ask(Waiting::kDone, action::Flush{});
       std::optional<Action> action = mode_ == Mode::kData ? TakeData() : TakeLine();
@@ -389,6 +389,7 @@ class ServerSession::Impl {
     consumed_ = input_.size();
     Say(554, "5.5.1", why);
     closing_ = true;
+    foreign_ = true;
     return std::nullopt;
   }
 
@@ -639,6 +640,7 @@ class ServerSession::Impl {
   bool abandoned_ = false;
   bool draining_ = false;
   bool closing_ = false;
+  bool foreign_ = false;
 };
 
 ServerSession::ServerSession(const ServerOptions& options)

@@ -99,7 +99,10 @@ struct EndMessage {};
 // what Body gave. Resume(Done).
 struct AbandonMessage {};
 // Send the output and close.
-struct Close {};
+struct Close {
+  // The client spoke another protocol, or TLS where it begins by a command (foreign.h).
+  bool foreign = false;
+};
 }  // namespace action
 
 using Action =
