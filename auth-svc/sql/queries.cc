@@ -532,12 +532,10 @@ absl::Status Queries::MoveAccount(const Address& from, const Address& to) {
 }
 
 absl::Status Queries::DeleteAccount(const Address& address) {
-  absl::Status deleted = DeleteBelongings(address, /*kept_id=*/"");
-  if (!deleted.ok()) return deleted;
-  deleted = Query(sql_, "DELETE FROM account WHERE domain = $1 AND local_part = $2")
-                .Text(address.domain)
-                .Text(address.local_part)
-                .ChangeOne(absl::StrCat("account ", address.ToString()));
+  absl::Status deleted = Query(sql_, "DELETE FROM account WHERE domain = $1 AND local_part = $2")
+                             .Text(address.domain)
+                             .Text(address.local_part)
+                             .ChangeOne(absl::StrCat("account ", address.ToString()));
   return deleted.ok() ? DeleteAddress(address) : deleted;
 }
 

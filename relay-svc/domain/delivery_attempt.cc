@@ -196,7 +196,6 @@ awaitable<std::vector<DeliveryResult>> AttemptDelivery(const Job& job, MessageBo
       // Nothing forwards into a domain of ours: the directory sees to it.
       if (recipient.forwarded && job.destination != kLocalDestination) {
         results[i] = DeliveryResult::Permanent("5.4.6", "the message would be sent on twice");
-        resolved[i]->clear_forwards();
         continue;
       }
       if (recipient.forwarded && recipient.mailboxes.empty()) {
@@ -225,9 +224,10 @@ awaitable<std::vector<DeliveryResult>> AttemptDelivery(const Job& job, MessageBo
   for (const auto& [destination, group] : elsewhere) {
     co_await DeliverGroup(job, destination, group, remote, body, &results);
   }
-  for (size_t i = 0; i < count; ++i) {
-    if (resolved[i].ok() && resolved[i]->forwards_size() > 0)
+  for (size_t i = 0; job.destination == kLocalDestination && i < count; ++i) {
+    if (resolved[i].ok() && resolved[i]->forwards_size() > 0) {
       AddForwards(*resolved[i], &results[i]);
+    }
   }
   co_return results;
 }
