@@ -70,6 +70,8 @@ class Deliverer {
   virtual boost::asio::awaitable<std::vector<DeliveryResult>> Deliver(
       const SpooledMessage& message, const std::string& destination,
       const std::vector<DeliveryRecipient>& recipients, MessageBody& body) = 0;
+  // Attempts end as soon as they can without leaving it open who has the message. On the loop.
+  virtual void Stop() {}
 };
 
 }  // namespace postern::relay

@@ -127,6 +127,8 @@ class QueueRunner::Loop : public std::enable_shared_from_this<QueueRunner::Loop>
     if (!thread_.joinable()) return drained_;
     boost::asio::post(context_, [this] {
       stopping_ = true;
+      local_->Stop();
+      remote_->Stop();
       timer_.cancel();
       NoteIdle();
     });

@@ -48,11 +48,11 @@ awaitable<SessionResult> RunOutgoingSession(boost::asio::ip::tcp::endpoint peer,
                                             smtp::ClientOptions options,
                                             smtp::ClientTransaction transaction,
                                             SessionLimits limits, SSL_CTX* tls, Places* places,
-                                            MessageBody& body) {
+                                            const bool& stopping, MessageBody& body) {
   SessionResult result;
   const size_t recipients = transaction.recipients.size();
-  const net::Deadline end = steady_clock::now() + limits.session_timeout;
-  const auto within = [end](std::chrono::seconds time) {
+  net::Deadline end = steady_clock::now() + limits.transaction_timeout;
+  const auto within = [&end](std::chrono::seconds time) {
     return std::min(end, steady_clock::now() + time);
   };
   net::Connection connection(co_await boost::asio::this_coro::executor);
@@ -90,10 +90,16 @@ awaitable<SessionResult> RunOutgoingSession(boost::asio::ip::tcp::endpoint peer,
       hello_end = within(limits.greeting_timeout);
     }
     if (auto* write = std::get_if<smtp::client_action::Write>(&action)) {
-      if (absl::StartsWith(write->octets, "MAIL FROM:")) {
-        result.envelope_sent = true;
-        body_sent = false;
+      const bool begins = absl::StartsWith(write->octets, "MAIL FROM:");
+      if (begins && result.envelope_sent) {
+        if (stopping) {
+          action = session.Resume(Lost(absl::UnavailableError("relay-svc stops")));
+          continue;
+        }
+        end = steady_clock::now() + limits.transaction_timeout;
       }
+      result.envelope_sent = result.envelope_sent || begins;
+      body_sent = body_sent && !begins;
       const absl::Status status =
           co_await connection.Write(write->octets, within(limits.reply_timeout));
       if (!status.ok()) {

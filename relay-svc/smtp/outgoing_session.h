@@ -32,8 +32,8 @@ struct SessionLimits {
   std::chrono::seconds place_timeout{60};
   // The answer to the body waits twice as long.
   std::chrono::seconds reply_timeout{300};
-  // The whole session.
-  std::chrono::seconds session_timeout{3600};
+  // Until the first transaction is over; and for each further one.
+  std::chrono::seconds transaction_timeout{3600};
 };
 
 struct SessionResult {
@@ -50,13 +50,11 @@ struct SessionResult {
 
 // On the calling coroutine's loop. `host` is the name the address was looked up for. A host that
 // greeted waits for one of `places`, so that those which say nothing use up none; null: the caller
-// has one.
-boost::asio::awaitable<SessionResult> RunOutgoingSession(boost::asio::ip::tcp::endpoint peer,
-                                                         std::string host,
-                                                         smtp::ClientOptions options,
-                                                         smtp::ClientTransaction transaction,
-                                                         SessionLimits limits, SSL_CTX* tls,
-                                                         Places* places, MessageBody& body);
+// has one. Once `stopping` no further transaction begins: those who wait for theirs have code 0.
+boost::asio::awaitable<SessionResult> RunOutgoingSession(
+    boost::asio::ip::tcp::endpoint peer, std::string host, smtp::ClientOptions options,
+    smtp::ClientTransaction transaction, SessionLimits limits, SSL_CTX* tls, Places* places,
+    const bool& stopping, MessageBody& body);
 
 }  // namespace postern::relay
 

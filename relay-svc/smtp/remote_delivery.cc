@@ -96,7 +96,7 @@ bool MayTryAgain(const SessionResult& session) {
 
 struct RemoteDelivery::Attempt {
   const SpooledMessage& message;
-  // Of all recipients.
+  // Of all recipients; but for `smtputf8`, which is what the sender and the header need.
   const smtp::ClientTransaction transaction;
   MessageBody& body;
   std::vector<std::optional<DeliveryResult>> results;
@@ -106,7 +106,10 @@ struct RemoteDelivery::Attempt {
   smtp::ClientTransaction ForOpen() const {
     smtp::ClientTransaction part = transaction;
     part.recipients.clear();
-    for (const size_t i : open) part.recipients.push_back(transaction.recipients[i]);
+    for (const size_t i : open) {
+      part.recipients.push_back(transaction.recipients[i]);
+      part.smtputf8 = part.smtputf8 || !text::IsAscii(part.recipients.back());
+    }
     return part;
   }
 
@@ -225,7 +228,8 @@ awaitable<void> RemoteDelivery::TryAddress(Attempt& attempt, const Peer& peer) {
   if (client.starttls != (tls_ != nullptr)) TlsFallbacks().Add();
   const auto run = [&] {
     return RunOutgoingSession(peer.endpoint, peer.host, client, attempt.ForOpen(), options_.limits,
-                              tls_.get(), peer.configured ? nullptr : &places_, attempt.body);
+                              tls_.get(), peer.configured ? nullptr : &places_, stopping_,
+                              attempt.body);
   };
   SessionResult session = co_await run();
   if (session.tls_failed) {
@@ -239,12 +243,14 @@ awaitable<void> RemoteDelivery::TryAddress(Attempt& attempt, const Peer& peer) {
     // In clear it works: it was STARTTLS, and not the host that was going away.
     if (session.envelope_sent) hosts_.NoteBrokenTls(address, steady_clock::now());
   }
+  // Who has taken something is not silent, whatever comes of its next session.
+  const bool silent = session.silent;
   attempt.Take(session, peer.host);
-  while (!attempt.open.empty() && MayTryAgain(session)) {
+  while (!attempt.open.empty() && !stopping_ && MayTryAgain(session)) {
     session = co_await run();
     attempt.Take(session, peer.host);
   }
-  Leave(peer, session.silent);
+  Leave(peer, silent);
 }
 
 awaitable<std::vector<DeliveryResult>> RemoteDelivery::Deliver(
@@ -263,13 +269,9 @@ awaitable<std::vector<DeliveryResult>> RemoteDelivery::Deliver(
   }
   transaction.octets = message.octets;
   transaction.eight_bit = message.eight_bit;
-  // RFC 6531 3.6: a message that needs nothing of SMTPUTF8 can go to any host. What an alias leads
-  // to may need it where the message did not.
-  transaction.smtputf8 =
-      !text::IsAscii(transaction.sender) ||
-      !std::all_of(transaction.recipients.begin(), transaction.recipients.end(),
-                   [](const std::string& address) { return text::IsAscii(address); }) ||
-      (message.smtputf8 && !text::IsAscii(HeaderSectionOf(**first)));
+  // RFC 6531 3.6: a message that needs nothing of SMTPUTF8 can go to any host.
+  transaction.smtputf8 = !text::IsAscii(transaction.sender) ||
+                         (message.smtputf8 && !text::IsAscii(HeaderSectionOf(**first)));
   Attempt attempt{
       message, std::move(transaction), body, {}, std::vector<size_t>(recipients.size())};
   attempt.results.resize(recipients.size());
@@ -309,13 +311,18 @@ awaitable<std::vector<DeliveryResult>> RemoteDelivery::Deliver(
       // Named: GCC 12 destroys a temporary of a co_await twice.
       const Peer peer{host, {address, static_cast<unsigned short>(route.port)}, route.configured};
       co_await TryAddress(attempt, peer);
-      if (attempt.open.empty()) break;
+      if (attempt.open.empty() || stopping_) break;
     }
-    if (attempt.open.empty()) break;
+    if (attempt.open.empty() || stopping_) break;
   }
   if (unknown_hosts_only) {
     co_return all(DeliveryResult::Permanent(
         "5.1.2", absl::StrCat("no mail host of ", destination, " has an address")));
+  }
+  if (stopping_) {
+    for (const size_t i : attempt.open) {
+      attempt.results[i] = DeliveryResult::Unavailable("relay-svc stops");
+    }
   }
   std::vector<DeliveryResult> results;
   for (std::optional<DeliveryResult>& result : attempt.results) {

@@ -38,6 +38,7 @@ class RemoteDelivery : public Deliverer {
   boost::asio::awaitable<std::vector<DeliveryResult>> Deliver(
       const SpooledMessage& message, const std::string& destination,
       const std::vector<DeliveryRecipient>& recipients, MessageBody& body) override;
+  void Stop() override { stopping_ = true; }
 
  private:
   struct Attempt;
@@ -59,6 +60,7 @@ class RemoteDelivery : public Deliverer {
   Resolver* resolver_;
   std::shared_ptr<SSL_CTX> tls_;
   absl::BitGen random_;
+  bool stopping_ = false;
   Places places_;
   Hosts hosts_;
   // For a place at a host.

@@ -400,6 +400,32 @@ TEST_F(TwoHostsTest, AMessageWithoutAnAnswerIsNotSentAgainButToTheOthers) {
   EXPECT_EQ(second_->Count("RCPT TO:<a@") + second_->Count("RCPT TO:<b@"), 0);
 }
 
+// The attempt ends with the transaction under way; the others were asked for nowhere.
+TEST_F(RemoteDeliveryTest, OnceItStopsNoFurtherTransactionBegins) {
+  Enqueue(kBody);
+  ScriptedServer server({});
+  Use(server);
+  options_.recipients_per_transaction = 2;
+  RemoteDelivery delivery(options_, &resolver_);
+  delivery.Stop();
+  const Results results = Run(delivery, Five());
+  for (size_t i = 0; i < results.size(); ++i) {
+    EXPECT_EQ(results[i].kind, i < 2 ? Kind::kDelivered : Kind::kTemporary) << results[i].text;
+    EXPECT_EQ(results[i].ours, i >= 2);
+  }
+  EXPECT_EQ(server.Count("MAIL"), 1);
+}
+
+// Who is left need not what the others needed.
+TEST_F(TwoHostsTest, AHostWithoutSmtputf8TakesThoseWhoAreLeft) {
+  Enqueue(kBody);
+  Use({.replies = {{"RCPT TO:<bø", "550 5.1.1 nobody"}, {"RCPT TO:<bob", "421 4.3.2 bye"}}},
+      {.extensions = {"8BITMIME"}});
+  const Results results = Deliver({"bøb@remote.test", "bob@remote.test"});
+  EXPECT_EQ(results[0].kind, Kind::kPermanent);
+  EXPECT_EQ(results[1].kind, Kind::kDelivered) << results[1].text;
+}
+
 TEST_F(RemoteDeliveryTest, NobodyListens) {
   int port = 0;
   { port = ScriptedServer({}).port(); }

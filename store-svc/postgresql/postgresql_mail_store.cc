@@ -650,8 +650,9 @@ absl::StatusOr<MailboxUsage> PostgresqlMailStore::Usage(const MailboxId& mailbox
   absl::StatusOr<std::unique_ptr<SqlRows>> rows =
       pool_.Query(kUsages, {Shard(mailbox), one.value()});
   if (!rows.ok()) return rows.status();
-  if ((*rows)->size() == 0)
+  if ((*rows)->size() == 0) {
     return absl::NotFoundError("the mailbox never had a message nor a quota of its own");
+  }
   return UsageOf(**rows, 0, quota_);
 }
 

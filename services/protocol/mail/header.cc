@@ -247,7 +247,7 @@ std::vector<HeaderField> ParseHeader(absl::string_view message) {
     const char* const begin = rest.data();
     absl::string_view line = TakeLine(rest);
     const size_t colon = line.find(':');
-    if (colon == absl::string_view::npos) break;
+    if (colon == absl::string_view::npos || colon > kMaxFieldNameOctets) break;
     absl::string_view name = line.substr(0, colon);
     // RFC 5322 4.5: white space before the colon is obsolete, and read.
     while (!name.empty() && IsBlank(name.back())) name.remove_suffix(1);

@@ -2,6 +2,7 @@
 #ifndef POSTERN_SERVICES_PROTOCOL_MAIL_HEADER_H_
 #define POSTERN_SERVICES_PROTOCOL_MAIL_HEADER_H_
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,8 @@ inline constexpr int kMaxReceivedFields = 100;
 inline bool IsBlank(char c) { return c == ' ' || c == '\t'; }
 // ftext of RFC 5322 3.6.8: printable ASCII but the colon.
 inline bool IsFieldNameOctet(char c) { return c > ' ' && c <= '~' && c != ':'; }
+// What is longer is no field: a line has no more (RFC 5322 2.1.1).
+inline constexpr size_t kMaxFieldNameOctets = 998;
 
 struct HeaderField {
   absl::string_view name;

@@ -10,8 +10,6 @@
 namespace postern::mail {
 namespace {
 
-// RFC 5322 2.1.1.
-constexpr size_t kMaxNameOctets = 998;
 constexpr absl::string_view kMailboxLine = "X-Mailbox-Line: ";
 constexpr absl::string_view kEmptyLine = "\r\n";
 
@@ -78,7 +76,7 @@ bool HeaderEditor::TakeName(absl::string_view* input) {
     // RFC 5322 4.5: white space before the colon is obsolete, and read.
     const bool blank_before = !name_.empty() && IsBlank(name_.back());
     const bool in_name = IsBlank(c) || (IsFieldNameOctet(c) && !blank_before);
-    if (!in_name || name_.size() == kMaxNameOctets) return true;
+    if (!in_name || name_.size() == kMaxFieldNameOctets) return true;
     name_.push_back(c);
   }
   return false;

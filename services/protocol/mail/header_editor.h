@@ -32,8 +32,8 @@ struct HeaderEdits {
 // line stays as it is. The line "From ..." of a Unix mailbox (RFC 4155) at the very start becomes
 // the field X-Mailbox-Line, as with Postfix.
 //
-// Memory: what came of a line's field name, which ends within the line's 998 octets (RFC 5322
-// 2.1.1) or is none; the header may be of any length. Views in HeaderEdits outlive this.
+// Memory: a field's name, of kMaxFieldNameOctets at most; the header may be of any length. Views in
+// HeaderEdits outlive this.
 class HeaderEditor {
  public:
   explicit HeaderEditor(HeaderEdits edits);

@@ -348,7 +348,7 @@ class ClientSession::Impl {
 
   // For as many of those who wait as go in one.
   ClientAction BeginTransaction() {
-    const auto end = later_.begin() + std::min(later_.size(), options_.recipients_per_transaction);
+    const auto end = later_.begin() + std::min(later_.size(), limit_);
     envelope_.assign(later_.begin(), end);
     later_.erase(later_.begin(), end);
     open_ = envelope_;
@@ -431,13 +431,18 @@ class ClientSession::Impl {
 
   // The reply to the message, or to DATA when that was not 354.
   ClientAction OnVerdict(const ReceivedReply& reply, bool under_way) {
-    if (!open_.empty()) {
-      // No message goes now. A 5xx may be for the sake of these recipients.
-      if (reply.code / 100 == 4) return QuitWith(AnswerOf(reply));
-      AnswerOpen(AnswerOf(reply));
-      // RFC 5321 4.5.3.1.10. Where nobody was taken there is nothing to wait for here.
-      later_.insert(later_.end(), too_many_.begin(), too_many_.end());
+    if (open_.empty()) return NextTransaction(under_way);
+    const ServerAnswer verdict = AnswerOf(reply);
+    if (!verdict.accepted()) {
+      // It is the same message for those whose transaction was yet to come.
+      Answer(later_, verdict, answers_);
+      AnswerOpen(verdict);
+      return Quit();
     }
+    // RFC 5321 4.5.3.1.10. Where nobody was taken there is nothing to wait for here.
+    if (!too_many_.empty()) limit_ = open_.size();
+    later_.insert(later_.end(), too_many_.begin(), too_many_.end());
+    AnswerOpen(verdict);
     return NextTransaction(under_way);
   }
 
@@ -510,6 +515,8 @@ class ClientSession::Impl {
   Step step_ = Step::kStart;
   Waiting waiting_ = Waiting::kNothing;
   size_t transactions_ = 0;
+  // Recipients in the next one.
+  size_t limit_ = options_.recipients_per_transaction;
   // Commands of the envelope.
   size_t sent_ = 0;
   size_t answered_ = 0;

@@ -50,8 +50,12 @@ struct ServerAnswer {
 
   bool accepted() const { return code >= 200 && code < 300; }
   // RFC 5321 4.5.3.1.10: the server takes no more recipients in this transaction. 552 is what older
-  // servers say for 452, and is temporary as that is.
-  bool too_many_recipients() const { return command == "RCPT TO" && (code == 452 || code == 552); }
+  // servers say for 452, and is temporary as that is, unless it is about the message's length
+  // (RFC 3463 X.2.3, X.3.4), which stays.
+  bool too_many_recipients() const {
+    return command == "RCPT TO" &&
+           (code == 452 || (code == 552 && enhanced != "5.2.3" && enhanced != "5.3.4"));
+  }
   // 5xx, or what can't work with this server (8BITMIME, SMTPUTF8 or SIZE it lacks).
   bool permanent() const { return code >= 500 && !too_many_recipients() && !of_session; }
 };
@@ -106,9 +110,9 @@ using ClientEvent =
 
 // One session; one thread at a time. `options` outlives it. A further transaction follows at once
 // for recipients beyond the limit, and for those that the server found too many where it took
-// others. So each has settled a recipient before the next one begins, and they come to an end.
-// Addresses that can't stand in a
-// command are answered here (501), so that nothing from them reaches the wire.
+// others. So each has settled a recipient before the next one begins, and they come to an end; a
+// message that is refused has the same answer for all that were to get it. Addresses that can't
+// stand in a command are answered here (501), so that nothing from them reaches the wire.
 class ClientSession {
  public:
   ClientSession(const ClientOptions& options, ClientTransaction transaction);
