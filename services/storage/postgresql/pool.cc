@@ -20,32 +20,57 @@ constexpr absl::Duration kRest = absl::Seconds(1);
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Connection>> Pool::Take() {
+  const absl::Time until = absl::Now() + options_.patience;
   {
     absl::MutexLock lock(&mutex_);
-    if (!mutex_.AwaitWithTimeout(absl::Condition(this, &Pool::HasRoomOrIsAway),
-                                 options_.patience)) {
+    while (true) {
+      if (!state_.ok()) return state_;
+      if (absl::Now() < silent_until_) {
+        return absl::UnavailableError("postgresql: the server said nothing just now");
+      }
+      while (!idle_.empty()) {
+        std::unique_ptr<Connection> connection = std::move(idle_.back());
+        idle_.pop_back();
+        // The server may have gone and come back meanwhile.
+        if (connection->StillGood()) return connection;
+        --connected_;
+      }
+      if (IsToOpen()) break;
+      if (HasRoom() && !growing_) {
+        growing_ = grower_.Submit([this] { Grow(); });
+        opening_ += growing_ ? 1 : 0;
+      }
+      ++waiting_;
+      const bool over = mutex_.AwaitWithDeadline(absl::Condition(this, &Pool::WaitIsOver), until);
+      --waiting_;
+      if (over) continue;
+      if (!growth_.ok()) return growth_;
       return absl::UnavailableError(
           absl::StrCat("postgresql: all ", options_.max_connections, " connections are in use"));
     }
-    if (!state_.ok()) return state_;
-    if (absl::Now() < silent_until_) {
-      return absl::UnavailableError("postgresql: the server said nothing just now");
-    }
-    while (!idle_.empty()) {
-      std::unique_ptr<Connection> connection = std::move(idle_.back());
-      idle_.pop_back();
-      // The server may have gone and come back meanwhile.
-      if (connection->StillGood()) return connection;
-      --made_;
-    }
-    ++made_;
+    ++opening_;
   }
   absl::StatusOr<std::unique_ptr<Connection>> connection = Connection::Open(server_);
-  if (!connection.ok()) {
-    absl::MutexLock lock(&mutex_);
-    --made_;
-  }
+  absl::MutexLock lock(&mutex_);
+  --opening_;
+  connected_ += connection.ok() ? 1 : 0;
   return connection;
+}
+
+void Pool::Grow() {
+  while (true) {
+    absl::StatusOr<std::unique_ptr<Connection>> connection = Connection::Open(server_);
+    absl::MutexLock lock(&mutex_);
+    --opening_;
+    growth_ = connection.status();
+    if (connection.ok()) {
+      ++connected_;
+      idle_.push_back(*std::move(connection));
+    }
+    growing_ = connection.ok() && waiting_ > idle_.size() && HasRoom();
+    if (!growing_) return;
+    ++opening_;
+  }
 }
 
 void Pool::Return(std::unique_ptr<Connection> connection) {
@@ -54,7 +79,7 @@ void Pool::Return(std::unique_ptr<Connection> connection) {
   if (usable) {
     idle_.push_back(std::move(connection));
   } else {
-    --made_;
+    --connected_;
   }
 }
 

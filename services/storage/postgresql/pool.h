@@ -15,6 +15,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "services/process/worker_pool.h"
 #include "services/storage/postgresql/connection.h"
 
 namespace postern::storage::postgresql {
@@ -23,6 +24,8 @@ enum class Access { kRead, kWrite };
 
 // Thread-safe. A connection that broke is not lent again; when it broke after a silence, everything
 // returns UNAVAILABLE at once for a second: those that queue up don't wait one after the other.
+// While there are some, further ones are made in the background, so that nobody who could have one
+// of those soon waits for a server, or a DNS, that does not answer.
 class Pool {
  public:
   struct Options {
@@ -30,7 +33,8 @@ class Pool {
     // For one to become free; then UNAVAILABLE.
     absl::Duration patience = absl::Seconds(1);
   };
-  Pool(Server server, Options options) : server_(std::move(server)), options_(options) {}
+  Pool(Server server, Options options)
+      : server_(std::move(server)), options_(options), grower_(/*threads=*/1, /*max_waiting=*/1) {}
 
   // Runs `body` in a transaction: committed and durable when it returns OK; an error of `body`
   // undoes all of it. A reader's sees one snapshot. UNAVAILABLE also
@@ -61,8 +65,16 @@ class Pool {
  private:
   absl::StatusOr<std::unique_ptr<Connection>> Take();
   void Return(std::unique_ptr<Connection> connection);
-  bool HasRoomOrIsAway() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return !state_.ok() || !idle_.empty() || made_ < options_.max_connections;
+  void Grow();
+  bool HasRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return connected_ + opening_ < options_.max_connections;
+  }
+  // There is none to wait for.
+  bool IsToOpen() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return connected_ == 0 && HasRoom();
+  }
+  bool WaitIsOver() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return !state_.ok() || !idle_.empty() || IsToOpen();
   }
 
   const Server server_;
@@ -73,7 +85,14 @@ class Pool {
   // After a connection broke that was waited for.
   absl::Time silent_until_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   // Lent and idle.
-  size_t made_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t connected_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t opening_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool growing_ ABSL_GUARDED_BY(mutex_) = false;
+  // Of the last one in the background.
+  absl::Status growth_ ABSL_GUARDED_BY(mutex_);
+  // Last: what it runs uses the rest.
+  process::WorkerPool grower_;
 };
 
 }  // namespace postern::storage::postgresql

@@ -11,6 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/barrier.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
 #include "services/storage/postgresql/array.h"
@@ -215,6 +216,29 @@ TEST(Pool, WhenAllAreInUse) {
                             })
                   .ok());
   EXPECT_TRUE(Check(pool).ok());
+}
+
+// As when the DNS is away: what there is goes on serving all.
+TEST(Pool, NobodyWaitsForAConnectionThatCanNotBeMade) {
+  TestServer server;
+  Pool pool(server.NewDatabase(), {.max_connections = 2, .patience = absl::Seconds(60)});
+  ASSERT_TRUE(Check(pool).ok());
+  std::thread other;
+  absl::Notification asked;
+  EXPECT_TRUE(pool.Transact(Access::kRead,
+                            [&](Sql& sql) {
+                              server.StopListening();
+                              other = std::thread([&] {
+                                asked.Notify();
+                                EXPECT_TRUE(Check(pool).ok());
+                              });
+                              asked.WaitForNotification();
+                              return sql.Run("SELECT 1", {}).status();
+                            })
+                  .ok());
+  // The postmaster is still stopped: it had the one that came back.
+  other.join();
+  server.Continue();
 }
 
 // Two that would each undo what the other read: one loses, and goes again.

@@ -147,6 +147,8 @@ void TestServer::Stop() {
   for (const pid_t child : Children(pid_)) Suspend(child);
 }
 
+void TestServer::StopListening() { Suspend(pid_); }
+
 void TestServer::Continue() {
   Check(pid_ > 0, "not running");
   for (const pid_t child : Children(pid_)) kill(child, SIGCONT);

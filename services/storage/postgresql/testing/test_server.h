@@ -30,6 +30,9 @@ class TestServer {
   // SIGSTOP and SIGCONT for all of its processes.
   void Stop();
   void Continue();
+  // SIGSTOP for the postmaster alone: who is connected goes on, and nobody else connects until
+  // Continue.
+  void StopListening();
 
   // A new, empty database, owned by a login role of its own.
   Server NewDatabase();
